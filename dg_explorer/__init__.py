@@ -1,0 +1,31 @@
+"""Which training examples made the model behave like this, and when did they start to matter?
+
+One record (`Run`), three verbs: recorders write it, functions add to it, views read it.
+Names load on first use, so that opening somebody else's run needs neither torch nor plotly.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# public name -> the module that defines it
+_EXPORTS = {
+    # the record
+    "Run": "run",
+    "with_ids": "ids",
+    "ids_of": "ids",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'dg_explorer' has no attribute {name!r}")
+    value = getattr(import_module(f"dg_explorer.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)
