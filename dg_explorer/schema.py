@@ -222,7 +222,9 @@ def _check_labels(group: str, data: xr.Dataset, dim: str) -> None:
         )
     labels = data[dim].values
     if labels.dtype.kind not in "iu":
-        raise SchemaError(f"The labels of {dim!r} in {group!r} must be integers, not {labels.dtype}.")
+        raise SchemaError(
+            f"The labels of {dim!r} in {group!r} must be integers, not {labels.dtype}."
+        )
     if len(np.unique(labels)) != len(labels):
         values, counts = np.unique(labels, return_counts=True)
         raise SchemaError(f"{dim!r} in {group!r} repeats the label {values[counts > 1][0]}.")
