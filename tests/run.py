@@ -1,0 +1,104 @@
+"""The test command: `python3 tests/run.py`. It installs what the tests need and runs them all.
+
+Outside a virtual environment it makes `.venv` here and works in that. A browser is taken from the
+PATH, else installed with apt, else with playwright; without one it stops with a sentence. Options
+are handed to pytest, for instance `python3 tests/run.py -k notebook`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def say(sentence: str) -> None:
+    print(f"[tests] {sentence}", flush=True)
+
+
+def run(*command: str | Path, check: bool = True) -> int:
+    result = subprocess.run([str(part) for part in command], cwd=ROOT)
+    if check and result.returncode:
+        sys.exit(f"[tests] This failed with code {result.returncode}: {' '.join(map(str, command))}")
+    return result.returncode
+
+
+def with_apt(*packages: str) -> bool:
+    """Install Debian packages if this machine and this user can; whether it worked."""
+    if not shutil.which("apt-get"):
+        return False
+    # -n: a machine that would ask for a password is one where apt cannot be used
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if root and not shutil.which("sudo"):
+        return False
+    environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
+    run(*root, *environment, "apt-get", "update", "-q", check=False)
+    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]
+    return run(*root, *environment, *install, check=False) == 0
+
+
+def environment_python() -> Path:
+    """The interpreter of the virtual environment to test in, made if there is none."""
+    if sys.prefix != sys.base_prefix:
+        return Path(sys.executable)
+    folder = ROOT / ".venv"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists() or run(python, "-m", "pip", "--version", check=False):
+        say(f"making a virtual environment in {folder.name}")
+        shutil.rmtree(folder, ignore_errors=True)
+        make = [sys.executable, "-m", "venv", folder]
+        # Debian ships python3 without the module that fills a virtual environment
+        if run(*make, check=False) and not (with_apt("python3-venv") and not run(*make)):
+            sys.exit("[tests] Python's venv module does not work here; install python3-venv.")
+    return python
+
+
+def browser(python: Path) -> str:
+    """The Chromium the browser tests will use, installed if there is none."""
+    look = [python, "-c", "from dg_explorer.doctor import find_browser as f; print(f() or '')"]
+
+    def find() -> str:
+        return subprocess.check_output([str(part) for part in look], cwd=ROOT, text=True).strip()
+
+    if not find():
+        say("no Chromium or Chrome on the PATH; installing one")
+        if not (with_apt("chromium") and find()):
+            run(python, "-m", "playwright", "install", "--with-deps", "chromium", check=False)
+    return find() or sys.exit(
+        "[tests] The browser tests need Chromium or Chrome: none is on the PATH, and neither "
+        "apt-get nor playwright could install one. Install it, or name it in $CHROMIUM."
+    )
+
+
+def main(options: list[str]) -> int:
+    started = time.monotonic()
+    python = environment_python()
+    say("installing the package and what its tests need")
+    run(python, "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[test]")
+    say(f"browser: {browser(python)}")
+    if not shutil.which("npm"):
+        say("Node is not here: the committed bundle is not compared with its TypeScript sources")
+    say(f"set up in {time.monotonic() - started:.0f} s")
+    # One thread a worker, so that two workers on two cores do not slow each other down.
+    os.environ.update(OMP_NUM_THREADS="1", JUPYTER_PREFER_ENV_PATH="1")
+    pytest = [python, "-m", "pytest", "--durations=15"]
+    # Tests that measure time have the machine for themselves; 5: no such test was selected.
+    alone = run(*pytest, "-p", "no:nbval", "-m", "alone", "tests", *options, check=False)
+    workers = min(os.cpu_count() or 1, 4)
+    rest = run(
+        *pytest,
+        *("-m", "not alone", f"--numprocesses={workers}", "--dist=loadfile"),
+        *("--nbval", "--nbval-current-env", "--nbval-sanitize-with=tests/nbval_sanitize.cfg"),
+        *("tests", "notebooks", *options),
+        check=False,
+    )
+    return rest or (0 if alone == 5 else alone)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
