@@ -14,6 +14,8 @@ _EXPORTS = {
     "Run": "run",
     "with_ids": "ids",
     "ids_of": "ids",
+    # checkpoints
+    "model_checkpoints": "checkpoints",
 }
 
 __all__ = ["__version__", *_EXPORTS]
