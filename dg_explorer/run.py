@@ -31,7 +31,7 @@ from .errors import (
     SchemaError,
 )
 from .journal import Journal
-from .schema import SCHEMA_VERSION, check_group
+from .schema import SCHEMA_VERSION, check_group, check_labels, check_variables
 from .versions import versions
 
 _FLUSH_ROWS = 32  # rows kept in the journal before they move into the arrays, per group
@@ -53,7 +53,8 @@ class Run:
         local = isinstance(path, Path)
         self._journal = Journal(path / "journal.bin") if local else None
         self._pending: dict[str, list[xr.Dataset]] = {}
-        self._last: dict[str, int] = {}
+        self._last: dict[str, int] = {}  # the last label along time, by group
+        self._labels: dict[str, dict] = {}  # the labels along every other dim, by group
         self._flushed_at = time.monotonic()
         self.repaired: list[str] = []
 
@@ -237,8 +238,8 @@ class Run:
         data = check_group(group, data)
         if group in self and not overwrite:
             raise SchemaError(f"This run has {group!r} already. Pass overwrite=True to replace it.")
-        self._pending.pop(group, None)
-        self._last.pop(group, None)
+        self.flush()
+        self._forget(group)
         with self._writing():
             if not isinstance(self.path, Path):
                 storage.write_group(self._root, group, data)
@@ -269,7 +270,7 @@ class Run:
         RunError
             Another process is recording into this run.
         """
-        rows = check_group(group, rows)
+        rows = check_variables(group, rows)
         dim = storage.time_dim(rows)
         if dim is None:
             raise SchemaError(
@@ -298,7 +299,8 @@ class Run:
         """Move all pending rows into the arrays and let other processes record."""
         with self._writing():
             for group, blocks in list(self._pending.items()):
-                self._commit(group, _concat(blocks))
+                for block in _joined(blocks):
+                    self._commit(group, block)
                 del self._pending[group]
             if self._journal is not None and self._journal.lock():
                 self._journal.clear()
@@ -310,7 +312,7 @@ class Run:
         if group not in self:
             raise MissingGroupError(_missing(group, self.groups()))
         self.flush()
-        self._last.pop(group, None)
+        self._forget(group)
         del self._root[group]
 
     def repair(self) -> list[str]:
@@ -322,9 +324,7 @@ class Run:
             What was done, in words; also in `run.repaired`. Empty if nothing was wrong,
             or while another process is recording.
         """
-        if self._journal is None:
-            frames = []
-        elif not self._journal.path.exists():
+        if self._journal is None or not self._journal.path.exists():
             frames = []
         elif not _may_write(self.path) or not self._journal.lock():
             return []
@@ -412,6 +412,10 @@ class Run:
         else:
             storage.append_rows(self._root, group, rows)
 
+    def _forget(self, group: str) -> None:
+        self._last.pop(group, None)
+        self._labels.pop(group, None)
+
     def _last_label(self, group: str, dim: str) -> int | None:
         if group not in self._last:
             node = self._node(group)
@@ -421,29 +425,31 @@ class Run:
         return self._last[group]
 
     def _check_fits(self, group: str, rows: xr.Dataset, dim: str) -> None:
-        last = self._last_label(group, dim)
-        if last is None:
+        check_labels(group, rows, dim)
+        last, first = self._last_label(group, dim), int(rows[dim].values[0])
+        if last is None:  # the group begins here, so its labels are checked in full, once
+            check_group(group, rows)
+            self._labels[group] = _labels_of(rows, dim)
             return
-        first = int(rows[dim].values[0])
         if first <= last:
             raise SchemaError(
                 f"{group!r} already reaches {dim} {last}; a row for {dim} {first} must come after "
                 f"it. To replace the group use run.delete({group!r}) first."
             )
-        there = self._pending[group][0] if self._pending.get(group) else None
-        if there is None:
+        if group not in self._labels:
             there = storage.open_group(self._store, self._node(group), group)
-        for name in set(rows.dims) - {dim}:
-            if name not in there.dims:
+            self._labels[group] = _labels_of(there, dim)
+        for name, (size, labels) in self._labels[group].items():
+            if name not in rows.sizes:
                 continue
-            same = rows.sizes[name] == there.sizes[name]
-            if same and name in there.coords and name in rows.coords:
-                same = np.array_equal(rows[name].values, there[name].values)
+            same = rows.sizes[name] == size
+            if same and labels is not None and name in rows.coords:
+                same = np.array_equal(rows.coords[name].values, labels)
             if not same:
                 raise SchemaError(
-                    f"{group!r} was begun with {there.sizes[name]} labels along {name!r}; the new "
-                    f"row has {rows.sizes[name]}, not the same ones in the same order. "
-                    f"Rows of one group share their labels: reindex, or add another group."
+                    f"{group!r} was begun with {size} labels along {name!r}; the new row has "
+                    f"{rows.sizes[name]}, not the same ones in the same order. Rows of one group "
+                    f"share their labels: reindex, or add another group."
                 )
 
     def _writing(self):
@@ -494,13 +500,41 @@ def _fill(store, attrs: dict, groups: dict[str, xr.Dataset]) -> None:
         storage.write_group(root, group, data)
 
 
-def _concat(blocks: list[xr.Dataset]) -> xr.Dataset:
+def _labels_of(data: xr.Dataset, time: str) -> dict[str, tuple[int, np.ndarray | None]]:
+    return {
+        dim: (size, data.coords[dim].values if dim in data.coords else None)
+        for dim, size in data.sizes.items()
+        if dim != time
+    }
+
+
+def _joined(blocks: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Neighbouring blocks with the same variables, each stretch as one block."""
+    dim, stretches = storage.time_dim(blocks[0]), []
+    for block in blocks:
+        if stretches and set(stretches[-1][0].variables) == set(block.variables):
+            stretches[-1].append(block)
+        else:
+            stretches.append([block])
+    return [_concat(stretch, dim) for stretch in stretches]
+
+
+def _concat(blocks: list[xr.Dataset], dim: str) -> xr.Dataset:
     if len(blocks) == 1:
         return blocks[0]
-    dim = storage.time_dim(blocks[0])
-    return xr.concat(
-        blocks, dim, data_vars="minimal", coords="minimal", compat="override", join="override"
-    )
+    first = blocks[0]  # plain arrays: xr.concat spends its time comparing labels already compared
+    joined = {
+        name: (
+            array.dims,
+            np.concatenate([b.variables[name].values for b in blocks], array.dims.index(dim))
+            if dim in array.dims
+            else array.values,
+            array.attrs,
+        )
+        for name, array in first.variables.items()
+    }
+    coords = {name: joined.pop(name) for name in first.coords}
+    return xr.Dataset(joined, coords, blocks[-1].attrs)
 
 
 def _make_room(path: Path, overwrite: bool) -> None:

@@ -63,7 +63,7 @@ def _dynamics(split: str) -> GroupSpec:
 
 def _examples(split: str) -> GroupSpec:
     return GroupSpec(
-        f"the {split} examples: label, group, text or thumbnail, and any property worth asking about",
+        f"the {split} examples: label, group, text or thumbnail, any property worth asking about",
         {
             "label": Variable((split,), "class", kind="if"),
             "text": Variable((split,), kind="UTO"),
@@ -182,24 +182,32 @@ def spec_of(group: str) -> GroupSpec:
 
 def check_group(group: str, data: xr.Dataset) -> xr.Dataset:
     """Return the data in the schema's order of dims, or raise `SchemaError` saying what is off."""
+    data = check_variables(group, data)
+    for dim in LABEL_DIMS:
+        if dim in data.dims:
+            check_labels(group, data, dim)
+    return data
+
+
+def check_variables(group: str, data: xr.Dataset) -> xr.Dataset:
+    """The part of `check_group` that looks at names, dims and dtypes but not at labels."""
     spec = spec_of(group)
     if not isinstance(data, xr.Dataset):
         raise SchemaError(f"{group!r} takes an xarray.Dataset, not {type(data).__name__}.")
-    for name, variable in spec.variables.items():
-        if variable.required and name not in data:
+    variables, turned = data.variables, {}
+    for name, wanted in spec.variables.items():
+        if wanted.required and name not in variables:
             raise SchemaError(
-                f"{group!r} needs the variable {name!r} over {variable.dims}; "
+                f"{group!r} needs the variable {name!r} over {wanted.dims}; "
                 f"the data has {', '.join(map(str, data.data_vars)) or 'none'}."
             )
-    for dim in LABEL_DIMS:
-        if dim in data.dims:
-            _check_labels(group, data, dim)
-    ordered = {}
-    for name, array in data.data_vars.items():
+    for name, array in variables.items():
         wanted = spec.variables.get(name)
+        if name in data.coords and wanted is None:
+            continue
         allowed = (wanted.dims,) if wanted else spec.extra
         match = next((dims for dims in allowed if set(dims) == set(array.dims)), None)
-        if match is None and (wanted or spec.extra):
+        if match is None and allowed:
             raise SchemaError(
                 f"{name!r} in {group!r} has dims {array.dims}; expected "
                 f"{' or '.join(map(str, allowed))}."
@@ -208,13 +216,19 @@ def check_group(group: str, data: xr.Dataset) -> xr.Dataset:
             raise SchemaError(
                 f"{name!r} in {group!r} has dtype {array.dtype}; expected kind {wanted.kind!r}."
             )
-        ordered[name] = array.transpose(*match) if match else array
-        if wanted and wanted.unit:
-            ordered[name].attrs.setdefault("unit", wanted.unit)
-    return data.assign(ordered) if ordered else data
+        if match and match != array.dims:
+            turned[name] = array.transpose(*match)
+    return data.assign(turned) if turned else data
 
 
-def _check_labels(group: str, data: xr.Dataset, dim: str) -> None:
+def unit_of(group: str, name: str) -> str:
+    """The unit of a variable, "" where the schema names none."""
+    wanted = spec_of(group).variables.get(name)
+    return wanted.unit if wanted else ""
+
+
+def check_labels(group: str, data: xr.Dataset, dim: str) -> None:
+    """A dim that says who or when needs unique integer labels; time must ascend."""
     if dim not in data.coords:
         raise SchemaError(
             f"{group!r} has the dim {dim!r} without labels; give it a coordinate "
@@ -225,8 +239,8 @@ def _check_labels(group: str, data: xr.Dataset, dim: str) -> None:
         raise SchemaError(
             f"The labels of {dim!r} in {group!r} must be integers, not {labels.dtype}."
         )
-    if len(np.unique(labels)) != len(labels):
-        values, counts = np.unique(labels, return_counts=True)
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) != len(labels):
         raise SchemaError(f"{dim!r} in {group!r} repeats the label {values[counts > 1][0]}.")
     if dim in TIME_DIMS and (np.diff(labels.astype(np.int64)) <= 0).any():
         raise SchemaError(f"{dim!r} in {group!r} must ascend; got {labels[:8].tolist()}.")

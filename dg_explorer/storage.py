@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from .schema import TIME_DIMS
+from .schema import TIME_DIMS, unit_of
 
 COMMITTED = "committed"
 _CHUNK_BYTES = 1 << 20
@@ -29,7 +29,7 @@ def write_group(root: zarr.Group, group: str, data: xr.Dataset) -> None:
     node = root.require_group(group)
     node.attrs.put({})
     for name, array in data.variables.items():
-        _create(node, name, array)
+        _create(node, name, _with_unit(group, name, array))
     node.attrs.put(
         {**data.attrs, "coordinates": list(map(str, data.coords)), COMMITTED: _rows(data)}
     )
@@ -44,7 +44,7 @@ def append_rows(root: zarr.Group, group: str, rows: xr.Dataset) -> None:
     names = {name for name, _ in node.arrays()}
     for name in sorted(names | set(map(str, rows.variables))):
         if name not in names:
-            _backfill(node, name, rows.variables[name], dim, start)
+            _backfill(node, name, _with_unit(group, name, rows.variables[name]), dim, start)
         array = node[name]
         if dim not in _dims(array):
             continue
@@ -103,6 +103,11 @@ def _storable(data: xr.Dataset) -> xr.Dataset:
     }
     coords = {name: text.pop(name) for name in list(text) if name in data.coords}
     return data.assign_coords(coords).assign(text) if coords or text else data
+
+
+def _with_unit(group: str, name: str, array: xr.Variable) -> xr.Variable:
+    unit = unit_of(group, str(name))
+    return array._replace(attrs={"unit": unit, **array.attrs}) if unit else array
 
 
 def _create(node: zarr.Group, name: str, array: xr.Variable) -> None:
