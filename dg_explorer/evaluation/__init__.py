@@ -1,0 +1,23 @@
+"""Is it true? Retraining on subsets, datamodeling scores, removals, and when to believe a score."""
+
+from importlib import import_module
+
+_EXPORTS = {
+    "subset_retraining": "retraining",
+    "random_subsets": "retraining",
+    "linear_datamodeling_score": "lds",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'dg_explorer.evaluation' has no attribute {name!r}")
+    value = getattr(import_module(f"dg_explorer.evaluation.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return __all__

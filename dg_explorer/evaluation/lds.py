@@ -1,0 +1,156 @@
+"""The linear datamodeling score: do sums of scores predict what retraining does?"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+from dg_explorer.errors import DGExplorerError
+
+
+class MisalignedScoresError(DGExplorerError, ValueError):
+    """Scores, masks and outputs do not speak of the same examples."""
+
+
+def linear_datamodeling_score(
+    scores: xr.DataArray | np.ndarray,
+    masks: xr.DataArray | np.ndarray,
+    outputs: xr.DataArray | np.ndarray,
+    *,
+    n_bootstrap: int = 400,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Rank correlation of predicted and retrained outputs over subsets, averaged over queries.
+
+    Parameters
+    ----------
+    scores : dims (test, train) or (epoch, test, train)
+        Positive where training on the example raises the output.
+    masks : bool, dims (subset, train)
+        True where the example was in the subset.
+    outputs : dims (subset, test) or (subset, epoch, test)
+        Output of each test example after retraining on the subset.
+    n_bootstrap : int
+        Resamplings of subsets and queries together for the interval.
+
+    Returns
+    -------
+    Dataset
+        ``lds`` with ``low`` and ``high`` (95 % interval), over ``epoch`` where the scores have
+        it; ``per_query`` over ``test``. A query whose scores or outputs are all equal has
+        correlation 0: it predicts nothing.
+
+    Raises
+    ------
+    MisalignedScoresError
+        If ids or shapes differ, or labelled and bare arrays are mixed.
+
+    Notes
+    -----
+    Arrays without labels are matched by position. The bootstrap resamples the subsets' ranks
+    with weights rather than ranking anew.
+
+    References
+    ----------
+    Park et al. (2023), "TRAK", ICML, definition 2.4; Ilyas et al. (2022), "Datamodels", ICML.
+    """
+    scores, masks, outputs = _aligned(scores, masks, outputs)
+    timed = "epoch" in scores.dims
+    if not timed:
+        scores = scores.expand_dims(epoch=[-1])
+    if "epoch" not in outputs.dims:
+        outputs = outputs.expand_dims(epoch=scores["epoch"].values)
+    outputs = outputs.transpose("subset", "epoch", "test")
+    scores = scores.transpose("epoch", "test", "train")
+    kept = masks.transpose("subset", "train").values.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    n_subsets, n_test = kept.shape[0], scores.sizes["test"]
+    if n_subsets < 3:
+        raise MisalignedScoresError(f"{n_subsets} subsets are too few to rank; use 32 or more.")
+    by_subset = rng.multinomial(n_subsets, np.full(n_subsets, 1 / n_subsets), n_bootstrap)
+    by_query = rng.multinomial(n_test, np.full(n_test, 1 / n_test), n_bootstrap) / n_test
+    rows, lows, highs = [], [], []
+    for epoch in scores["epoch"].values:
+        predicted = kept @ scores.sel(epoch=epoch).values.astype(np.float64).T
+        x = rankdata(predicted, axis=0)
+        y = rankdata(outputs.sel(epoch=epoch).values, axis=0)
+        rows.append(_weighted_correlation(x, y, np.ones((1, n_subsets)))[0])
+        again = _weighted_correlation(x, y, by_subset)
+        low, high = np.quantile((again * by_query).sum(1), [0.025, 0.975])
+        lows.append(low)
+        highs.append(high)
+    per_query = np.stack(rows)
+    result = xr.Dataset(
+        {
+            "lds": ("epoch", per_query.mean(1)),
+            "low": ("epoch", np.array(lows)),
+            "high": ("epoch", np.array(highs)),
+            "per_query": (("epoch", "test"), per_query),
+        },
+        coords={"epoch": scores["epoch"], "test": scores["test"]},
+        attrs={"n_subsets": n_subsets, "n_bootstrap": n_bootstrap, "seed": seed},
+    )
+    return result if timed else result.squeeze("epoch", drop=True)
+
+
+def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Correlation over axis 0 of x and y, shape (subset, query), for each row of weights."""
+    weights = weights / weights.sum(1, keepdims=True)
+    x = x - x.mean(0)
+    y = y - y.mean(0)
+    mx, my = weights @ x, weights @ y
+    covariance = weights @ (x * y) - mx * my
+    variance = (weights @ x**2 - mx**2) * (weights @ y**2 - my**2)
+    safe = np.where(variance > 1e-12, variance, 1.0)
+    return np.where(variance > 1e-12, covariance / np.sqrt(safe), 0.0)
+
+
+def _aligned(scores, masks, outputs):
+    labelled = [isinstance(array, xr.DataArray) for array in (scores, masks, outputs)]
+    if any(labelled) and not all(labelled):
+        raise MisalignedScoresError(
+            "Some of scores, masks and outputs carry labels and some do not, so they can not be "
+            "joined. Give all three as DataArrays, or all three as plain arrays."
+        )
+    if not any(labelled):
+        scores, masks, outputs = (np.asarray(array) for array in (scores, masks, outputs))
+        scores = xr.DataArray(scores, dims=("epoch", "test", "train")[-scores.ndim :])
+        masks = xr.DataArray(masks, dims=("subset", "train"))
+        outputs = xr.DataArray(
+            outputs, dims=("subset", "test") if outputs.ndim == 2 else ("subset", "epoch", "test")
+        )
+        for dim in ("train", "test", "subset", "epoch"):
+            sizes = {a.sizes[dim] for a in (scores, masks, outputs) if dim in a.dims}
+            if len(sizes) > 1:
+                raise MisalignedScoresError(f"Sizes of {dim!r} differ: {sorted(sizes)}.")
+        numbered = [
+            a.assign_coords({d: np.arange(a.sizes[d]) for d in a.dims})
+            for a in (scores, masks, outputs)
+        ]
+        return tuple(numbered)
+    for name, dim, other, other_name in (
+        ("scores", "train", masks, "masks"),
+        ("scores", "test", outputs, "outputs"),
+    ):
+        a, b = np.asarray(scores[dim].values), np.asarray(other[dim].values)
+        missing = np.setdiff1d(a, b)
+        if len(missing) or (dim == "train" and len(a) != len(b)):
+            odd = missing if len(missing) else np.setdiff1d(b, a)
+            raise MisalignedScoresError(
+                f"The {name} and the {other_name} differ in {dim!r}: {len(odd)} ids such as "
+                f"{odd[0]} are in one of them only."
+            )
+    if "epoch" in scores.dims and "epoch" in outputs.dims:
+        missing = np.setdiff1d(scores["epoch"].values, outputs["epoch"].values)
+        if len(missing):
+            raise MisalignedScoresError(
+                f"Retrained outputs were not taken at epochs {missing.tolist()}; they were at "
+                f"{outputs['epoch'].values.tolist()}."
+            )
+    elif "epoch" in outputs.dims:
+        raise MisalignedScoresError(
+            "The outputs are at several epochs and the scores at none: select one of "
+            f"{outputs['epoch'].values.tolist()} with outputs.sel(epoch=...)."
+        )
+    return scores, masks.sel(train=scores["train"]), outputs.sel(test=scores["test"])
