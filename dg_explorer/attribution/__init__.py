@@ -1,0 +1,1 @@
+"""One checkpoint in, scores out: which training examples moved which answers."""

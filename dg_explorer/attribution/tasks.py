@@ -1,0 +1,293 @@
+"""Tasks: what is attributed, and how the training loss depends on it.
+
+A task turns a batch into one *output* per example (what a score explains), one *loss*,
+and the *weight* that links them: minus the derivative of the loss by the output.
+For classification the output is the margin log p/(1-p) of the right class and the
+weight is 1 - p, so that the gradient of the loss is -(1 - p) times that of the margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+
+from ..errors import DataError, SettingError
+
+
+def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """log p/(1-p) of the right class, from logits alone.
+
+    Parameters
+    ----------
+    logits : shape (..., classes)
+    labels : int64, shape (...)
+
+    Returns
+    -------
+    shape (...)
+        z_y - logsumexp of the other logits: finite where 1 - p rounds to zero.
+
+    References
+    ----------
+    Park et al. (2023), "TRAK: Attributing Model Behavior at Scale", eq. 13.
+    """
+    right = logits.gather(-1, labels[..., None])
+    others = logits.scatter(-1, labels[..., None], float("-inf"))
+    return right[..., 0] - others.logsumexp(-1)
+
+
+def split_batch(batch) -> tuple[tuple, dict, torch.Tensor | None]:
+    """Positional inputs, keyword inputs and target of a batch.
+
+    A mapping (Hugging Face) gives keyword inputs, its `labels` are the target;
+    a tuple or list is (input, ..., target).
+    """
+    if isinstance(batch, Mapping):
+        inputs = {name: value for name, value in batch.items() if name not in ("labels", "label")}
+        return (), inputs, batch.get("labels", batch.get("label"))
+    if isinstance(batch, (tuple, list)) and len(batch) >= 2:
+        return tuple(batch[:-1]), {}, batch[-1]
+    if isinstance(batch, (tuple, list)) and len(batch) == 1:
+        return tuple(batch), {}, None
+    return (batch,), {}, None
+
+
+class Task:
+    """What is attributed. Subclass and give `output`, `loss` and `weight` for a new one."""
+
+    name = "custom"
+
+    def predict(self, model: Callable, batch):
+        """The model's answer to a batch; `.logits` is unwrapped (Hugging Face)."""
+        args, kwargs, _ = split_batch(batch)
+        answer = model(*args, **kwargs)
+        return getattr(answer, "logits", answer)
+
+    def check(self, prediction, batch) -> None:
+        """Raise `DataError` where targets do not fit the prediction."""
+
+    def output(self, prediction, batch) -> torch.Tensor:
+        """What is attributed, shape (example,), differentiable."""
+        raise NotImplementedError
+
+    def loss(self, prediction, batch) -> torch.Tensor:
+        """The training loss of each example in nats, shape (example,), differentiable."""
+        raise NotImplementedError
+
+    def weight(self, prediction, batch) -> torch.Tensor:
+        """-d loss / d output of each example, float64, shape (example,)."""
+        raise NotImplementedError
+
+    def curvature_rows(self, prediction, batch) -> torch.Tensor:
+        """Scalars whose squared gradients sum to the Gauss-Newton matrix, shape (example, row).
+
+        With H = L L' the Hessian of the loss by the prediction, row r is (L' z)_r with L held
+        constant, so that sum_r grad_r grad_r' = J' H J.
+        """
+        raise SettingError(f"The task {self.name!r} defines no Gauss-Newton curvature.")
+
+
+class ClassificationTask(Task):
+    """One label an example; the output is the margin of the right class."""
+
+    name = "classification"
+
+    def _labels(self, batch) -> torch.Tensor:
+        labels = split_batch(batch)[2]
+        if labels is None:
+            raise DataError("Classification needs labels: batches of (input, label).")
+        return labels
+
+    def check(self, prediction, batch) -> None:
+        labels = self._labels(batch)
+        if prediction.ndim != 2:
+            raise DataError(
+                f"Classification expects logits of shape (example, class); the model "
+                f"gave {tuple(prediction.shape)}. Choose another task=, or pass your own."
+            )
+        if labels.dtype.is_floating_point or labels.shape != prediction.shape[:1]:
+            raise DataError(
+                f"Labels must be integers of shape ({prediction.shape[0]},); "
+                f"got {labels.dtype} of shape {tuple(labels.shape)}."
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= prediction.shape[1]:
+            raise DataError(
+                f"Labels run from {low} to {high}, but the model has "
+                f"{prediction.shape[1]} classes (0 to {prediction.shape[1] - 1})."
+            )
+
+    def output(self, prediction, batch):
+        return margin(prediction, self._labels(batch).long())
+
+    def loss(self, prediction, batch):
+        return F.cross_entropy(prediction, self._labels(batch).long(), reduction="none")
+
+    def weight(self, prediction, batch):
+        # sigmoid(-margin) in float64: 1 - softmax is exactly zero on a model that is sure
+        return torch.sigmoid(-self.output(prediction.detach().double(), batch))
+
+    def curvature_rows(self, prediction, batch):
+        # H = diag(p) - p p' = L L' with L = diag(sqrt p) - p sqrt(p)'
+        z = prediction
+        p = z.detach().double().softmax(-1)
+        root = p.sqrt()
+        return (root * (z - (p * z).sum(-1, keepdim=True))).to(z.dtype)
+
+
+class RegressionTask(Task):
+    """Half the squared error; the output is the prediction itself, summed over targets."""
+
+    name = "regression"
+
+    def _residual(self, prediction, batch):
+        target = split_batch(batch)[2]
+        if target is None:
+            raise DataError("Regression needs targets: batches of (input, target).")
+        if target.numel() != prediction.numel():
+            raise DataError(
+                f"The model predicts {tuple(prediction.shape)} but targets are "
+                f"{tuple(target.shape)}."
+            )
+        return prediction.flatten(1) - target.reshape(prediction.shape).to(prediction).flatten(1)
+
+    def check(self, prediction, batch) -> None:
+        residual = self._residual(prediction.reshape(prediction.shape[0], -1), batch)
+        if residual.shape[1] != 1:
+            raise DataError(
+                f"Regression attributes one number an example; the model predicts "
+                f"{residual.shape[1]}. Pass CustomTask(output=..., loss=..., weight=...)."
+            )
+
+    def output(self, prediction, batch):
+        return prediction.reshape(prediction.shape[0], -1).sum(1)
+
+    def loss(self, prediction, batch):
+        prediction = prediction.reshape(prediction.shape[0], -1)
+        return 0.5 * self._residual(prediction, batch).square().sum(1)
+
+    def weight(self, prediction, batch):
+        prediction = prediction.detach().double().reshape(prediction.shape[0], -1)
+        return -self._residual(prediction, batch).sum(1)
+
+    def curvature_rows(self, prediction, batch):
+        return prediction.reshape(prediction.shape[0], -1)
+
+
+class LanguageModelingTask(Task):
+    """Next-token prediction; the output of a sequence is the sum of its tokens' margins.
+
+    A mapping follows Hugging Face: `labels` (or `input_ids`) are shifted by one, -100 and
+    padding (`attention_mask` 0) count for nothing. A pair (tokens, targets) is taken as
+    aligned already. A lone tensor of tokens is shifted.
+
+    The weight of a sequence is the mean of 1 - p over its tokens (Park et al. 2023, sec. 5.3).
+    """
+
+    name = "language_modeling"
+    ignore = -100
+
+    def _tokens(self, prediction, batch):
+        """Aligned logits (example, token, vocabulary), targets, and which tokens count."""
+        if isinstance(batch, Mapping):
+            target = batch.get("labels")
+            target = batch["input_ids"] if target is None else target
+            if batch.get("attention_mask") is not None:
+                target = target.masked_fill(batch["attention_mask"] == 0, self.ignore)
+            shifted = True
+        else:
+            args, _, target = split_batch(batch)
+            shifted = target is None
+            target = args[0] if shifted else target
+        if shifted:
+            prediction, target = prediction[:, :-1], target[:, 1:]
+        counts = target != self.ignore
+        return prediction, target.masked_fill(~counts, 0).long(), counts
+
+    def check(self, prediction, batch) -> None:
+        if prediction.ndim != 3:
+            raise DataError(
+                f"Language modelling expects logits of shape (example, token, vocabulary); "
+                f"the model gave {tuple(prediction.shape)}."
+            )
+        logits, target, _ = self._tokens(prediction, batch)
+        if target.numel() and (target.max() >= logits.shape[-1] or target.min() < 0):
+            raise DataError(
+                f"Tokens run from {int(target.min())} to {int(target.max())}, but the model "
+                f"has a vocabulary of {logits.shape[-1]}."
+            )
+
+    def output(self, prediction, batch):
+        logits, target, counts = self._tokens(prediction, batch)
+        return (margin(logits, target) * counts).sum(-1)
+
+    def loss(self, prediction, batch):
+        logits, target, counts = self._tokens(prediction, batch)
+        nats = -logits.log_softmax(-1).gather(-1, target[..., None])[..., 0]
+        return (nats * counts).sum(-1)
+
+    def weight(self, prediction, batch):
+        logits, target, counts = self._tokens(prediction.detach().double(), batch)
+        doubt = torch.sigmoid(-margin(logits, target)) * counts
+        return doubt.sum(-1) / counts.sum(-1).clamp(min=1)
+
+
+class CustomTask(Task):
+    """Your own output, loss and weight, each a function of (prediction, batch).
+
+    Parameters
+    ----------
+    output : callable
+        Returns what is attributed, shape (example,).
+    loss : callable, optional
+        Returns the training loss, shape (example,); needed by influence functions and TracIn.
+    weight : callable, optional
+        Returns -d loss / d output. Left out, TRAK scores are not weighted (weight 1).
+    predict : callable, optional
+        `predict(model, batch)`, where the model is not called as `model(*inputs)`.
+    """
+
+    def __init__(self, output, loss=None, weight=None, predict=None, name="custom"):
+        self._output, self._loss, self._weight, self._predict = output, loss, weight, predict
+        self.name = name
+
+    def predict(self, model, batch):
+        return self._predict(model, batch) if self._predict else super().predict(model, batch)
+
+    def output(self, prediction, batch):
+        return self._output(prediction, batch)
+
+    def loss(self, prediction, batch):
+        if self._loss is None:
+            raise SettingError(f"The task {self.name!r} has no loss; give CustomTask(loss=...).")
+        return self._loss(prediction, batch)
+
+    def weight(self, prediction, batch):
+        if self._weight is None:
+            return torch.ones_like(self.output(prediction, batch).detach()).double()
+        return self._weight(prediction, batch).detach().double()
+
+
+TASKS: dict[str, type[Task]] = {
+    "classification": ClassificationTask,
+    "image_classification": ClassificationTask,
+    "text_classification": ClassificationTask,
+    "regression": RegressionTask,
+    "language_modeling": LanguageModelingTask,
+}
+
+
+def as_task(task) -> Task:
+    """A task by name, a task object, or a pair (loss, output) of functions."""
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, str) and task in TASKS:
+        return TASKS[task]()
+    if isinstance(task, tuple) and len(task) == 2 and all(map(callable, task)):
+        return CustomTask(loss=task[0], output=task[1])
+    raise SettingError(
+        f"No task {task!r}; there are {', '.join(sorted(TASKS))}. "
+        f"Or pass a Task object, or a pair (loss, output) of functions of (prediction, batch)."
+    )
