@@ -24,7 +24,9 @@ def say(sentence: str) -> None:
 def run(*command: str | Path, check: bool = True) -> int:
     result = subprocess.run([str(part) for part in command], cwd=ROOT)
     if check and result.returncode:
-        sys.exit(f"[tests] This failed with code {result.returncode}: {' '.join(map(str, command))}")
+        sys.exit(
+            f"[tests] This failed with code {result.returncode}: {' '.join(map(str, command))}"
+        )
     return result.returncode
 
 
