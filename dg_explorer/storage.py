@@ -80,11 +80,15 @@ def open_group(store, node: zarr.Group, group: str) -> xr.Dataset:
         consolidated=False,
         chunks=None,
         decode_cf=False,
-        drop_variables=None,
-        create_default_indexes=True,
     )
     coordinates = [c for c in node.attrs.get("coordinates", ()) if c in data.variables]
-    data = data.set_coords(coordinates)
+    # object text, since not every library that takes labelled data knows numpy's own string dtype
+    text = {
+        name: (array.dims, array.values.astype(object), array.attrs)
+        for name, array in data.variables.items()
+        if array.dtype.kind == "T"
+    }
+    data = data.assign(text).set_coords(coordinates)
     data.attrs = {
         key: value for key, value in data.attrs.items() if key not in (COMMITTED, "coordinates")
     }
