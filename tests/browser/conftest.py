@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
-from dg_explorer.doctor import find_browser
+from dg_explorer.browsers import find_browser
 from dg_explorer.serving import LabServer
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
