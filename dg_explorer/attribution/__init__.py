@@ -1,1 +1,30 @@
 """One checkpoint in, scores out: which training examples moved which answers."""
+
+from importlib import import_module
+
+# public name -> the module that defines it
+_EXPORTS = {
+    "Attributor": "base",
+    "TRAKAttributor": "trak",
+    "attribute": "walk",
+    "METHODS": "methods",
+    "Task": "tasks",
+    "CustomTask": "tasks",
+    "margin": "tasks",
+    "FeatureMismatchError": "features",
+    "UnsupportedModelError": "capture",
+}
+
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'dg_explorer.attribution' has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,232 @@
+"""Walk a run's checkpoints and add the scores of each to the record, one epoch a row."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm.auto import tqdm
+
+from ..checkpoints import load_into, load_weights, saved_epochs
+from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
+from ..ids import dataset_of, ids_of, yields_ids
+from ..schema import SIGN
+from .methods import method_class
+
+
+def attribute(
+    run,
+    model: torch.nn.Module,
+    train,
+    test,
+    *,
+    method: str = "trak",
+    epochs=None,
+    name: str | None = None,
+    executor=None,
+    batch_size: int = 256,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings,
+):
+    """Score every training example for every test example at each checkpoint of a run.
+
+    Adds `scores/<name>` row by row. A killed call loses at most the row being computed; called
+    again with the same settings it goes on where it stopped, with the same scores.
+
+    Parameters
+    ----------
+    run : Run
+        With checkpoints, as a recorder leaves them.
+    model : torch module
+        Of the architecture the checkpoints were saved from. It is not changed.
+    train, test : dataset or loader
+        Their ids must be those of the run; see `with_ids`.
+    method : str
+        "trak", "influence", "tracin", ...
+    epochs : list of int, optional
+        By default every epoch with a checkpoint.
+    name : str, optional
+        The scores go to `scores/<name>`; by default the method's name.
+    executor : concurrent.futures.Executor, optional
+        One checkpoint is one unit of work; scores do not depend on the executor.
+    overwrite : bool
+        Begin anew where scores of other settings are already there.
+    progress : bool
+        Show a progress bar.
+    **settings
+        Passed to the attributor: `task`, `layers`, `damping`, ...
+
+    Returns
+    -------
+    Dataset
+        The group as it is in the record: `score` (epoch, test, train), `weight` (epoch, train),
+        `damping` (epoch).
+
+    Raises
+    ------
+    SettingError
+        A setting is misspelt, or the scores there were made with other settings.
+    CheckpointError
+        An epoch has no checkpoint.
+    ArchitectureMismatchError, NonFiniteError
+        A checkpoint does not fit the model, or holds NaN.
+    ShuffledLoaderError, UnknownExampleError
+        The examples cannot be told apart, or are not those of the run.
+    """
+    attributor = method_class(method)
+    _check_settings(attributor, method, settings)
+    group = f"scores/{name or method}"
+    epochs = _check_epochs(run, epochs)
+    train_ids, test_ids = _check_ids(run, "train", train), _check_ids(run, "test", test)
+    train, test = _in_order(train), _in_order(test)
+    scratch = copy.deepcopy(model)
+    made = attributor(scratch, batch_size=batch_size, **settings)
+    attrs = {
+        "method": method,
+        "settings": json.dumps(made.settings() | {"epochs": "from checkpoints"}, sort_keys=True),
+        "sign": SIGN,
+        "output": made.task.name,
+    }
+    done = _done(run, group, attrs, train_ids, test_ids, overwrite)
+    todo = [epoch for epoch in epochs if epoch not in done]
+    coords = {"test": test_ids, "train": train_ids}
+    rows = _compute(run, made, train, test, todo, executor, progress, run.time_unit)
+    if done and todo and todo[0] < max(done):
+        _merge(run, group, rows, coords, attrs)
+    else:
+        for epoch, row in rows:
+            run.append(group, _as_dataset(epoch, row, coords, attrs))
+        run.flush()
+    return run[group]
+
+
+def score_checkpoint(attributor, weights: dict, train, test) -> dict[str, np.ndarray]:
+    """One unit of work: scores, weights and damping at one checkpoint, as plain arrays."""
+    load_into(attributor.model, weights)
+    train_features = attributor.compute_train_features(train)
+    test_features = attributor.compute_test_features(test)
+    scores = attributor.compute_attributions(train_features, test_features)
+    row = {"score": scores.cpu().numpy().astype(np.float32)}
+    weight = getattr(attributor, "example_weight", None)
+    if weight is not None:
+        row["weight"] = weight(train_features).cpu().numpy()
+    if attributor.damping_used:
+        row["damping"] = np.float64(np.mean(attributor.damping_used))
+    return row
+
+
+def _compute(run, attributor, train, test, epochs, executor, progress, unit):
+    """Yield (epoch, row) in ascending order of epoch."""
+    with tqdm(total=len(epochs), unit=unit, disable=not progress, desc=attributor.method) as bar:
+        if executor is None:
+            for epoch in epochs:
+                yield epoch, score_checkpoint(attributor, load_weights(run, epoch), train, test)
+                bar.update()
+            return
+        futures = {
+            epoch: executor.submit(
+                score_checkpoint, attributor, load_weights(run, epoch), train, test
+            )
+            for epoch in epochs
+        }
+        for epoch in epochs:
+            yield epoch, futures.pop(epoch).result()
+            bar.update()
+
+
+def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
+    dims = {
+        "score": ("epoch", "test", "train"),
+        "weight": ("epoch", "train"),
+        "damping": ("epoch",),
+    }
+    data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
+    return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
+
+
+def _merge(run, group, rows, coords, attrs) -> None:
+    """Put epochs before ones that are there already; rows can only be appended at the end."""
+    new = [_as_dataset(epoch, row, coords, attrs) for epoch, row in rows]
+    old = run[group].load()
+    joined = xr.concat([old, *new], "epoch", join="exact", combine_attrs="override")
+    run.add(group, joined.sortby("epoch"), overwrite=True)
+
+
+def _check_settings(attributor, method, settings) -> None:
+    known = [
+        p for p in inspect.signature(attributor.__init__).parameters if p not in ("self", "model")
+    ]
+    unknown = [s for s in settings if s not in known or s == "checkpoints"]
+    if unknown:
+        raise SettingError(
+            f"attribute(method={method!r}) has no setting {unknown[0]!r}; it takes "
+            f"{', '.join(k for k in known if k not in ('checkpoints', 'batch_size'))}."
+        )
+
+
+def _check_epochs(run, epochs) -> list[int]:
+    saved = saved_epochs(run)
+    if not saved:
+        raise CheckpointError(
+            "This run has no checkpoints to attribute. Record with checkpoints, or write them "
+            "with save_checkpoint(run, epoch, model)."
+        )
+    if epochs is None:
+        return saved
+    wanted = sorted({int(epoch) for epoch in np.atleast_1d(epochs)})
+    missing = [epoch for epoch in wanted if epoch not in saved]
+    if missing:
+        raise CheckpointError(
+            f"No checkpoint at {run.time_unit} {missing[0]}; this run has "
+            f"{', '.join(map(str, saved))}."
+        )
+    return wanted
+
+
+def _check_ids(run, split, data) -> np.ndarray:
+    ids = ids_of(data)
+    group = f"{split}_examples"
+    if group in run:
+        known = run[group][split].values
+        strangers = np.setdiff1d(ids, known)
+        if len(strangers):
+            raise UnknownExampleError(
+                f"{len(strangers)} of {len(ids)} {split} examples are not in this run, such as "
+                f"id {strangers[0]}; the run's ids go from {known.min()} to {known.max()}. "
+                f"Give the dataset its ids: with_ids(dataset, ids)."
+            )
+    return ids
+
+
+def _in_order(data):
+    """A shuffled loader's dataset in place of the loader: scores come in the dataset's order."""
+    shuffled = hasattr(data, "dataset") and yields_ids(data.dataset)
+    return dataset_of(data) if shuffled else data
+
+
+def _done(run, group, attrs, train_ids, test_ids, overwrite) -> set[int]:
+    """Epochs already scored with the same settings; refuses scores of other settings."""
+    if group not in run:
+        return set()
+    there = run[group]
+    same = all(there.attrs.get(key) == value for key, value in attrs.items())
+    same &= np.array_equal(there["train"].values, train_ids)
+    same &= np.array_equal(there["test"].values, test_ids)
+    if same and not overwrite:
+        return {int(epoch) for epoch in there["epoch"].values}
+    if not overwrite:
+        raise SettingError(
+            f"This run has {group!r} made with other settings or examples "
+            f"({there.attrs.get('settings')}). Pass overwrite=True to replace them, or name= to "
+            f"keep both."
+        )
+    try:
+        run.delete(group)
+    except SchemaError as error:
+        raise SettingError(f"Cannot replace {group!r}: {error}") from error
+    return set()
