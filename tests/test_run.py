@@ -11,8 +11,9 @@ import pytest
 import xarray as xr
 
 import dg_explorer as dg
-from dg_explorer import errors, storage
-from dg_explorer.journal import decode, encode
+from dg_explorer import errors
+from dg_explorer.record import storage
+from dg_explorer.record.journal import decode, encode
 from dg_explorer.testing import tiny_run
 
 
@@ -171,7 +172,7 @@ def test_a_newer_schema_is_refused_with_the_way_out(tmp_path):
     root = json.loads(meta.read_text())
     root["attributes"]["schema_version"] = 99
     meta.write_text(json.dumps(root))
-    with pytest.raises(errors.NewerSchemaError, match="schema 99.*pip install --upgrade"):
+    with pytest.raises(errors.NewerSchemaError, match=r"schema 99.*pip install --upgrade"):
         dg.Run.open(tmp_path / "run")
 
 
@@ -272,7 +273,8 @@ def test_a_group_that_was_being_created_is_dropped(tmp_path):
     assert again.repaired == ["scores/trak: dropped, it was being created"]
 
 
-def test_a_run_being_recorded_can_be_read_but_not_recorded_into(tmp_path):
+def test_a_run_being_recorded_can_be_read_but_not_recorded_into(tmp_path, monkeypatch):
+    monkeypatch.setattr("dg_explorer.record.appending._LOCK_SECONDS", 0.1)
     writer = dg.Run.create(tmp_path / "run", name="x")
     writer.append("metrics", metrics(0))
     writer.flush()
@@ -285,6 +287,17 @@ def test_a_run_being_recorded_can_be_read_but_not_recorded_into(tmp_path):
     writer.flush()
     assert reader.epochs().tolist() == [0, 1]
     reader.append("metrics", metrics(2))
+
+
+def test_whoever_appends_next_takes_over_the_rows_of_a_recorder_that_died(tmp_path):
+    writer = dg.Run.create(tmp_path / "run", name="x")
+    writer.append("metrics", metrics(0))
+    reader = dg.Run.open(tmp_path / "run")  # too early to repair: the writer lives
+    assert "metrics" not in reader
+    writer._appender._journal.unlock()  # what the system does when the writer is killed
+    reader.append("metrics", metrics(1))
+    assert reader.repaired == ["metrics: restored 1 row from the journal"]
+    assert reader.epochs().tolist() == [0, 1]
 
 
 # ------------------------------------------------------------------ how it shows

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from .schema import TIME_DIMS, unit_of
+from ..schema import TIME_DIMS, unit_of
 
 COMMITTED = "committed"
 _CHUNK_BYTES = 1 << 20

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 
-from .errors import RunError
+from ..errors import RunError
 
-_OWN = ("record.zarr", "staging.zarr", "journal.bin")
+_OWN = re.compile(r"record\.zarr|staging-.*|journal\.bin")  # the record's own names
 
 
 class Blobs:
@@ -64,13 +65,13 @@ class Blobs:
             name
             for name in found
             if name.startswith(prefix)
-            and name.split("/")[0] not in _OWN
+            and not _OWN.fullmatch(name.split("/")[0])
             and not name.endswith(".part")
         )
 
 
 def _safe(name: str) -> str:
     parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or name.startswith("/") or parts[0] in _OWN:
+    if not parts or ".." in parts or name.startswith("/") or _OWN.fullmatch(parts[0]):
         raise RunError(f"{name!r} is no name for a file of a run.")
     return "/".join(parts)

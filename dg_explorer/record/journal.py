@@ -45,6 +45,11 @@ class Journal:
         self._file = file
         return True
 
+    @property
+    def held(self) -> bool:
+        """Whether this object is the writer."""
+        return self._file is not None
+
     def unlock(self) -> None:
         if self._file is not None:
             self._file.close()
