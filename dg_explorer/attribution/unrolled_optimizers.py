@@ -90,16 +90,14 @@ class OptimizerSettings:
         return (theta - (rate / c1) * m / ((v / c2).sqrt() + self.eps), m, v)
 
     def pull_back(
-        self, before: State, gradient: torch.Tensor, adjoint: State, step: int, lr: float
+        self, before: State, after: State, adjoint: State, step: int, lr: float
     ) -> tuple[torch.Tensor, State]:
         """Carry derivatives with respect to the state after an update to before it.
 
         Parameters
         ----------
-        before : State, each of shape (parameter,)
-            The state the update started from.
-        gradient : Tensor, shape (parameter,)
-            Gradient of the loss at ``before``, without weight decay.
+        before, after : State, each of shape (parameter,)
+            The states that the update led from and to.
         adjoint : State, each of shape (query, parameter)
             Derivative of each query's output with respect to the state after the update.
 
@@ -111,7 +109,6 @@ class OptimizerSettings:
             Derivative with respect to ``before``, but for the path through the gradient: the
             caller adds the Hessian of the loss times ``by_gradient`` to its first member.
         """
-        theta = before[0]
         by_theta = adjoint[0]
         rate = lr * self.lr_scale
         if self.kind == "sgd":
@@ -130,9 +127,8 @@ class OptimizerSettings:
         b1, b2 = self.betas
         c1, c2 = 1 - b1 ** (step + 1), 1 - b2 ** (step + 1)
         decay = self.weight_decay
-        g = gradient if self.kind == "adamw" else gradient + decay * theta
-        m = b1 * before[1] + (1 - b1) * g
-        v = b2 * before[2] + (1 - b2) * g * g
+        _, m, v = after
+        g = (m - b1 * before[1]) / (1 - b1)
         root = (v / c2).sqrt()
         denominator = root + self.eps
         # A parameter that never had a gradient has root 0 and stays where it is: its second

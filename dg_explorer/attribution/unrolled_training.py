@@ -30,7 +30,7 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     right = logits.gather(-1, labels[..., None]).squeeze(-1)
     # Setting an entry to -inf in place would break nested transforms; a mask does not.
-    is_right = torch.nn.functional.one_hot(labels, logits.shape[-1]).bool()
+    is_right = torch.arange(logits.shape[-1], device=logits.device) == labels[..., None]
     others = logits.masked_fill(is_right, -torch.inf).logsumexp(-1)
     return right - others
 

@@ -1,0 +1,321 @@
+"""Exact influence through training: the derivative of an output by each example's weight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch.func import grad, jvp, vmap
+
+from dg_explorer.attribution.unrolled_memory import MemoryPlan, plan_memory
+from dg_explorer.attribution.unrolled_optimizers import State
+from dg_explorer.attribution.unrolled_training import FlatModel, Training
+from dg_explorer.errors import UnknownExampleError
+from dg_explorer.schema import SIGN
+
+
+class UnrolledAttributor:
+    """Scores that are the derivative of training itself, and when each exposure acted.
+
+    The score of a training example for a test example at an epoch is d f / d w: how fast the
+    output rises as the example's weight in every step's loss does. It is exact to rounding,
+    for a deterministic run; whether a derivative says what *removing* the example does is
+    another question, which `metasmoothness` answers.
+
+    Parameters
+    ----------
+    training : Training
+        Start, data, order of batches, optimizer: all that determines the run.
+    memory : int
+        Bytes to stay under; decides how many optimizer states are kept and how many queries
+        are carried at once. States that are not kept are computed again from the nearest one.
+
+    References
+    ----------
+    Maclaurin, Duvenaud & Adams (2015), "Gradient-based Hyperparameter Optimization through
+    Reversible Learning", ICML; Hara, Nitanda & Maehara (2019), "Data Cleansing for Models
+    Trained with SGD", NeurIPS; Ilyas & Engstrom (2025), "MAGIC", arXiv 2504.16430.
+    """
+
+    def __init__(self, training: Training, *, memory: int = 300_000_000):
+        self.training = training
+        self.memory = memory
+        self.flat = training.start()
+        self._steps = list(training.steps())
+
+    def plan(self, n_queries: int = 1) -> MemoryPlan:
+        """What computing so many (query, epoch) pairs would take, without starting."""
+        return plan_memory(self.training, self.flat, len(self._steps), n_queries, self.memory)
+
+    def attribute(
+        self,
+        test: Sequence[int] | None = None,
+        epochs: Sequence[int] | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> xr.Dataset:
+        """Scores of every training example for the given test examples and epochs.
+
+        Parameters
+        ----------
+        test : ids, optional
+            Default: all test examples.
+        epochs : ints, optional
+            Default: the epochs at which the training records outputs.
+        progress : callable ``(done, total)``
+            Called after each batch of (test, epoch) pairs.
+
+        Returns
+        -------
+        Dataset
+            ``score`` over (epoch, test, train), in units of output per unit of weight.
+        """
+        test, epochs = self._asked(test, epochs)
+        edges = np.array([0, self.training.n_epochs])
+        by_window = self._sweep(test, epochs, edges, progress)
+        return xr.Dataset(
+            {"score": (("epoch", "test", "train"), by_window.sum(2))},
+            coords={"epoch": epochs, "test": test, "train": self.training.train_ids},
+            attrs=self._attrs(),
+        )
+
+    def exposures(
+        self,
+        test: Sequence[int] | None = None,
+        *,
+        epoch: int | None = None,
+        windows: int | Sequence[int] = 10,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> xr.Dataset:
+        """Influence by time of exposure: which window of training each score comes from.
+
+        Parameters
+        ----------
+        epoch : int, optional
+            Where the output is taken; default the last.
+        windows : int or edges
+            That many windows of equal length up to `epoch`, or the epochs at which they begin
+            and end.
+
+        Returns
+        -------
+        Dataset
+            ``score`` over (test, window, train), whose sum over windows is the score of
+            `attribute`; coordinates ``window_start`` (included) and ``window_end`` (excluded),
+            in epochs.
+        """
+        epoch = self.training.n_epochs if epoch is None else int(epoch)
+        test, epochs = self._asked(test, [epoch])
+        if isinstance(windows, (int, np.integer)):
+            edges = np.unique(np.linspace(0, epoch, windows + 1).round().astype(int))
+        else:
+            edges = np.asarray(windows, dtype=int)
+            if edges[0] != 0 or edges[-1] < epoch or (np.diff(edges) <= 0).any():
+                raise ValueError(
+                    f"Windows must begin at 0, ascend and end at or after epoch {epoch}; got "
+                    f"{edges.tolist()}."
+                )
+        by_window = self._sweep(test, epochs, edges, progress)[0]
+        return xr.Dataset(
+            {"score": (("test", "window", "train"), by_window)},
+            coords={
+                "test": test,
+                "window": np.arange(len(edges) - 1),
+                "window_start": ("window", edges[:-1]),
+                "window_end": ("window", edges[1:]),
+                "train": self.training.train_ids,
+            },
+            attrs=self._attrs() | {"epoch": epoch},
+        )
+
+    def _asked(self, test, epochs):
+        training = self.training
+        test = np.asarray(training.test_ids if test is None else test)
+        unknown = np.setdiff1d(test, training.test_ids)
+        if len(unknown):
+            raise UnknownExampleError(
+                f"No test example has id {unknown[0]}; ids run from {training.test_ids.min()} to "
+                f"{training.test_ids.max()}."
+            )
+        epochs = np.asarray(training.record_at if epochs is None else epochs, dtype=int)
+        if len(epochs) == 0 or epochs.min() < 1 or epochs.max() > training.n_epochs:
+            raise ValueError(
+                f"Epochs must lie in 1 to {training.n_epochs}, where the training ends; got "
+                f"{epochs.tolist()}."
+            )
+        return test, np.unique(epochs)
+
+    def _attrs(self) -> dict:
+        optimizer = self.training.optimizer
+        settings = {
+            "optimizer": optimizer.kind,
+            "eps": optimizer.eps,
+            "n_epochs": self.training.n_epochs,
+            "batch_size": self.training.batch_size,
+            "dtype": str(self.flat.theta.dtype).removeprefix("torch."),
+        }
+        return {
+            "method": "unrolled",
+            "sign": SIGN,
+            "output": self.training.output.__name__,
+            "settings": json.dumps(settings),
+        }
+
+    def _sweep(self, test, epochs, edges, progress) -> np.ndarray:
+        """Scores by window, shape (epoch, test, window, train)."""
+        position = {id: i for i, id in enumerate(self.training.test_ids.tolist())}
+        queries = torch.as_tensor([position[id] for id in test.tolist()])
+        result = np.zeros((len(epochs), len(test), len(edges) - 1, self.training.n_train))
+        pairs = [(e, q) for e in range(len(epochs)) for q in range(len(test))]
+        plan = self.plan(len(pairs))
+        plan.check()
+        last_step = [self._first_step_of(epoch) for epoch in epochs]
+        for start in range(0, len(pairs), plan.queries_at_once):
+            chunk = pairs[start : start + plan.queries_at_once]
+            ends = np.array([last_step[e] for e, _ in chunk])
+            rows = queries[[q for _, q in chunk]]
+            scores = self._backwards(rows, ends, edges, plan.segment_length)
+            for (e, q), row in zip(chunk, scores, strict=True):
+                result[e, q] = row
+            if progress:
+                progress(start + len(chunk), len(pairs))
+        return result
+
+    def _first_step_of(self, epoch: int) -> int:
+        return sum(1 for of, _ in self._steps if of < epoch)
+
+    def _backwards(self, queries, ends, edges, segment_length) -> np.ndarray:
+        """One sweep from the latest end to the start, carrying all pairs at once."""
+        training, optimizer = self.training, self.training.optimizer
+        n_steps = len(self._steps)
+        last = int(ends.max())
+        adjoint: State = tuple(
+            torch.zeros(len(queries), len(self.flat.theta), dtype=self.flat.theta.dtype)
+            for _ in range(optimizer.n_moments + 1)
+        )
+        scores = torch.zeros(
+            len(queries), len(edges) - 1, training.n_train, dtype=self.flat.theta.dtype
+        )
+        by_output = make_output_gradient(training, self.flat)
+        products = make_loss_products(training, self.flat)
+        replay = Replay(training, self.flat, self._steps[:last], n_steps, segment_length)
+        starting = torch.as_tensor(ends == last)
+        adjoint[0][starting] = by_output(replay.state(last)[0], queries[starting])
+        for step in reversed(range(last)):
+            before, after = replay.state(step), replay.state(step + 1)
+            epoch, batch = self._steps[step]
+            lr = optimizer.lr_at(step, n_steps)
+            active = torch.as_tensor(ends > step)
+            carried = adjoint if active.all() else tuple(part[active] for part in adjoint)
+            by_gradient, carried = optimizer.pull_back(before, after, carried, step, lr)
+            hessian_product, by_weight = products(before[0], batch, by_gradient)
+            carried = (carried[0] + hessian_product, *carried[1:])
+            window = int(np.searchsorted(edges, epoch, side="right")) - 1
+            if active.all():
+                adjoint = carried
+                _add(scores[:, window], batch, by_weight)
+            else:
+                for part, new in zip(adjoint, carried, strict=True):
+                    part[active] = new
+                here = scores[active, window]
+                _add(here, batch, by_weight)
+                scores[active, window] = here
+            starting = torch.as_tensor(ends == step)
+            if starting.any():
+                adjoint[0][starting] = by_output(before[0], queries[starting])
+        return scores.numpy()
+
+
+def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tensor) -> None:
+    if batch is None:
+        scores += by_weight
+    else:
+        # An example may come twice in a batch drawn with replacement: both exposures count.
+        scores.index_add_(1, batch, by_weight)
+
+
+def make_loss_products(training: Training, flat: FlatModel):
+    """The function giving, for many directions, Hessian products and each example's slope.
+
+    One forward-mode pass gives the slope of every example's loss along a direction; the
+    gradient of their weighted mean is the Hessian of the loss times the direction. The forward
+    pass itself is shared by all directions.
+    """
+
+    def products(theta, batch, directions):
+        inputs = training.inputs if batch is None else training.inputs[batch]
+        labels = training.labels if batch is None else training.labels[batch]
+        n = len(labels)
+
+        def losses(vector):
+            return training.loss(flat(vector, inputs), labels)
+
+        def along(direction):
+            def mean_slope(vector):
+                slopes = jvp(losses, (vector,), (direction,))[1] / n
+                return slopes.sum(), slopes
+
+            return grad(mean_slope, has_aux=True)(theta)
+
+        return vmap(along)(directions)
+
+    return products
+
+
+def make_output_gradient(training: Training, flat: FlatModel):
+    """The function giving the gradient of chosen test examples' outputs, (query, parameter)."""
+
+    def one(theta, inputs, label):
+        return training.output(flat(theta, inputs[None]), label[None])[0]
+
+    of_many = vmap(grad(one), in_dims=(None, 0, 0))
+
+    def by_output(theta, queries):
+        return of_many(theta, training.test_inputs[queries], training.test_labels[queries])
+
+    return by_output
+
+
+class Replay:
+    """States of a training by step, computed again from those kept every `segment_length`."""
+
+    def __init__(self, training, flat, steps, n_steps, segment_length):
+        self.training, self.flat = training, flat
+        self.steps, self.n_steps = steps, n_steps
+        self.segment_length = segment_length
+        self._gradient = grad(self._mean_loss)
+        self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
+        self._segment: dict[int, State] = {}
+        state = self._kept[0]
+        for step in range(len(steps)):
+            state = self._forward(state, step)
+            if (step + 1) % segment_length == 0 or step + 1 == len(steps):
+                self._kept[step + 1] = state
+
+    def state(self, step: int) -> State:
+        """The state before update ``step``, that is after that many updates."""
+        if step in self._kept:
+            return self._kept[step]
+        if step not in self._segment:
+            first = step // self.segment_length * self.segment_length
+            state = self._kept[first]
+            self._segment = {}
+            for s in range(first, min(first + self.segment_length, len(self.steps)) - 1):
+                state = self._forward(state, s)
+                self._segment[s + 1] = state
+        return self._segment[step]
+
+    def _mean_loss(self, theta, inputs, labels):
+        return self.training.loss(self.flat(theta, inputs), labels).mean()
+
+    def _forward(self, state: State, step: int) -> State:
+        _, batch = self.steps[step]
+        training = self.training
+        inputs = training.inputs if batch is None else training.inputs[batch]
+        labels = training.labels if batch is None else training.labels[batch]
+        gradient = self._gradient(state[0], inputs, labels)
+        lr = training.optimizer.lr_at(step, self.n_steps)
+        return training.optimizer.step(state, gradient, step, lr)
