@@ -14,6 +14,9 @@ _EXPORTS = {
     "Run": "run",
     "with_ids": "ids",
     "ids_of": "ids",
+    # attribution
+    "attribute": "attribution",
+    "TRAKAttributor": "attribution",
     # checkpoints
     "model_checkpoints": "checkpoints",
 }
