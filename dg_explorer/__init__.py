@@ -19,6 +19,8 @@ _EXPORTS = {
     "TRAKAttributor": "attribution",
     # checkpoints
     "model_checkpoints": "checkpoints",
+    # recording
+    "Recorder": "recording",
 }
 
 __all__ = ["__version__", *_EXPORTS]

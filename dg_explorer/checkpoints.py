@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,17 +32,22 @@ from .errors import (
     RunError,
 )
 from .packing import Packer, unpack
+from .random_state import restore_rng, rng_state
 
 __all__ = [
     "Checkpoint",
     "load_checkpoint",
+    "load_initial",
     "load_into",
     "load_weights",
     "model_checkpoints",
     "save_checkpoint",
+    "save_initial",
+    "saved_epochs",
 ]
 
 FORMAT = 1
+INITIAL = "checkpoints/initial"
 
 
 @dataclass
@@ -86,7 +90,7 @@ class Checkpoint:
             optimizer.load_state_dict(self.optimizer)
         if rng:
             self._require("rng")
-            _set_rng(self.rng)
+            restore_rng(self.rng)
 
     def _require(self, part: str) -> None:
         if part not in self.holds:
@@ -124,29 +128,8 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
     # asking the record is slow, so only where a file says that there may be one
     if _exists(run, f"{folder}/checkpoint.json") and epoch in saved_epochs(run):
         raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
-    names = [name for name, _ in model.named_parameters()] if hasattr(model, "parameters") else []
-    weights = Packer()
-    training = Packer()
-    state = model.state_dict() if hasattr(model, "state_dict") else dict(model)
-    plain = {
-        "format": FORMAT,
-        "epoch": epoch,
-        "weights": weights.pack(dict(state), ""),
-        "optimizer": training.pack(optimizer.state_dict(), "optimizer") if optimizer else None,
-        "rng": training.pack(_get_rng(), "rng") if rng else None,
-        "parameters": _optimizer_names(model, optimizer, names),
-        "extra": extra or {},
-    }
-    files = {"weights.safetensors": dump_tensors(weights.tensors)}
-    if training.tensors:
-        files["training.safetensors"] = dump_tensors(training.tensors)
-    plain["digests"] = {name: _sha(data) for name, data in files.items()}
-    files["checkpoint.json"] = json.dumps(plain).encode()
-    for name, data in files.items():
-        run.blobs.write(f"{folder}/{name}", data)
-    holds = [part for part in ("weights", "optimizer", "rng") if plain[part] is not None]
-    digest = plain["digests"]["weights.safetensors"]
-    row = {"path": folder, "digest": digest, "holds": ", ".join(holds)}
+    digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra)
+    row = {"path": folder, "digest": digest, "holds": holds}
     run.append(
         "checkpoints",
         xr.Dataset(
@@ -155,6 +138,24 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
         ),
     )
     return digest
+
+
+def save_initial(run, model, optimizer=None) -> str:
+    """Write the state before the first step, which replay starts from; return its digest.
+
+    It stands beside the checkpoints and not among them: no epoch has been trained yet.
+    """
+    return _write(run, INITIAL, -1, model, optimizer, True, None)[0]
+
+
+def load_initial(run) -> Checkpoint:
+    """The state before the first step; `CheckpointError` where the recorder did not keep it."""
+    if not _exists(run, f"{INITIAL}/checkpoint.json"):
+        raise CheckpointError(
+            "This run does not hold the state before its first step. Record with "
+            "Recorder(..., replay=True) to keep what an exact replay needs."
+        )
+    return _read_folder(run, INITIAL, training=True)
 
 
 def load_weights(run, epoch: int) -> dict:
@@ -244,6 +245,32 @@ def check_finite(state_dict: dict) -> None:
         )
 
 
+def _write(run, folder, epoch, model, optimizer, rng, extra) -> tuple[str, str]:
+    """Write the files of one checkpoint; return the digest of the weights and what it holds."""
+    names = [name for name, _ in model.named_parameters()] if hasattr(model, "parameters") else []
+    weights = Packer()
+    training = Packer()
+    state = model.state_dict() if hasattr(model, "state_dict") else dict(model)
+    plain = {
+        "format": FORMAT,
+        "epoch": epoch,
+        "weights": weights.pack(dict(state), ""),
+        "optimizer": training.pack(optimizer.state_dict(), "optimizer") if optimizer else None,
+        "rng": training.pack(rng_state(), "rng") if rng else None,
+        "parameters": _optimizer_names(model, optimizer, names),
+        "extra": extra or {},
+    }
+    files = {"weights.safetensors": dump_tensors(weights.tensors)}
+    if training.tensors:
+        files["training.safetensors"] = dump_tensors(training.tensors)
+    plain["digests"] = {name: _sha(data) for name, data in files.items()}
+    files["checkpoint.json"] = json.dumps(plain).encode()
+    for name, data in files.items():
+        run.blobs.write(f"{folder}/{name}", data)
+    holds = [part for part in ("weights", "optimizer", "rng") if plain[part] is not None]
+    return plain["digests"]["weights.safetensors"], ", ".join(holds)
+
+
 def _read(run, epoch: int, *, training: bool) -> Checkpoint:
     folder = folder_of(epoch)
     if int(epoch) not in saved_epochs(run):
@@ -252,6 +279,10 @@ def _read(run, epoch: int, *, training: bool) -> Checkpoint:
             f"No checkpoint at {run.time_unit} {epoch}; this run has {there}. "
             f"Choose one of these, or record with a smaller checkpoint_every."
         )
+    return _read_folder(run, folder, training=training)
+
+
+def _read_folder(run, folder: str, *, training: bool) -> Checkpoint:
     plain = json.loads(run.blobs.read(f"{folder}/checkpoint.json"))
     tensors = {}
     for name, digest in plain["digests"].items():
@@ -265,7 +296,7 @@ def _read(run, epoch: int, *, training: bool) -> Checkpoint:
             tensors |= load_tensors(data)
     rest = {part: unpack(plain[part], tensors) for part in ("optimizer", "rng") if training}
     return Checkpoint(
-        epoch=int(epoch),
+        epoch=plain["epoch"],
         weights=unpack(plain["weights"], tensors),
         parameters=plain["parameters"],
         extra=plain["extra"],
@@ -279,26 +310,6 @@ def _exists(run, name: str) -> bool:
     except RunError:
         return False
     return True
-
-
-def _get_rng() -> dict:
-    numpy_state = np.random.get_state()  # noqa: NPY002 - the global one is what training uses
-    state = {"torch": torch.get_rng_state(), "numpy": numpy_state, "python": random.getstate()}
-    # 625 numbers are a tensor, not 625 lines of JSON
-    version, numbers, gauss = state["python"]
-    state["python"] = (version, np.array(numbers, dtype=np.int64), gauss)
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def _set_rng(state: dict) -> None:
-    torch.set_rng_state(state["torch"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(int(n) for n in numbers), gauss))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _optimizer_names(model, optimizer, names: list[str]) -> list[str]:

@@ -1,0 +1,159 @@
+"""Gradient norms by layer, sampled at some steps: every step would cost more than it tells."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+NAMES = ("norm", "update_ratio", "cosine_to_previous", "dead_units")
+
+
+class GradientSampler:
+    """Watches an optimizer and measures gradients and updates at sampled steps.
+
+    Hooks on the optimizer see every step, so nothing needs to be called in the training loop.
+    Between two calls of `take` at least one step is measured, where there were two steps.
+
+    Parameters
+    ----------
+    model : module
+    optimizer : torch optimizer
+    every : int
+        Steps from one sample to the next. The gradient of the step before a sampled one is
+        kept too, for the cosine.
+    """
+
+    def __init__(self, model, optimizer, every: int = 100):
+        self.every = every
+        self.layers = parameters_by_layer(model)
+        self._parameters = [p for _, parameters in self.layers.values() for p in parameters]
+        self._owner = np.repeat(
+            np.arange(len(self.layers)), [len(p) for _, p in self.layers.values()]
+        )
+        self._left = min(2, every)
+        self._step = 0
+        self._previous_step = -1
+        self._previous = None
+        self._before = None
+        self._samples: list[dict[str, np.ndarray]] = []
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    def take(self) -> tuple[dict[str, np.ndarray], int]:
+        """The mean of the samples since the last call, (layer,) each, and how many there were."""
+        samples, self._samples = self._samples, []
+        # with the last gradient at hand the next step can be measured, else the one after it
+        self._left = min(self._left, 1 if self._previous_step == self._step else 2)
+        return {name: _mean([s[name] for s in samples], len(self.layers)) for name in NAMES}, len(
+            samples
+        )
+
+    def close(self) -> None:
+        """Take the hooks off the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before_step(self, optimizer, args, kwargs) -> None:
+        self._step += 1
+        self._left -= 1
+        if self._left > 1:
+            return
+        gradients = [p.grad for p in self._parameters]
+        if self._left <= 0:
+            self._samples.append(self._measure(gradients))
+            self._before = torch._foreach_add([p.detach() for p in self._parameters], 0)
+            self._left = self.every
+        self._previous = [None if g is None else g.detach().clone() for g in gradients]
+        self._previous_step = self._step
+
+    def _after_step(self, optimizer, args, kwargs) -> None:
+        if self._before is None:
+            return
+        now = [p.detach() for p in self._parameters]
+        change = _by_layer(_norms(torch._foreach_sub(now, self._before)), self._owner)
+        size = _by_layer(_norms(self._before), self._owner)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._samples[-1]["update_ratio"] = np.where(size > 0, change / size, np.nan)
+        self._before = None
+
+    def _measure(self, gradients: list) -> dict[str, np.ndarray]:
+        norms = _norms(gradients)
+        found = {
+            "norm": _by_layer(norms, self._owner),
+            "update_ratio": np.full(len(self.layers), np.nan),
+            "cosine_to_previous": np.full(len(self.layers), np.nan),
+            "dead_units": np.array([dead_units(m) for m, _ in self.layers.values()]),
+        }
+        if self._previous_step == self._step - 1:
+            dots = _dots(gradients, self._previous)
+            products = found["norm"] * _by_layer(_norms(self._previous), self._owner)
+            totals = np.bincount(self._owner, dots, len(self.layers))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found["cosine_to_previous"] = np.where(products > 0, totals / products, np.nan)
+        return found
+
+
+def parameters_by_layer(model) -> dict[str, tuple[nn.Module, list]]:
+    """Module name -> (module, its own trainable parameters), for modules that have any."""
+    layers = {}
+    for name, module in model.named_modules():
+        own = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        if own:
+            layers[name or type(module).__name__] = (module, own)
+    return layers
+
+
+def dead_units(module: nn.Module) -> float:
+    """The share of a layer's units whose weights got an exactly zero gradient from the batch.
+
+    A unit behind a ReLU that no example of the batch activates gets none. NaN for layers
+    without a weight matrix and for embeddings, whose absent tokens get no gradient either.
+    """
+    weight = getattr(module, "weight", None)
+    gradient = getattr(weight, "grad", None)
+    if gradient is None or gradient.ndim < 2 or isinstance(module, nn.Embedding):
+        return float("nan")
+    if getattr(module, "transposed", False):
+        gradient = gradient.transpose(0, 1)
+    return float((gradient == 0).flatten(1).all(1).double().mean())
+
+
+def _norms(tensors: list) -> np.ndarray:
+    """L2 norm of each tensor, NaN for None; one transfer for all."""
+    there = [i for i, t in enumerate(tensors) if t is not None]
+    norms = np.full(len(tensors), np.nan)
+    if there:
+        found = torch._foreach_norm([tensors[i].detach() for i in there])
+        norms[there] = torch.stack([n.double() for n in found]).cpu().numpy()
+    return norms
+
+
+def _dots(a: list, b: list) -> np.ndarray:
+    both = [i for i in range(len(a)) if a[i] is not None and b[i] is not None]
+    dots = np.zeros(len(a))
+    if both:
+        found = [torch.dot(a[i].detach().flatten(), b[i].flatten()).double() for i in both]
+        dots[both] = torch.stack(found).cpu().numpy()
+    return dots
+
+
+def _by_layer(norms: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    # a layer is NaN only where none of its parameters has a gradient
+    n = int(owner[-1]) + 1 if len(owner) else 0
+    there = ~np.isnan(norms)
+    squares = np.bincount(owner, np.where(there, norms, 0.0) ** 2, n)
+    return np.where(np.bincount(owner, there, n) > 0, np.sqrt(squares), np.nan)
+
+
+def _mean(samples: list[np.ndarray], n: int) -> np.ndarray:
+    if not samples:
+        return np.full(n, np.nan, dtype=np.float32)
+    stacked = np.stack(samples)
+    there = ~np.isnan(stacked)
+    count = there.sum(0)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(there, stacked, 0).sum(0) / count
+    return np.where(count > 0, mean, np.nan).astype(np.float32)

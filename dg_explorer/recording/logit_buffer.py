@@ -1,0 +1,82 @@
+"""Keep detached logits while training, and reduce them many steps at a time."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import DataError
+from .measures import measure
+from .table import ExampleTable
+
+# one reduction for so many steps; ten times cheaper than one a step
+STEPS = 32
+# or earlier, so that a large vocabulary does not fill the memory
+BYTES = 64 << 20
+
+
+class LogitBuffer:
+    """Logits of the last steps, on their way into an `ExampleTable`."""
+
+    def __init__(self, table: ExampleTable):
+        self.table = table
+        self._kept: list[tuple] = []
+        self._bytes = 0
+        self._ids, self._ids_version = None, 0
+
+    def add(self, logits: torch.Tensor, labels: torch.Tensor, ids) -> None:
+        """Keep a batch; nothing is computed until `STEPS` batches have come together."""
+        logits = logits.detach()
+        if not torch.is_tensor(ids):
+            ids = torch.tensor(ids)  # a copy, so that the caller's array may change
+        # in-place changes raise a tensor's version; the sum tells whether any of the three changed
+        version = logits._version + labels._version + ids._version
+        entry = (logits, labels, ids, version)
+        # a full batch served again: only its last logits can end up in the row
+        if ids is self._ids and ids._version == self._ids_version:
+            self._kept[-1] = entry
+            return
+        self._ids, self._ids_version = ids, ids._version
+        self._kept.append(entry)
+        self._bytes += logits.nbytes
+        if len(self._kept) >= STEPS or self._bytes > BYTES:
+            self.reduce()
+
+    def reduce(self) -> None:
+        """Measure all kept batches and put them into the table.
+
+        Raises
+        ------
+        DataError
+            Logits were changed in place after they were handed over, ids and labels do not
+            fit each other, or labels are out of range.
+        """
+        kept, self._kept, self._bytes, self._ids = self._kept, [], 0, None
+        if not kept:
+            return
+        if any(x._version + y._version + i._version != version for x, y, i, version in kept):
+            raise DataError(
+                "Logits, labels or ids were changed in place after rec.batch(...), so what was "
+                "recorded is not what the model said. Hand over a .clone(), or change a copy."
+            )
+        for part in _of_one_width(kept):
+            self._reduce(part)
+
+    def _reduce(self, kept: list[tuple]) -> None:
+        logits, labels, ids = (torch.cat([entry[i] for entry in kept]) for i in range(3))
+        if len(ids) != len(logits):
+            raise DataError(
+                f"{len(logits)} rows of logits came with {len(ids)} ids. Pass the ids that the batch "
+                f"itself carries: for inputs, labels, ids in loader."
+            )
+        with torch.no_grad():
+            found = measure(logits, labels)
+        measures = {name: value.cpu().numpy() for name, value in zip(found._fields, found)}
+        self.table.fill(ids.cpu().numpy(), labels.cpu().numpy(), measures)
+
+
+def _of_one_width(kept: list[tuple]) -> list[list[tuple]]:
+    # logits of another width or device cannot be joined; in practice there is one part
+    parts: dict = {}
+    for entry in kept:
+        parts.setdefault((entry[0].shape[1:], entry[0].device), []).append(entry)
+    return list(parts.values())

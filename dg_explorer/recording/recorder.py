@@ -1,0 +1,330 @@
+"""`Recorder`: write a training run into its record while it trains."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import xarray as xr
+
+from ..checkpoints import load_checkpoint, save_checkpoint, save_initial, saved_epochs
+from ..errors import SettingError
+from ..random_state import untouched_rng
+from . import serving
+from .evaluation_pass import evaluation_pass, feature_row
+from .gradient_sampling import GradientSampler
+from .layer_outputs import find_layers
+from .logit_buffer import LogitBuffer
+from .replay_log import WITHOUT_REPLAY, ReplayLog
+from .table import ExampleTable
+
+# a recorder left behind by a crashed cell must not go on watching the optimizer
+_watching: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class Recorder:
+    """Records per-example dynamics, metrics, gradients, features and checkpoints.
+
+    ::
+
+        with Recorder(run, model, optimizer, test=test_loader, layers=["fc1"]) as rec:
+            for epoch in range(n_epochs):
+                for inputs, labels, ids in train_loader:      # a with_ids dataset
+                    logits = model(inputs)
+                    loss = cross_entropy(logits, labels)
+                    optimizer.zero_grad(); loss.backward()
+                    rec.batch(logits, labels, ids)            # before optimizer.step()
+                    optimizer.step()
+                rec.epoch(epoch)
+
+    Without `rec.batch` the training examples are evaluated at each `rec.epoch`, if `train` is
+    given. Recording changes nothing in the training: same weights, bit for bit.
+
+    Parameters
+    ----------
+    run : Run
+        Its `train_examples` and `test_examples` say which ids there are.
+    model : module
+    optimizer : torch optimizer, optional
+        Needed for gradients, learning rate, resumption and replay. Watched through its own hooks.
+    train, test : Dataset, DataLoader, or tuple of tensors, optional
+        Evaluated at `epoch`; a shuffled loader must yield ids.
+    layers : list of module names
+        Whose outputs are kept as `features/<layer>`.
+    checkpoint_every, feature_every : int
+        Every so many calls of `epoch`; 0 for never.
+    gradient_every : int
+        Steps from one sample of the gradients to the next; 0 for never.
+    feature_examples : int
+        At most so many training and so many test examples, evenly spread.
+    replay : bool
+        Keep the order of the examples, learning rates and the initial state, which exact replay
+        and unrolled influence need. The record says what is missing.
+    batch_size : int
+        For evaluating datasets.
+    forward : function (model, batch) -> (logits, labels)
+        For batches that are neither (inputs, ..., labels) nor a dict with `labels`.
+
+    Raises
+    ------
+    ShuffledLoaderError
+        A shuffled loader without ids.
+    SettingError
+        A layer that does not exist, or a setting out of range.
+    """
+
+    def __init__(
+        self,
+        run,
+        model,
+        optimizer=None,
+        *,
+        train=None,
+        test=None,
+        layers=(),
+        checkpoint_every: int = 1,
+        gradient_every: int = 100,
+        feature_every: int = 1,
+        feature_examples: int = 1000,
+        replay: bool = False,
+        batch_size: int = 512,
+        forward=serving.forward,
+    ):
+        _check_counts(
+            checkpoint_every=checkpoint_every,
+            gradient_every=gradient_every,
+            feature_every=feature_every,
+            feature_examples=feature_examples,
+        )
+        if replay and optimizer is None:
+            raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")
+        find_layers(model, layers)
+        self.run = run
+        self.model = model
+        self.optimizer = optimizer
+        self.layers = list(layers)
+        self.steps_taken = 0
+        self._forward = forward
+        self._data = {
+            split: serving.Served(data, batch_size)
+            for split, data in (("train", train), ("test", test))
+            if data is not None
+        }
+        self._tables = {split: self._table(split) for split in ("train", "test")}
+        self._buffer = LogitBuffer(self._tables["train"])
+        self._checkpoint_every = checkpoint_every
+        self._feature_every = feature_every
+        self._feature_ids = {s: _spread(d.ids, feature_examples) for s, d in self._data.items()}
+        self._calls = 0
+        self._resumed_at: int | None = None
+        self._last = int(run.epochs("metrics")[-1]) if "metrics" in run else None
+        self._sampler = None
+        self._replay = None
+        self._handles = []
+        self._watch(gradient_every, replay)
+
+    # ------------------------------------------------------------------ while training
+
+    def batch(self, logits, labels, ids) -> None:
+        """Keep what the model said to a batch, before the optimizer steps.
+
+        Costs microseconds: logits are detached, and measured for 32 steps at a time.
+
+        Parameters
+        ----------
+        logits : float tensor, shape (example, class)
+        labels : int tensor, shape (example,)
+        ids : int tensor or array, shape (example,)
+            Example ids, as a `with_ids` dataset yields them.
+        """
+        self._buffer.add(logits, labels, ids)
+        if self._replay is not None:
+            self._replay.batch(ids)
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Record the model as it is now, under this epoch; return the row of `metrics`.
+
+        Writes, where they apply, `dynamics/*`, `features/*`, `gradients`, the checkpoint and
+        last `metrics`: an epoch that `metrics` has is complete.
+
+        Raises
+        ------
+        SettingError
+            Epochs do not ascend, or the record has this one already.
+        """
+        epoch = int(epoch)
+        self._check_order(epoch)
+        self._buffer.reduce()
+        measured = self._evaluate()
+        for split, table in self._tables.items():
+            if table.seen:
+                row = table.row(epoch)
+                row.attrs["measured"] = measured[split]
+                self._append(f"dynamics/{split}", row)
+        for layer, outputs in self._features.items():
+            if outputs:
+                row = feature_row(epoch, outputs, self._feature_ids)
+                self._append(f"features/{layer}", row)
+        self._append_gradients(epoch)
+        if self._replay is not None:
+            self._replay.write(self.steps_taken)
+        if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
+            self._checkpoint(epoch)
+        metrics = self._metrics()
+        row = {name: ("epoch", [value]) for name, value in metrics.items()}
+        self._append("metrics", xr.Dataset(row, {"epoch": [epoch]}))
+        for table in self._tables.values():
+            if table.seen:
+                table.clear()
+        self._calls += 1
+        self._last = epoch
+        return metrics
+
+    def resume(self) -> int | None:
+        """Go back to the last checkpoint, exactly; return its epoch, or None if there is none.
+
+        Weights, optimizer and random generators are restored, so that going on from the epoch
+        after it gives what the interrupted training would have given. Rows that the record has
+        already beyond it are kept, not written twice.
+        """
+        epochs = saved_epochs(self.run)
+        if not epochs:
+            return None
+        checkpoint = load_checkpoint(self.run, epochs[-1])
+        checkpoint.restore(self.model, self.optimizer)
+        self.steps_taken = checkpoint.extra.get("steps_taken", 0)
+        self._resumed_at = self._last = epochs[-1]
+        return epochs[-1]
+
+    def close(self) -> None:
+        """Write everything pending and stop watching the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if self._sampler is not None:
+            self._sampler.close()
+        self.run.flush()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ inside
+
+    def _table(self, split: str) -> ExampleTable:
+        group = f"{split}_examples"
+        if group in self.run:
+            examples = self.run[group]
+            labels = examples.get("label")
+            whole = labels is not None and labels.dtype.kind in "iu"
+            return ExampleTable(split, examples[split].values, labels.values if whole else None)
+        ids = self._data[split].ids if split in self._data else np.empty(0, dtype=np.int64)
+        return ExampleTable(split, np.sort(ids))
+
+    def _watch(self, gradient_every: int, replay: bool) -> None:
+        if self.optimizer is None:
+            self._note_replay(False)
+            return
+        previous = _watching.get(self.optimizer)
+        if previous is not None:
+            previous.close()
+        _watching[self.optimizer] = self
+        if gradient_every:
+            self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
+        if replay:
+            self._replay = ReplayLog(self.run, self.model, self.optimizer)
+        self._note_replay(replay)
+        self._handles.append(self.optimizer.register_step_pre_hook(self._before_step))
+
+    def _note_replay(self, replay: bool) -> None:
+        self.run.set_attrs(replay="recorded, see the group 'replay'" if replay else WITHOUT_REPLAY)
+
+    def _before_step(self, optimizer, args, kwargs) -> None:
+        if self._replay is not None:
+            if self.steps_taken == 0:
+                save_initial(self.run, self.model, self.optimizer)
+            self._replay.step()
+        self.steps_taken += 1
+
+    def _check_order(self, epoch: int) -> None:
+        if self._last is not None and epoch <= self._last:
+            what = "comes again" if epoch == self._last else f"comes after {self._last}"
+            raise SettingError(
+                f"{self.run.time_unit.capitalize()} {epoch} {what}, but the record must ascend. "
+                f"Number epochs on, record into a new run, or call rec.resume() first to go on "
+                f"from the last checkpoint."
+            )
+
+    def _evaluate(self) -> dict[str, str]:
+        """Fill the tables and append features; says how each split was measured."""
+        measured = dict.fromkeys(("train", "test"), "with the weights of this epoch")
+        seen_in_training = bool(self._tables["train"].seen)
+        if seen_in_training:
+            measured["train"] = "while training, before each step"
+        features = self._feature_every and self._calls % self._feature_every == 0
+        layers = self.layers if features else []
+        wanted = {}
+        for split, data in self._data.items():
+            chosen = self._feature_ids[split] if layers else None
+            if split == "train" and seen_in_training:
+                if chosen is not None:
+                    wanted[split] = (data.subset(chosen), None, chosen)
+            else:
+                wanted[split] = (data, self._tables[split], chosen)
+        with untouched_rng():
+            outputs = {
+                split: evaluation_pass(self.model, *how, layers, self._forward)
+                for split, how in wanted.items()
+            }
+        self._features = {
+            layer: {split: found[layer] for split, found in outputs.items()} for layer in layers
+        }
+        return measured
+
+    def _append(self, group: str, row: xr.Dataset) -> None:
+        # after resume(), rows written between the checkpoint and the kill are there already
+        if self._resumed_at is not None and group in self.run:
+            dim = "epoch" if "epoch" in row.dims else "step"
+            if row[dim].values[-1] <= self.run[group][dim].values[-1]:
+                return
+        self.run.append(group, row)
+
+    def _append_gradients(self, epoch: int) -> None:
+        if self._sampler is None:
+            return
+        means, count = self._sampler.take()
+        data = {name: (("epoch", "layer"), values[None]) for name, values in means.items()}
+        data["sampled_steps"] = ("epoch", [count])
+        layers = np.array(list(self._sampler.layers), dtype=object)
+        self._append("gradients", xr.Dataset(data, {"epoch": [epoch], "layer": layers}))
+
+    def _checkpoint(self, epoch: int) -> None:
+        if self._resumed_at is not None and epoch in saved_epochs(self.run):
+            return
+        extra = {"steps_taken": self.steps_taken}
+        save_checkpoint(self.run, epoch, self.model, self.optimizer, extra=extra)
+
+    def _metrics(self) -> dict[str, float]:
+        row = {}
+        for split, table in self._tables.items():
+            row[f"{split}_loss"] = table.mean("loss")
+            row[f"{split}_accuracy"] = table.mean("correct")
+        if self.optimizer is not None:
+            row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+            row["steps_taken"] = self.steps_taken
+        return row
+
+
+def _spread(ids: np.ndarray, n: int) -> np.ndarray:
+    """At most n of the ids, evenly spread."""
+    if len(ids) <= n:
+        return ids
+    return ids[np.linspace(0, len(ids) - 1, n).round().astype(np.int64)]
+
+
+def _check_counts(**settings: int) -> None:
+    for name, value in settings.items():
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise SettingError(f"{name} counts, so it is an integer >= 0; got {value!r}.")

@@ -1,0 +1,143 @@
+"""What an exact replay of the training needs: who was in each step, and how the optimizer was set.
+
+Written as the group `replay`: for each optimizer step (label `step`, the number of steps taken
+before it) the ids of its examples (`train_id`, -1 pads) and its `learning_rate` (one a parameter
+group: `learning_rate_1` and so on for further ones). The attributes say the rest: the optimizer's
+class and settings, whether algorithms were deterministic, and `missing`: what an exact replay
+lacks, empty where it lacks nothing. The weights and the optimizer state before step 0 are the
+checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+import xarray as xr
+
+WITHOUT_REPLAY = (
+    "Exact replay, and with it unrolled influence, needs the order of the examples and the "
+    "optimizer's state: record with Recorder(..., replay=True). Methods that look at one "
+    "checkpoint (trak, influence, tracin, gradient similarity) work on this run."
+)
+
+
+class ReplayLog:
+    """Collects the steps of an optimizer between two recorded epochs."""
+
+    def __init__(self, run, model, optimizer):
+        self._run = run
+        self._model = model
+        self._optimizer = optimizer
+        self._settings = _settings(optimizer)
+        self._ids: list[np.ndarray] = []
+        self._steps: list[tuple[np.ndarray, list[float]]] = []
+        self._slots, self._written = _there(run)
+        self.missing = obstacles(model, optimizer)
+
+    def batch(self, ids) -> None:
+        """Note who is in the step to come; several batches before one step are accumulated."""
+        self._ids.append(np.array(torch.as_tensor(ids).cpu(), dtype=np.int64).reshape(-1))
+
+    def step(self) -> None:
+        """Note that the optimizer is about to step."""
+        if not self._ids:
+            self._miss(
+                "the order of the examples: call rec.batch(logits, labels, ids) in each step"
+            )
+        if len(self._ids) > 1:
+            self._miss("how gradients of several batches were accumulated into one step")
+        ids = np.concatenate(self._ids) if self._ids else np.empty(0, dtype=np.int64)
+        rates = [float(group["lr"]) for group in self._optimizer.param_groups]
+        self._steps.append((ids, rates))
+        self._ids = []
+
+    def write(self, steps_taken: int) -> None:
+        """Append the steps since the last call to the record."""
+        if _settings(self._optimizer) != self._settings:
+            self._miss("a change of the optimizer's settings (other than the learning rate)")
+        steps, self._steps = self._steps, []
+        if not steps:
+            return
+        slots = max(len(ids) for ids, _ in steps)
+        if slots > self._slots:
+            self._widen(slots)
+        table = np.full((len(steps), self._slots), -1, dtype=np.int32)
+        for row, (ids, _) in zip(table, steps):
+            row[: len(ids)] = ids
+        rates = np.array([rates for _, rates in steps], dtype=np.float64).T
+        data = {"train_id": (("step", "slot"), table)}
+        for i, rate in enumerate(rates):
+            data["learning_rate" if i == 0 else f"learning_rate_{i}"] = ("step", rate)
+        first = steps_taken - len(steps)
+        # steps that a resumed training takes again are in the record already
+        known = max(0, self._written - first)
+        rows = xr.Dataset(data, {"step": np.arange(first, steps_taken)}, self._attrs())
+        if known < len(steps):
+            self._run.append("replay", rows.isel(step=slice(known, None)))
+        self._written = max(self._written, steps_taken)
+
+    def _attrs(self) -> dict:
+        return {
+            "optimizer": type(self._optimizer).__name__,
+            "settings": json.dumps(self._settings),
+            "parameters": json.dumps([name for name, _ in self._model.named_parameters()]),
+            "loss": "mean over the step's examples of the cross-entropy of the true label",
+            "dtype": str(next(self._model.parameters()).dtype).removeprefix("torch."),
+            "device": str(next(self._model.parameters()).device),
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "missing": json.dumps(self.missing),
+        }
+
+    def _widen(self, slots: int) -> None:
+        # the first batch is nearly always the largest, so this hardly ever rewrites anything
+        if "replay" in self._run:
+            old = self._run["replay"].load()
+            wider = old.pad(slot=(0, slots - self._slots), constant_values={"train_id": -1})
+            self._run.add("replay", wider, overwrite=True)
+        self._slots = slots
+
+    def _miss(self, what: str) -> None:
+        if what not in self.missing:
+            self.missing.append(what)
+
+
+def obstacles(model, optimizer) -> list[str]:
+    """What makes an exact replay impossible from the start, in words."""
+    found = []
+    modules = list(model.modules())
+    if any("Dropout" in type(m).__name__ and getattr(m, "p", 0) > 0 for m in modules):
+        found.append("the random masks of dropout")
+    if any("BatchNorm" in type(m).__name__ for m in modules):
+        found.append(
+            "gradients of single examples: batch normalization mixes the examples of a step"
+        )
+    known = {id(p) for p in model.parameters()}
+    if any(id(p) not in known for group in optimizer.param_groups for p in group["params"]):
+        found.append("parameters that the optimizer updates and the model does not have")
+    return found
+
+
+def _settings(optimizer) -> list[dict]:
+    """The settings of each parameter group, without learning rates and parameters."""
+    plain = (bool, int, float, str, type(None), tuple, list)
+    return [
+        {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in group.items()
+            if k not in ("params", "lr", "initial_lr") and isinstance(v, plain)
+        }
+        | {"n_parameters": len(group["params"])}
+        for group in optimizer.param_groups
+    ]
+
+
+def _there(run) -> tuple[int, int]:
+    """The width of the record's table and the number of its steps."""
+    if "replay" not in run:
+        return 0, 0
+    replay = run["replay"]
+    return replay.sizes["slot"], int(replay["step"].values[-1]) + 1

@@ -1,0 +1,105 @@
+"""The row being recorded: one value an example, filled in whatever order examples come."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from ..errors import DataError, UnknownExampleError
+
+_EMPTY = {
+    "loss": (np.nan, np.float32),
+    "confidence": (np.nan, np.float32),
+    "margin": (np.nan, np.float32),
+    "prediction": (-1, np.int32),
+    "correct": (False, np.bool_),
+}
+
+
+class ExampleTable:
+    """Measures of the examples of one split at one epoch, by example id.
+
+    An example that was not seen has loss NaN and prediction -1. One that was seen with NaN
+    logits has loss NaN and a prediction: the two are told apart by the prediction.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+    ids : int array, shape (example,)
+        In the order of the record.
+    labels : int array, shape (example,), optional
+        The record's labels; a batch that says otherwise has its ids mixed up.
+    """
+
+    def __init__(self, split: str, ids: np.ndarray, labels: np.ndarray | None = None):
+        self.split = split
+        self.ids = np.asarray(ids, dtype=np.int64)
+        self.labels = labels
+        self._by_position = np.array_equal(self.ids, np.arange(len(self.ids)))
+        self._order = np.argsort(self.ids)
+        self._sorted = self.ids[self._order]
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin the next row."""
+        n = len(self.ids)
+        self.columns = {k: np.full(n, fill, dtype) for k, (fill, dtype) in _EMPTY.items()}
+        self.seen = 0
+
+    def fill(self, ids: np.ndarray, labels: np.ndarray, measures: dict[str, np.ndarray]) -> None:
+        """Put in the measures of some examples; of an id that comes twice the last counts.
+
+        Raises
+        ------
+        UnknownExampleError
+            An id is not in the record.
+        DataError
+            A label contradicts the record's.
+        """
+        where = self.positions(ids)
+        if self.labels is not None:
+            wrong = np.flatnonzero(self.labels[where] != labels)
+            if wrong.size:
+                i = wrong[0]
+                raise DataError(
+                    f"{wrong.size} of {len(ids)} examples come with another label than the record's: "
+                    f"{self.split} example {ids[i]} has label {self.labels[where[i]]} there and "
+                    f"{labels[i]} here. Most likely the ids belong to another order of the data: "
+                    f"wrap the dataset with with_ids() before shuffling."
+                )
+        for name, column in self.columns.items():
+            column[where] = measures[name]
+        self.seen += len(ids)
+
+    def positions(self, ids: np.ndarray) -> np.ndarray:
+        """Where in the record the ids stand."""
+        ids = np.asarray(ids)
+        if self._by_position:
+            if ids.size and (ids.min() < 0 or ids.max() >= len(self.ids)):
+                self._unknown(ids[(ids < 0) | (ids >= len(self.ids))])
+            return ids
+        at = np.searchsorted(self._sorted, ids).clip(max=max(0, len(self.ids) - 1))
+        if len(self.ids) == 0 or (self._sorted[at] != ids).any():
+            self._unknown(ids[~np.isin(ids, self.ids)])
+        return self._order[at]
+
+    def row(self, epoch: int) -> xr.Dataset:
+        """The row, with dims (epoch, split)."""
+        dims = ("epoch", self.split)
+        return xr.Dataset(
+            {name: (dims, column[None]) for name, column in self.columns.items()},
+            {"epoch": [epoch], self.split: self.ids},
+        )
+
+    def mean(self, name: str) -> float:
+        """The mean over the examples seen; NaN if none was."""
+        there = self.columns["prediction"] >= 0
+        return float(self.columns[name][there].mean()) if there.any() else float("nan")
+
+    def _unknown(self, ids) -> None:
+        raise UnknownExampleError(
+            f"The record has no {self.split} example {ids[0]}; it has {len(self.ids)}, with ids from "
+            f"{self._sorted[0] if len(self.ids) else '-'} to "
+            f"{self._sorted[-1] if len(self.ids) else '-'}. Create the run with every example it is "
+            f"trained on."
+        )
