@@ -172,9 +172,17 @@ class Attributor:
     def order(data, served: np.ndarray) -> torch.Tensor:
         """Positions that bring examples as served into the dataset's own order."""
         dataset = getattr(data, "dataset", data)
-        if not hasattr(dataset, "__len__") or isinstance(data, (list, tuple)):
+        known = None
+        if hasattr(dataset, "__len__") and not isinstance(data, (list, tuple)):
+            known = ids_of(data)
+        if known is None or np.array_equal(served, known[: len(served)]):
             return torch.arange(len(served))
-        rank = {int(example): i for i, example in enumerate(ids_of(data))}
+        if len(np.unique(served)) < len(served):
+            raise DataError(
+                "A loader that shuffles served an example id twice, so its order cannot be "
+                "undone. Serve each example once, or in the dataset's order."
+            )
+        rank = {int(example): i for i, example in enumerate(known)}
         return torch.as_tensor(np.argsort([rank[int(i)] for i in served], kind="stable"))
 
     @staticmethod

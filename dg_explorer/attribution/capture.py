@@ -254,6 +254,7 @@ def attach(model: nn.Module, task: Task, batch, *, layers=None, examples: int = 
             raise NonFiniteError(
                 f"The gradient of {name!r} is not finite. Check the checkpoint and the inputs."
             )
+    _check_independent(model, task, probe)
     plan = Capture(model, task, _hookable(model, wanted, probe, task))
     plan.copies = any(getattr(m, "inplace", False) for m in model.modules())
     errors = _try(plan, probe, truth)
@@ -273,11 +274,30 @@ def attach(model: nn.Module, task: Task, batch, *, layers=None, examples: int = 
     if errors[worst] > TOLERANCE:
         raise UnsupportedModelError(
             f"The gradient of {worst!r} is off by {errors[worst]:.1e} against plain autograd, one "
-            f"example at a time. Do examples of a batch see each other? Leave the layer out "
-            f"with layers=, or put such layers in evaluation mode."
+            f"example at a time. Leave the layer out with layers=."
         )
     plan.errors = errors
     return plan
+
+
+def _check_independent(model, task, probe) -> None:
+    """Refuse a model whose answer to an example depends on the rest of the batch."""
+    with undisturbed(model), torch.no_grad():
+
+        def answer(batch):
+            return task.output(task.predict(model, batch), batch).double()
+
+        together = answer(probe)
+        alone = torch.cat(
+            [answer(take(probe, slice(i, i + 1))) for i in range(batch_length(probe))]
+        )
+    off = float((together - alone).norm() / (alone.norm() + 1e-300))
+    if off > 100 * TOLERANCE:
+        raise UnsupportedModelError(
+            f"The model's outputs for four examples together and one by one differ by "
+            f"{off:.1e}: examples of a batch see each other, so none has a gradient of its own. "
+            f"Normalise over features instead of over the batch."
+        )
 
 
 def _hookable(model, wanted, probe, task):

@@ -197,13 +197,22 @@ def _join(parts: list[Factor]) -> Factor:
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
-    if isinstance(first, Explicit):
+    if any(isinstance(p, Explicit) for p in parts):
+        # a batch of other length was cheaper written out
+        parts = [_written_out(p) for p in parts]
+        first = parts[0]
         return replace(first, gradient=torch.cat([p.gradient for p in parts]))
     length = max(p.d.shape[1] for p in parts)
     d = torch.cat([_pad(p.d, length) for p in parts])
     if isinstance(first, Lookup):
         return replace(first, tokens=torch.cat([_pad(p.tokens, length) for p in parts]), d=d)
     return replace(first, a=torch.cat([_pad(p.a, length) for p in parts]), d=d)
+
+
+def _written_out(part: Factor) -> Explicit:
+    gradients = part.gradients()
+    shapes = tuple(tuple(g.shape[1:]) for g in gradients.values())
+    return Explicit(part.flat(), tuple(gradients), shapes)
 
 
 def _pad(x: torch.Tensor, length: int) -> torch.Tensor:

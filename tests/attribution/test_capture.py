@@ -1,0 +1,182 @@
+"""Per-example gradients and their kernel, against plain autograd one example at a time."""
+
+import pytest
+import torch
+from attribution_models import TinyTransformer, examples, mlp, normed
+from torch import nn
+
+from dg_explorer.attribution.capture import UnsupportedModelError, attach, explicit_gradients
+from dg_explorer.attribution.factors import concatenate
+from dg_explorer.attribution.kernel import diagonal, gram
+from dg_explorer.attribution.tasks import as_task
+from dg_explorer.errors import NonFiniteError, SettingError
+
+TASK = as_task("classification")
+
+
+def images(n=9):
+    torch.manual_seed(1)
+    return torch.randn(n, 3, 8, 8), torch.randint(0, 4, (n,))
+
+
+def tokens(n=9, vocabulary=11):
+    torch.manual_seed(1)
+    return torch.randint(0, vocabulary, (n, 3)), torch.randint(0, vocabulary, (n,))
+
+
+class RawWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 6))
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
+class BehindTheBack(nn.Module):
+    """Calls a layer, then uses its weight again without calling it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(6, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(nn.functional.linear(self.layer(x).tanh(), self.layer.weight))
+
+
+class SequenceFirst(nn.Module):
+    """Positions vary slowest inside: the wrong way round for the hooks."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.head = nn.Embedding(11, 8), nn.Linear(8, 8), nn.Linear(8, 11)
+
+    def forward(self, tokens):
+        return self.head(self.mix(self.embed(tokens.T)).tanh().sum(0))
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.second(torch.relu_(self.first(x)) * 2)
+
+
+def convolutional(**kwargs):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, **kwargs),
+        nn.BatchNorm2d(6),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 6, 3, stride=2, groups=3, bias=False),
+        nn.GroupNorm(2, 6),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.LayerNorm(24),
+        nn.Linear(24, 4),
+    )
+
+
+def vectors():
+    x, y = examples(9, dtype=torch.float32).tensors
+    return x, y
+
+
+CASES = {
+    "mlp": (lambda: mlp(dtype=torch.float32), vectors, []),
+    "norm and dropout": (normed, vectors, []),
+    "convolutions": (lambda: convolutional(padding=1), images, []),
+    "same padding": (lambda: convolutional(padding="same"), images, []),
+    "circular padding": (lambda: convolutional(padding=1, padding_mode="circular"), images, []),
+    "dilation": (lambda: convolutional(padding=2, dilation=2), images, []),
+    "1d": (
+        lambda: nn.Sequential(nn.Conv1d(3, 5, 3), nn.Flatten(1), nn.Linear(310, 4)),
+        lambda: (images()[0].flatten(2), images()[1]),
+        [],
+    ),
+    "transformer": (TinyTransformer, tokens, ["position", "block.self_attn.in_proj_weight"]),
+    "tied": (lambda: TinyTransformer(tied=True), tokens, ["position", "embed.weight"]),
+    "raw": (RawWeight, vectors, ["weight"]),
+    "behind the back": (BehindTheBack, vectors, ["layer.weight", "layer.bias"]),
+    "sequence first": (SequenceFirst, tokens, []),
+    "in place": (InPlace, vectors, []),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernel_equals_that_of_explicit_gradients(case):
+    make, data, raw = CASES[case]
+    model, batch = make(), data()
+    capture = attach(model, TASK, batch)
+    explicit = explicit_gradients(model, TASK, batch, capture.parameters)
+    flat = torch.cat([g.flatten(1) for g in explicit.values()], 1).double()
+    exact = flat @ flat.T
+    layers = capture(batch).factors[0]
+    assert capture.parameters == [name for name, _ in model.named_parameters()]
+    assert (gram(layers).double() - exact).norm() <= 1e-5 * exact.norm()
+    torch.testing.assert_close(diagonal(layers), exact.diagonal(), rtol=1e-4, atol=1e-8)
+    assert set(raw) <= set(capture.raw)
+
+
+def test_chunks_of_other_lengths_give_the_same_kernel():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Embedding(11, 8, padding_idx=0), nn.Linear(8, 8), Mean(), nn.Linear(8, 3)
+    )
+    short = torch.randint(1, 11, (4, 3)), torch.tensor([0, 1, 2, 0])
+    long = torch.randint(1, 11, (5, 7)), torch.tensor([0, 1, 2, 0, 1])
+    capture = attach(model, TASK, short)
+    joined = concatenate([capture(short).factors[0], capture(long).factors[0]])
+    explicit = [explicit_gradients(model, TASK, b, capture.parameters) for b in (short, long)]
+    flat = torch.cat([torch.cat([g.flatten(1) for g in e.values()], 1) for e in explicit])
+    torch.testing.assert_close(gram(joined), flat @ flat.T, rtol=1e-4, atol=1e-5)
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def test_only_the_layers_asked_for_are_attributed():
+    model = TinyTransformer()
+    assert attach(model, TASK, tokens(), layers=["block.linear1", "*norm2"]).parameters == [
+        "block.linear1.weight",
+        "block.linear1.bias",
+        "block.norm2.weight",
+        "block.norm2.bias",
+    ]
+
+
+def test_frozen_parameters_are_left_out():
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    assert attach(model, TASK, examples(5).tensors).parameters == ["0.bias", "2.weight", "2.bias"]
+    assert not model[0].weight.requires_grad
+
+
+def test_a_layer_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(SettingError, match=r"No layer matches 'fc1'; .*0\.weight"):
+        attach(mlp(), TASK, examples(5).tensors, layers=["fc1"])
+
+
+def test_a_model_whose_examples_see_each_other_is_refused():
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.head(x - x.mean(0))
+
+    with pytest.raises(UnsupportedModelError, match="examples of a batch see each other"):
+        attach(Centred(), TASK, vectors())
+
+
+def test_infinite_gradients_are_refused_by_name():
+    model = mlp(dtype=torch.float32)
+    with torch.no_grad():
+        model[2].weight.fill_(3e38)
+    with pytest.raises(NonFiniteError, match="not finite"):
+        attach(model, TASK, vectors())
