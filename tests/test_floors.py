@@ -26,7 +26,17 @@ FLOORS = [
 ]
 HEIGHT = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 # `trak`, `utils` and `influence_functions` re-export at the specification's import paths.
-TOP = {"cli", "doctor", "serving", "nodelay", "browsers", "__init__", "testing", "__main__"} | {
+TOP = {
+    "cli",
+    "doctor",
+    "serving",
+    "nodelay",
+    "live_notebook",
+    "browsers",
+    "__init__",
+    "testing",
+    "__main__",
+} | {
     "trak",
     "utils",
     "influence_functions",
