@@ -1,0 +1,1 @@
+"""NumPy in, NumPy out: the formulas, each in its own file, none knowing what a run is."""

@@ -1,0 +1,98 @@
+"""Signals that a label is wrong, from an example's history, and how to add them up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def mean_over_time(values: np.ndarray) -> np.ndarray:
+    """Mean over epochs, NaN (not seen, or a loss that overflowed) left out.
+
+    Parameters
+    ----------
+    values : float array, shape (epoch, example)
+
+    Returns
+    -------
+    float array, shape (example,), NaN where no epoch has a value
+    """
+    values = np.asarray(values, dtype=float)
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
+
+
+def neighbour_disagreement(features: np.ndarray, labels: np.ndarray, *, k: int = 10) -> np.ndarray:
+    """Share of an example's k nearest neighbours that bear another label.
+
+    Closer neighbours weigh more (1 / rank), and the example itself is not among them.
+
+    Parameters
+    ----------
+    features : float array, shape (example, unit)
+    labels : int array, shape (example,)
+
+    Returns
+    -------
+    float array, shape (example,), 0 to 1
+
+    References
+    ----------
+    Zhu et al. (2022), "Detecting Corrupted Labels Without Training a Model to Predict", ICML.
+    """
+    features = np.asarray(features, dtype=float)
+    features = features - features.mean(axis=0)
+    labels = np.asarray(labels)
+    k = min(k, len(features) - 1)
+    if k < 1:
+        return np.zeros(len(features))
+    weight = 1.0 / np.arange(1, k + 1)
+    weight /= weight.sum()
+    squares = (features**2).sum(axis=1)
+    out = np.empty(len(features))
+    for start in range(0, len(features), 512):
+        rows = np.arange(start, min(start + 512, len(features)))
+        distance = squares[rows, None] + squares[None] - 2 * features[rows] @ features.T
+        distance[np.arange(len(rows)), rows] = np.inf
+        nearest = np.argpartition(distance, k - 1, axis=1)[:, :k]
+        order = np.argsort(np.take_along_axis(distance, nearest, axis=1), axis=1, kind="stable")
+        nearest = np.take_along_axis(nearest, order, axis=1)
+        out[rows] = (labels[nearest] != labels[rows, None]) @ weight
+    return out
+
+
+def rank_share(values: np.ndarray) -> np.ndarray:
+    """Each value's rank, 0 for the lowest to 1 for the highest; ties share; NaN gets one half."""
+    values = np.asarray(values, dtype=float)
+    known = np.isfinite(values)
+    out = np.full(len(values), 0.5)
+    if known.sum() > 1:
+        kinds, member, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+        mean_rank = np.cumsum(counts) - (counts + 1) / 2
+        out[known] = mean_rank[member] / (known.sum() - 1)
+    return out
+
+
+def combine_signals(signals: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
+    """Weighted mean of the signals' ranks, 0 to 1, higher for likelier wrong.
+
+    Ranks, because a loss in nats and a share of neighbours have no unit in common. A signal
+    that is the same for all examples says nothing and moves nothing.
+    """
+    total = sum(weights[name] for name in signals)
+    return sum(weights[name] * rank_share(values) for name, values in signals.items()) / total
+
+
+def area_under_roc(suspicion: np.ndarray, truth: np.ndarray) -> float:
+    """Chance that a truly wrong label is ranked above a right one (ties count half).
+
+    NaN if all or none are wrong.
+    """
+    truth = np.asarray(truth, dtype=bool)
+    n_wrong, n_right = truth.sum(), (~truth).sum()
+    if not n_wrong or not n_right:
+        return float("nan")
+    values = np.asarray(suspicion, dtype=float)
+    kinds, member, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[member]
+    return float((rank[truth].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right))

@@ -1,0 +1,63 @@
+"""How alike two representations of the same examples are, whatever their rotation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def linear_cka(first: np.ndarray, second: np.ndarray, *, debiased: bool | None = None) -> float:
+    """Centred kernel alignment of two sets of features.
+
+    Parameters
+    ----------
+    first, second : float arrays, shape (example, unit)
+        The same examples in the same order; the number of units may differ.
+    debiased : bool, optional
+        Use the unbiased estimate of HSIC, which is near 0 for unrelated features even
+        when there are more units than examples. By default when there are fewer than
+        five examples per unit.
+
+    Returns
+    -------
+    float
+        1 for features that agree up to rotation and scale; NaN if either is constant.
+        The debiased value may be slightly negative.
+
+    References
+    ----------
+    Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", ICML;
+    debiased: Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same Things?", ICLR.
+    """
+    first = np.asarray(first, dtype=float)
+    second = np.asarray(second, dtype=float)
+    n = len(first)
+    if debiased is None:
+        debiased = n < 5 * max(first.shape[1], second.shape[1])
+    if debiased and n < 4:
+        return float("nan")
+    first = first - first.mean(axis=0)
+    second = second - second.mean(axis=0)
+    # constant up to rounding: the ratio below would be noise over noise
+    if min(np.abs(first).max(), np.abs(second).max()) < 1e-12:
+        return float("nan")
+    if debiased:
+        kernels = [first @ first.T, second @ second.T]
+        cross, own, other = (
+            _unbiased_hsic(kernels[i], kernels[j]) for i, j in ((0, 1), (0, 0), (1, 1))
+        )
+        return float(cross / np.sqrt(own * other)) if own > 0 and other > 0 else float("nan")
+    cross = np.linalg.norm(first.T @ second) ** 2
+    return float(cross / (np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)))
+
+
+def _unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
+    """Song et al. (2012), "Feature Selection via Dependence Maximization", JMLR, equation 4."""
+    n = len(first)
+    first = first - np.diag(np.diag(first))
+    second = second - np.diag(np.diag(second))
+    total = (
+        (first * second).sum()
+        + first.sum() * second.sum() / ((n - 1) * (n - 2))
+        - 2 * (first.sum(axis=0) @ second.sum(axis=0)) / (n - 2)
+    )
+    return total / (n * (n - 3))

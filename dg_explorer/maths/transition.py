@@ -1,0 +1,183 @@
+"""Was there a transition, and when? Three detectors that fail in different ways must agree.
+
+A transition is a plateau, a rise that is short beside the wait before it, and a plateau.
+Steady improvement, fast at first and slower later, has no first plateau; improvement that
+is still going on has no second. Either is learning, not a transition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .change_points import change_points, noise_variance
+from .sigmoid import SigmoidFit, fit_sigmoid
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What three detectors say of one curve; times are NaN where there is no answer.
+
+    `found` needs two of three. `t50` is the fitted middle of the rise (the median over
+    the detectors that found it where no sigmoid fits) and `interval` its 95 % interval.
+    """
+
+    found: bool
+    agree: int
+    by_threshold: float
+    by_sigmoid: float
+    by_change_points: float
+    t50: float
+    width: float
+    interval: tuple[float, float]
+    low: float
+    high: float
+    note: str
+
+
+def find_transition(
+    time: np.ndarray, curve: np.ndarray, *, origin: float | None = None, least_rise: float = 0.1
+) -> Transition:
+    """Look for one rise between two plateaus.
+
+    Parameters
+    ----------
+    time, curve : float arrays, shape (epoch,)
+        Ascending times; a falling curve is looked at upside down, NaN is passed over.
+    origin : float, optional
+        When training began; by default the first time.
+    least_rise : float
+        Smallest rise, in the curve's own unit, worth calling a transition.
+    """
+    time = np.asarray(time, dtype=float)
+    curve = np.asarray(curve, dtype=float)
+    known = np.isfinite(curve)
+    time, curve = time[known], curve[known]
+    if len(time) < 6:
+        return _nothing(f"{len(time)} measured epochs; at least 6 are needed.")
+    origin = float(time[0]) if origin is None else origin
+    edge = max(2, len(curve) // 10)
+    first, last = np.median(curve[:edge]), np.median(curve[-edge:])
+    turned = -curve if last < first else curve
+    rise = abs(last - first)
+    if rise < least_rise or rise < 4 * np.sqrt(noise_variance(curve)):
+        return _nothing("the curve ends about where it began.", low=first, high=last)
+    fit = fit_sigmoid(time, curve, origin=origin)
+    answers = {
+        "threshold": _by_threshold(time, turned, origin),
+        "sigmoid": _by_sigmoid(time, curve, fit, origin),
+        "change points": _by_change_points(time, turned),
+    }
+    said = {name: t for name, t in answers.items() if np.isfinite(t)}
+    found = len(said) >= 2
+    note = f"{', '.join(said) or 'no detector'} of 3 found a transition."
+    if not found:
+        note += " Fewer than two agree, so none is reported."
+    t50 = width = np.nan
+    interval = (np.nan, np.nan)
+    if found:
+        t50 = float(np.median(list(said.values())))
+        # disagreement between detectors is uncertainty too
+        interval = (min(said.values()), max(said.values()))
+        if np.isfinite(answers["sigmoid"]):
+            t50, width = fit.t50, fit.width
+            interval = (min(interval[0], fit.interval[0]), max(interval[1], fit.interval[1]))
+    return Transition(
+        found, len(said), *answers.values(), t50, width, interval, float(first), float(last), note
+    )
+
+
+def _by_threshold(time: np.ndarray, curve: np.ndarray, origin: float) -> float:
+    """Half-way time, if the wait below 10 % is long and 90 % is held to the end."""
+    smooth = _running_median(curve, max(3, len(curve) // 30))
+    # the lowest of the first few: a curve that rises at once has no plateau to take a median of
+    low, high = smooth[: max(2, len(curve) // 20)].min(), np.median(smooth[-len(curve) // 10 :])
+    share = (smooth - low) / (high - low)
+    above = {}
+    for level in (0.1, 0.5, 0.9):
+        below = np.flatnonzero(share < level)
+        # the last time it was below, so that an early spike does not count
+        if not len(below) or below[-1] + 1 >= len(time):
+            return np.nan
+        above[level] = time[below[-1] + 1]
+    waited = (above[0.1] - origin) / (above[0.5] - origin)
+    settled = (time[-1] - above[0.9]) / (time[-1] - origin)
+    return above[0.5] if waited >= 0.35 and settled >= 0.1 else np.nan
+
+
+def _by_sigmoid(
+    time: np.ndarray, curve: np.ndarray, fit: SigmoidFit | None, origin: float
+) -> float:
+    """Fitted middle, if the fit has both plateaus on record and beats curves without them."""
+    if fit is None or not time[0] < fit.t50 < time[-1]:
+        return np.nan
+    height = fit.high - fit.low
+    reached = (fit(time[-1:])[0] - fit.low) / height
+    begun = (fit(time[:1])[0] - fit.low) / height
+    if begun > 0.1 or reached < 0.9:
+        return np.nan
+    # slope at the middle on a log axis, in units of the height: Hill's exponent
+    steepness = 1 / fit.scale if fit.log_time else (fit.t50 - origin) / fit.scale
+    if steepness < 2:
+        return np.nan
+    rivals = min(_steady(time, curve, origin))
+    n = len(time)
+    gain = n * np.log(rivals / max(fit.squared_error, 1e-300))
+    return fit.t50 if gain > 10 + np.log(n) else np.nan
+
+
+def _steady(time: np.ndarray, curve: np.ndarray, origin: float) -> list[float]:
+    """Squared errors of curves that rise without a plateau before: power, saturation, ramp."""
+    elapsed = (time - origin) / np.ptp(time) + 0.5 / len(time)
+    shapes = [elapsed**power for power in (0.25, 0.5, 1.0, 2.0, 3.0)]
+    shapes += [1 - np.exp(-elapsed * rate) for rate in (1, 2, 3, 5, 8, 13, 20, 35)]
+    shapes += [elapsed / (elapsed + half) for half in (0.02, 0.05, 0.1, 0.2, 0.4)]
+    shapes += [np.minimum(elapsed / end, 1.0) for end in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)]
+    shapes.append(np.log(elapsed))
+    errors = []
+    for shape in shapes:
+        design = np.stack([np.ones_like(shape), shape], axis=1)
+        weights = np.linalg.lstsq(design, curve, rcond=None)[0]
+        errors.append(float(((curve - design @ weights) ** 2).sum()))
+    return errors
+
+
+def _by_change_points(time: np.ndarray, curve: np.ndarray) -> float:
+    """Middle of the steep segments, if flatter ones lie on both sides of them."""
+    n = len(curve)
+    variance = max(noise_variance(curve), (0.005 * np.ptp(curve)) ** 2)
+    starts = change_points(
+        curve, penalty=4 * variance * np.log(n), minimum=max(3, n // 30), model="line", time=time
+    )
+    edges = [0, *starts.tolist(), n]
+    pieces = [(a, b) for a, b in zip(edges[:-1], edges[1:])]
+    slopes = np.array([np.polyfit(time[a:b], curve[a:b], 1)[0] for a, b in pieces])
+    steep = int(slopes.argmax())
+    first = last = steep
+    while first > 0 and slopes[first - 1] > slopes[steep] / 3:
+        first -= 1
+    while last < len(pieces) - 1 and slopes[last + 1] > slopes[steep] / 3:
+        last += 1
+    if first == 0 or last == len(pieces) - 1:
+        return np.nan
+    a, b = pieces[first][0], pieces[last][1]
+    half = (curve[a:b].min() + curve[a:b].max()) / 2
+    rise = np.ptp(curve[a:b])
+    waited = (time[a] - time[0]) / (time[b - 1] - time[0])
+    if rise < 0.3 * np.ptp(curve) or waited < 0.15:
+        return np.nan
+    return float(time[a + np.argmax(curve[a:b] >= half)])
+
+
+def _running_median(curve: np.ndarray, width: int) -> np.ndarray:
+    width += 1 - width % 2
+    padded = np.pad(curve, width // 2, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+
+
+def _nothing(note: str, low: float = np.nan, high: float = np.nan) -> Transition:
+    nan = np.nan
+    return Transition(
+        False, 0, nan, nan, nan, nan, nan, (nan, nan), float(low), float(high), f"None: {note}"
+    )
