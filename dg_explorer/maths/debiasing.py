@@ -33,7 +33,7 @@ def group_alignment(
     Jain et al. (2024), "Improving Subgroup Robustness via Data Selection" (D3M), NeurIPS,
     equation 4.
     """
-    kinds, member = np.unique(groups, return_inverse=True)
+    _kinds, member = np.unique(groups, return_inverse=True)
     counts = np.bincount(member)
     mean_loss = np.bincount(member, weights=np.asarray(losses, dtype=float)) / counts
     weight = np.exp(sharpness * (mean_loss - mean_loss.max()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -123,7 +124,7 @@ def into_bins(values: np.ndarray, n_bins: int = 5) -> np.ndarray:
         last = len(edges) - 2
         names = [
             f"[{a:.4g}, {b:.4g}{']' if i == last else ')'}"
-            for i, (a, b) in enumerate(zip(edges[:-1], edges[1:]))
+            for i, (a, b) in enumerate(itertools.pairwise(edges))
         ]
         out[known] = np.array(names, dtype=object)[index[known]]
     return out.astype(str)

@@ -67,7 +67,7 @@ def rank_share(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     out = np.full(len(values), 0.5)
     if known.sum() > 1:
-        kinds, member, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+        _kinds, member, counts = np.unique(values[known], return_inverse=True, return_counts=True)
         mean_rank = np.cumsum(counts) - (counts + 1) / 2
         out[known] = mean_rank[member] / (known.sum() - 1)
     return out
@@ -93,6 +93,6 @@ def area_under_roc(suspicion: np.ndarray, truth: np.ndarray) -> float:
     if not n_wrong or not n_right:
         return float("nan")
     values = np.asarray(suspicion, dtype=float)
-    kinds, member, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _kinds, member, counts = np.unique(values, return_inverse=True, return_counts=True)
     rank = (np.cumsum(counts) - (counts - 1) / 2)[member]
     return float((rank[truth].sum() - n_wrong * (n_wrong + 1) / 2) / (n_wrong * n_right))

@@ -34,9 +34,12 @@ def joint_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
         `position` of shape (epoch, example, axis); `explained`, shape (epoch, axis), the
         share of that epoch's own variance each axis shows.
     """
-    features = np.asarray(features, dtype=float)
-    axes = _principal_axes(features.reshape(-1, features.shape[-1]), n_axes)
-    position = (features - features.mean(axis=(0, 1))) @ axes
+    features = np.asarray(features)
+    mean = features.mean(axis=(0, 1), dtype=float)
+    # epoch by epoch: a float64 copy of all of them may not fit
+    covariance = sum(centred.T @ centred for centred in (rows - mean for rows in features))
+    axes = _leading(np.linalg.eigh(covariance)[1][:, ::-1][:, :n_axes], n_axes)
+    position = np.stack([(rows - mean) @ axes for rows in features])
     return Projection(position, _explained(features, position))
 
 
@@ -48,10 +51,10 @@ def procrustes_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
 
     Parameters and returns as `joint_pca`.
     """
-    features = np.asarray(features, dtype=float)
+    features = np.asarray(features)
     position = np.empty((*features.shape[:2], n_axes))
     for index in range(len(features) - 1, -1, -1):
-        centred = features[index] - features[index].mean(axis=0)
+        centred = features[index] - features[index].mean(axis=0, dtype=float)
         flat = centred @ _principal_axes(centred, n_axes)
         if index < len(features) - 1:
             flat = flat @ best_rotation(flat, position[index + 1])
@@ -71,23 +74,23 @@ def best_rotation(moving: np.ndarray, target: np.ndarray) -> np.ndarray:
     return left @ right
 
 
-def _principal_axes(rows: np.ndarray, n_axes: int) -> np.ndarray:
-    """Leading principal directions, shape (unit, axis); zero columns where there are too few."""
-    centred = rows - rows.mean(axis=0)
-    axes = np.zeros((rows.shape[1], n_axes))
-    if rows.shape[1] <= len(rows):
-        _, vectors = np.linalg.eigh(centred.T @ centred)
-        found = vectors[:, ::-1][:, :n_axes]
-    else:
-        found = np.linalg.svd(centred, full_matrices=False)[2][:n_axes].T
-    # a fixed sign, or the picture would depend on the linear algebra library
+def _principal_axes(centred: np.ndarray, n_axes: int) -> np.ndarray:
+    """Leading principal directions of centred rows, shape (unit, axis)."""
+    if centred.shape[1] <= len(centred):
+        return _leading(np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :n_axes], n_axes)
+    return _leading(np.linalg.svd(centred, full_matrices=False)[2][:n_axes].T, n_axes)
+
+
+def _leading(found: np.ndarray, n_axes: int) -> np.ndarray:
+    """Directions with a fixed sign, and zero columns where there are too few."""
+    # or the picture would depend on the linear algebra library
     signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])])
+    axes = np.zeros((found.shape[0], n_axes))
     axes[:, : found.shape[1]] = found * np.where(signs == 0, 1.0, signs)
     return axes
 
 
 def _explained(features: np.ndarray, position: np.ndarray) -> np.ndarray:
-    total = features.var(axis=1).sum(axis=-1)
-    shown = position.var(axis=1)
+    total = np.array([rows.var(axis=0, dtype=float).sum() for rows in features])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total[:, None] > 0, shown / total[:, None], np.nan)
+        return np.where(total[:, None] > 0, position.var(axis=1) / total[:, None], np.nan)

@@ -14,7 +14,7 @@ def scatter_matrices(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
         They add up to the covariance (ddof 0) of the features.
     """
     features = np.asarray(features, dtype=float)
-    classes, member = np.unique(labels, return_inverse=True)
+    _classes, member = np.unique(labels, return_inverse=True)
     counts = np.bincount(member)
     means = class_means(features, labels)
     residual = features - means[member]

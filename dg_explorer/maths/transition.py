@@ -7,6 +7,7 @@ is still going on has no second. Either is learning, not a transition.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +152,7 @@ def _by_change_points(time: np.ndarray, curve: np.ndarray) -> float:
         curve, penalty=4 * variance * np.log(n), minimum=max(3, n // 30), model="line", time=time
     )
     edges = [0, *starts.tolist(), n]
-    pieces = [(a, b) for a, b in zip(edges[:-1], edges[1:])]
+    pieces = [(a, b) for a, b in itertools.pairwise(edges)]
     slopes = np.array([np.polyfit(time[a:b], curve[a:b], 1)[0] for a, b in pieces])
     steep = int(slopes.argmax())
     first = last = steep
