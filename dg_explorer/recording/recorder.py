@@ -115,6 +115,7 @@ class Recorder:
         self._checkpoint_every = checkpoint_every
         self._feature_every = feature_every
         self._feature_ids = {s: _spread(d.ids, feature_examples) for s, d in self._data.items()}
+        self._few = None
         self._calls = 0
         self._resumed_at: int | None = None
         self._last = int(run.epochs("metrics")[-1]) if "metrics" in run else None
@@ -138,6 +139,14 @@ class Recorder:
             Example ids, as a `with_ids` dataset yields them.
         """
         self._buffer.add(logits, labels, ids)
+        if self._replay is not None:
+            self._replay.batch(ids)
+
+    def order(self, ids) -> None:
+        """Only note who is in the step to come, for replay; instead of `batch`.
+
+        The training examples are then evaluated at each `epoch`.
+        """
         if self._replay is not None:
             self._replay.batch(ids)
 
@@ -270,7 +279,8 @@ class Recorder:
             chosen = self._feature_ids[split] if layers else None
             if split == "train" and seen_in_training:
                 if chosen is not None:
-                    wanted[split] = (data.subset(chosen), None, chosen)
+                    self._few = self._few or data.subset(chosen)
+                    wanted[split] = (self._few, None, chosen)
             else:
                 wanted[split] = (data, self._tables[split], chosen)
         with untouched_rng():
