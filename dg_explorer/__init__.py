@@ -21,6 +21,12 @@ _EXPORTS = {
     "model_checkpoints": "checkpoints",
     # recording
     "Recorder": "recording",
+    # analysis
+    "add_cartography": "analysis",
+    "add_memorization": "analysis",
+    "add_projections": "analysis",
+    "add_transitions": "analysis",
+    "demos": "demos",
 }
 
 __all__ = ["__version__", *_EXPORTS]
