@@ -17,6 +17,8 @@ from .locations import Writing, may_write
 
 _FLUSH_ROWS = 32  # rows kept in the journal before they move into the arrays, per group
 _FLUSH_SECONDS = 2.0  # and the longest they wait there, so that a live view keeps up
+_FLUSH_SHARE = 0.015  # but flushing takes no more than this share of the time,
+_FLUSH_LATEST = 20.0  # unless a view would have to wait longer than this
 _LOCK_SECONDS = 5.0  # how long to wait for another process that appends to the same run
 _DIRECT_BYTES = 4 << 20  # rows this large skip the journal: they would be written twice
 
@@ -35,6 +37,7 @@ class Appender:
         self._last: dict[str, int] = {}  # the last label along time, by group
         self._labels: dict[str, dict] = {}  # the labels along every other dim, by group
         self._flushed_at = time.monotonic()
+        self._flush_took = 0.0
         self.repaired: list[str] = []
 
     def append(self, group: str, rows: xr.Dataset) -> None:
@@ -58,12 +61,14 @@ class Appender:
                     self._journal.write(group, rows)
                 self.pending.setdefault(group, []).append(rows)
         self._last[group] = int(rows[dim].values[-1])
-        waited = time.monotonic() - self._flushed_at > _FLUSH_SECONDS
+        patience = max(_FLUSH_SECONDS, min(self._flush_took / _FLUSH_SHARE, _FLUSH_LATEST))
+        waited = time.monotonic() - self._flushed_at > patience
         if waited or sum(map(len, self.pending.values())) >= _FLUSH_ROWS * len(self.pending):
             self.flush()
 
     def flush(self) -> None:
         """Move all pending rows into the arrays and let other processes record."""
+        began = time.monotonic()
         with Writing(self.path):
             for group, blocks in list(self.pending.items()):
                 for block in _joined(blocks):
@@ -71,6 +76,7 @@ class Appender:
                 del self.pending[group]
             self._leave_journal()
         self._flushed_at = time.monotonic()
+        self._flush_took = self._flushed_at - began
 
     def repair(self) -> list[str]:
         """Bring back what a killed process left in the journal, and drop what is torn.
