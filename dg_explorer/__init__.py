@@ -27,6 +27,11 @@ _EXPORTS = {
     "add_projections": "analysis",
     "add_transitions": "analysis",
     "demos": "demos",
+    # views
+    "Explorer": "widgets",
+    "InfluenceExplorer": "widgets",
+    "MemorizationTimeline": "widgets",
+    "explore": "widgets",
 }
 
 __all__ = ["__version__", *_EXPORTS]

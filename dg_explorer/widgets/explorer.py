@@ -1,0 +1,262 @@
+"""`explore(run)`: the linked board in a notebook cell, and its single views."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import pandas as pd
+import traitlets
+
+from ..errors import SettingError
+from ..run import Run
+from . import tables
+from .faces import Faces
+from .linked import LinkedSelection
+from .opening import opening
+from .page import STATIC, page
+from .preview import preview
+from .reader import RunReader
+from .selection import Selection
+from .serve import Sources, answer
+from .still import still
+
+
+class Explorer(anywidget.AnyWidget):
+    """One board on one run. `explore` makes it; it fits in any ipywidgets container.
+
+    Attributes
+    ----------
+    run : the record that is shown
+    selection : LinkedSelection
+        `.epoch`, `.test`, `.train`, `.selected` and the other fields of `Selection`: read, set
+        (`ex.selection.epoch = 400`) and watch them (`ex.selection.observe(callback, "epoch")`).
+    """
+
+    _esm = STATIC / "board.js"
+    _css = STATIC / "board.css"
+    _preview = traitlets.Bytes().tag(sync=True)
+    _selection = traitlets.Dict().tag(sync=True, echo_update=False)
+    _views = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _error = traitlets.Unicode("").tag(sync=True)
+
+    _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
+
+    def __init__(self, run: Run, *, show: Callable | None = None, **selection):
+        self.run = run
+        self._show = show
+        self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
+        self._past: list[Selection] = []
+        self._future: list[Selection] = []
+        self._read()
+        first = opening(self._sources.reader).changed(**selection)
+        self._check(first)
+        self.selection = LinkedSelection(self._apply, self._report, first)
+        super().__init__(
+            _preview=preview(self._sources, method=first.method),
+            _selection=first.to_wire(),
+            _views=list(self._shown),
+        )
+        self.on_msg(self._answer)
+        self.observe(self._browser_selected, "_selection")
+
+    # ------------------------------------------------------------------ what is shown, as data
+
+    def top_influencers(
+        self, test: int | None = None, epoch: int | None = None, k: int = 10
+    ) -> pd.DataFrame:
+        """The training examples that helped and hurt a test example most.
+
+        Parameters
+        ----------
+        test : id; the selected one by default
+        epoch : one with scores; by default the one nearest to the board's
+        k : how many on each side
+
+        Returns
+        -------
+        DataFrame
+            Columns side, rank, train, score and the training example's properties.
+        """
+        reader, now = self._sources.reader, self.selection.value
+        method = now.method or next(iter(reader.methods), "trak")
+        epoch = tables.score_epoch(reader, method, epoch, now.epoch)
+        test = now.test if test is None else test
+        if test is None:
+            raise SettingError("No test example is selected; pass test=<id>.")
+        return tables.top_influencers(reader, method, int(test), epoch, k)
+
+    def selected_frame(self) -> pd.DataFrame:
+        """The selected examples of both splits with their properties; index (split, id)."""
+        return tables.selected_frame(self._sources.reader, self.selection.value)
+
+    def undo(self) -> None:
+        """Go back to the selection before the last change."""
+        self._travel(self._past, self._future, "undo")
+
+    def redo(self) -> None:
+        """Take back an `undo`."""
+        self._travel(self._future, self._past, "redo")
+
+    def refresh(self) -> None:
+        """Read the record again: rows that were recorded since then appear."""
+        with self._lock:
+            self._read()
+            self._preview = preview(self._sources, method=self.selection.value.method)
+
+    # ------------------------------------------------------------------ other forms
+
+    def to_html(self, path: str | Path, *, theme: str = "auto", k: int | None = None) -> Path:
+        """Write the board as one self-contained page that needs neither kernel nor network.
+
+        Parameters
+        ----------
+        path : file to write
+        theme : "light", "dark", or "auto" for the reader's own
+        k : top training examples kept a side, epoch and test example; fewer make a smaller page
+        """
+        if theme not in ("auto", "light", "dark"):
+            raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
+        sources = self._sources
+        if k is not None:
+            sources = Sources(sources.reader, sources.faces, k)
+        held = preview(sources, budget=None, method=self.selection.value.method)
+        state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
+        text = page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
+        path = Path(path)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def to_plotly(self):
+        """What is on the board now as a plain `plotly.graph_objects.Figure`."""
+        from .plain_figures import board_figure
+
+        return board_figure(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.run!r})"
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["image/svg+xml"] = still(self._sources.reader, self.run.name)
+        return bundle
+
+    # ------------------------------------------------------------------ between Python and browser
+
+    def _read(self) -> None:
+        reader = RunReader(self.run)
+        self._sources = Sources(reader, Faces(reader, self._show))
+
+    def _check(self, selection: Selection) -> None:
+        reader = self._sources.reader
+        for split, ids in (
+            ("test", [selection.test, *selection.selected_tests]),
+            ("train", [selection.train, *selection.selected]),
+        ):
+            reader.positions(split, np.array([i for i in ids if i is not None], np.int64))
+        for epoch in (selection.epoch, *(selection.range or ())):
+            if len(reader.epochs) and epoch not in reader.epochs:
+                near = np.sort(reader.epochs[np.argsort(np.abs(reader.epochs - epoch))[:2]])
+                raise SettingError(
+                    f"{self.run.time_unit} {epoch} is not recorded; the nearest are "
+                    f"{' and '.join(str(e) for e in near)}."
+                )
+        if selection.method is not None:
+            reader.scores(selection.method)
+
+    def _apply(self, new: Selection, via: str | None = None) -> None:
+        """Python selects: checked, remembered, sent."""
+        with self._lock:
+            old = self.selection.value
+            if new == old:
+                return
+            self._check(new)
+            if via is None:
+                self._past.append(old)
+                self._future.clear()
+            self.selection._arrived(new)
+            wire = new.to_wire()
+            self._selection = {**wire, "via": via} if via else wire
+
+    def _browser_selected(self, change) -> None:
+        wire = dict(change["new"])
+        via = wire.pop("via", None)
+        new = Selection.from_wire(wire)
+        with self._lock:
+            old = self.selection.value
+            if new == old:
+                return  # our own change coming round
+            if via == "undo" and self._past:
+                self._past.pop()
+                self._future.append(old)
+            elif via == "redo" and self._future:
+                self._future.pop()
+                self._past.append(old)
+            else:
+                self._past.append(old)
+                self._future.clear()
+        self.selection._arrived(new)
+
+    def _travel(self, source: list[Selection], target: list[Selection], via: str) -> None:
+        if source:
+            target.append(self.selection.value)
+            self._apply(source.pop(), via)
+
+    def _answer(self, _widget, content, _buffers) -> None:
+        if not isinstance(content, dict) or content.get("kind") != "get":
+            return
+        key = str(content.get("key"))
+        try:
+            with self._lock:
+                container = answer(self._sources, key)
+        except Exception as error:
+            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            self.send({"kind": "refused", "key": key, "error": text})
+        else:
+            self.send({"kind": "blocks", "key": key}, [container])
+
+    def _report(self, text: str) -> None:
+        self._error = ""
+        self._error = text
+
+
+class MemorizationTimeline(Explorer):
+    """The timeline alone: accuracies, memorization, phases; it is the scrubber."""
+
+    _shown = ("timeline",)
+
+
+class InfluenceExplorer(Explorer):
+    """Timeline, test gallery and influencers."""
+
+    _shown = ("head", "timeline", "gallery", "influencers")
+
+
+def explore(
+    run: Run | str | Path, *, show: Callable | None = None, views: Sequence[str] = (), **selection
+) -> Explorer:
+    """Open the linked board on a run.
+
+    Parameters
+    ----------
+    run : a Run, or the path of one
+    show : renders an example your own way
+        Called with a dict of the example's properties (`id`, `split`, `label`, ...); returns a
+        text, a uint8 picture (height, width, channel), or `{"text": ..., "picture": ...}`.
+    views : names of the views to show; all by default
+    **selection : where to start, as fields of `Selection`: `epoch=400, test=12`
+
+    Returns
+    -------
+    Explorer
+        Show it as the last line of a cell.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    explorer = Explorer(run, show=show, **selection)
+    explorer._views = list(views)
+    return explorer

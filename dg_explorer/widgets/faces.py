@@ -1,0 +1,125 @@
+"""What examples look like: label, text, picture, table row, warnings; in chunks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from ..errors import SettingError
+from .blocks import Block, smallest_int
+from .reader import RunReader
+
+CHUNK = 2048
+_TEXT_LIMIT = 4000  # characters of one text that travel; a book is not a card
+_OWN = ("label", "text", "group", "thumbnail")
+
+
+class Faces:
+    """The example tables of a run as blocks. `show` renders an example the user's own way."""
+
+    def __init__(self, reader: RunReader, show: Callable | None = None):
+        self._reader = reader
+        self._show = show
+        self._groups: list[str] | None = None
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of all groups of both splits; a code is a position in this list."""
+        if self._groups is None:
+            found: set[str] = set()
+            for split in ("train", "test"):
+                table = self._table(split)
+                if table is not None and "group" in table:
+                    found |= {str(value) for value in np.unique(table["group"].values.astype(str))}
+            self._groups = sorted(found)
+        return self._groups
+
+    def chunks(self, split: str) -> int:
+        return -(-len(self._reader.ids(split)) // CHUNK)
+
+    def chunk(self, split: str, number: int) -> dict[str, Block]:
+        """The blocks of one chunk of rows."""
+        ids = self._reader.ids(split)[number * CHUNK : (number + 1) * CHUNK]
+        blocks: dict[str, Block] = {"id": ids}
+        table = self._table(split)
+        if table is None:
+            return blocks
+        rows = table.sel({split: ids})
+        if "label" in rows:
+            blocks["label"] = smallest_int(self._reader.class_codes(rows["label"].values))
+        if "group" in rows:
+            codes = np.searchsorted(self.groups, rows["group"].values.astype(str))
+            blocks["group"] = smallest_int(codes)
+        if self._show is not None:
+            blocks |= _shown(self._show, split, rows)
+        else:
+            if "text" in rows:
+                blocks["text"] = [str(text)[:_TEXT_LIMIT] for text in rows["text"].values]
+            if "thumbnail" in rows:
+                blocks["thumbnail"] = rows["thumbnail"].values.astype(np.uint8)
+        for name in rows.data_vars:
+            if name not in _OWN and rows[name].dims == (split,):
+                blocks[f"cell/{name}"] = [_cell(value) for value in rows[name].values]
+        blocks |= self._history(split, ids)
+        return blocks
+
+    def _table(self, split: str):
+        group = f"{split}_examples"
+        return self._reader.group(group) if self._reader.has(group) else None
+
+    def _history(self, split: str, ids: np.ndarray) -> dict[str, Block]:
+        """When each training example was first right, and the warnings that follow from it."""
+        reader, out = self._reader, {}
+        if split == "train" and reader.has("dynamics/train"):
+            dynamics = reader.group("dynamics/train")
+            if "correct" in dynamics:
+                correct = dynamics["correct"].sel(train=ids).values
+                epochs = dynamics["epoch"].values
+                learned = np.where(correct.any(0), epochs[correct.argmax(0)], -1)
+                out["first_learned"] = learned
+                out["flag/never learned"] = learned < 0
+        table = self._table(split)
+        if table is not None and {"given_label", "true_label"} <= set(table.data_vars):
+            rows = table.sel({split: ids})
+            out["flag/mislabelled"] = rows["given_label"].values != rows["true_label"].values
+        return out
+
+
+def _shown(show: Callable, split: str, rows) -> dict[str, Block]:
+    frame = rows.drop_dims([d for d in rows.dims if d != split]).to_dataframe()
+    texts, pictures = [], []
+    for position, (id_, row) in enumerate(frame.iterrows()):
+        example = {"id": int(id_), "split": split, **row.to_dict()}
+        if "thumbnail" in rows:
+            example["thumbnail"] = rows["thumbnail"].values[position]
+        face = show(example)
+        face = face if isinstance(face, dict) else {_kind(face): face}
+        if extra := set(face) - {"text", "picture"}:
+            raise SettingError(
+                f"show() returned {sorted(extra)}; give a text, a uint8 picture "
+                f"(height, width, channel), or a dict of 'text' and 'picture'."
+            )
+        texts.append(str(face.get("text", ""))[:_TEXT_LIMIT])
+        if face.get("picture") is not None:
+            picture = np.asarray(face["picture"], np.uint8)
+            pictures.append(picture[..., None] if picture.ndim == 2 else picture)
+    blocks: dict[str, Block] = {"text": texts}
+    if pictures:
+        if len(pictures) != len(texts) or len({p.shape for p in pictures}) > 1:
+            raise SettingError(
+                "show() must give every example a picture of the same shape, or none."
+            )
+        blocks["thumbnail"] = np.stack(pictures)
+    return blocks
+
+
+def _kind(face) -> str:
+    return "picture" if isinstance(face, np.ndarray) else "text"
+
+
+def _cell(value) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    return "" if value is None or value is pd.NaT else str(value)[:200]

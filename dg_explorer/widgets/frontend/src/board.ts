@@ -1,0 +1,106 @@
+// One rendering of a board: slots, views, one redraw a frame, errors where people see them.
+import { keysOf } from "./keys";
+import type { Session } from "./session";
+import { el, say } from "./ui/dom";
+import { followTheme, type Theme } from "./ui/theme";
+import type { Context, Slot, State, View, ViewKind } from "./view";
+import { KINDS } from "./views/registry";
+import { Tabs } from "./views/tabs";
+
+const MAIN: Slot[] = ["left", "middle", "right"];
+
+export function mountBoard(session: Session, host: HTMLElement): () => void {
+  const root = el("div", { class: "dg-board", role: "region", "data-testid": "dg-board", "data-lm-suppress-shortcuts": "true" });
+  host.append(root);
+  let views: View[] = [], life = new AbortController(), theme: Theme, frame = 0, moving = false;
+  let resting: ReturnType<typeof setTimeout> | undefined;
+  const errors = el("div", { class: "dg-errors", role: "alert", "data-testid": "dg-errors" });
+  const live = el("div", { class: "dg-hidden", "aria-live": "polite" });
+
+  const report = (error: unknown): void => {
+    const text = error instanceof Error ? error.message : String(error);
+    if (![...errors.children].some((line) => line.firstChild?.textContent === text)) {
+      const close = el("button", { type: "button", class: "dg-quiet", "aria-label": "Dismiss this error" }, "×");
+      const line = el("div", { class: "dg-error" }, el("span", {}, text), close);
+      close.addEventListener("click", () => line.remove());
+      errors.append(line);
+      while (errors.children.length > 4) errors.firstChild?.remove();
+    }
+    console.error(error);
+  };
+  const guard = <A extends unknown[]>(callback: (...values: A) => void) => (...values: A): void => { try { callback(...values); } catch (error) { report(error); } };
+
+  const draw = (): void => {
+    frame = 0;
+    const state: State = { selection: session.store.value, moving, theme };
+    for (const view of views) try { view.update(state); } catch (error) { report(error); }
+    root.dataset.epoch = String(session.store.value.epoch);
+  };
+  const redraw = (): void => { frame ||= requestAnimationFrame(draw); };
+
+  const contextFor = (): Context => ({
+    record: session.record, store: session.store, player: session.player, signal: life.signal, redraw, report, guard,
+    announce: (text) => say(live, text),
+    onSize(element, callback) {
+      const observer = new ResizeObserver(guard(([entry]) => { if (entry) callback(entry.contentRect.width, entry.contentRect.height); }));
+      observer.observe(element);
+      life.signal.addEventListener("abort", () => observer.disconnect());
+    },
+  });
+
+  const make = (kind: ViewKind, slot: HTMLElement): View | null => {
+    try { return kind.make(contextFor(), slot); }
+    catch (error) { report(error); slot.append(el("p", { class: "dg-empty" }, `${kind.title} could not be shown.`)); return null; }
+  };
+
+  const mount = (): void => {
+    life = new AbortController();
+    const wanted = session.views, record = session.record;
+    const kinds = KINDS.filter((kind) => (wanted.length ? wanted.includes(kind.name) : kind.slot === "tabs" || kind.has(record)));
+    root.setAttribute("aria-label", `Training run ${record.attrs.name}`);
+    root.dataset.slots = [...new Set(kinds.map((kind) => kind.slot))].join(" ");
+    const main = el("div", { class: "dg-main" });
+    const built: [ViewKind, HTMLElement][] = [];
+    const outer: HTMLElement[] = [];
+    for (const kind of kinds) {
+      if (kind.slot === "tabs") continue;
+      const slot = el("section", { class: `dg-slot dg-${kind.slot}`, "data-view": kind.name, "aria-label": kind.title });
+      (MAIN.includes(kind.slot) ? main : { append: (s: HTMLElement) => outer.push(s) }).append(slot);
+      built.push([kind, slot]);
+    }
+    main.dataset.count = String(main.children.length);
+    root.replaceChildren(...outer, ...(main.children.length ? [main] : []));
+    theme = followTheme(root, life.signal, (next) => { theme = next; redraw(); });
+    views = built.map(([kind, slot]) => make(kind, slot)).filter((view) => view !== null);
+    const tabs = kinds.filter((kind) => kind.slot === "tabs");
+    if (tabs.length) { const strip = new Tabs(tabs, contextFor(), make); root.append(strip.element); views.push(strip); }
+    root.append(errors, live);
+    root.addEventListener("keydown", guard((event) => keysOf(event, session)), { signal: life.signal });
+    draw();
+  };
+  const unmount = (): void => {
+    cancelAnimationFrame(frame); frame = 0; life.abort();
+    for (const view of views) try { view.destroy(); } catch (error) { report(error); }
+    views = [];
+  };
+
+  mount();
+  const stops = [
+    session.store.listen(({ how }) => {
+      clearTimeout(resting);
+      moving = how === "passing";
+      if (moving) resting = setTimeout(() => { moving = false; redraw(); }, 150);
+      redraw();
+    }),
+    session.player.listen(redraw),
+    session.listen(() => { unmount(); mount(); }),
+  ];
+  const told = (): void => { const text = session.model.get("_error") as string | undefined; if (text) report(text); };
+  session.model.on("change:_error", told); told();
+  return () => {
+    clearTimeout(resting); unmount();
+    for (const stop of stops) stop();
+    session.model.off("change:_error", told);
+    root.remove();
+  };
+}

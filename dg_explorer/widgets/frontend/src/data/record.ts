@@ -1,0 +1,91 @@
+// What a board knows of a run: typed access to the preview's blocks. Absent parts are null.
+import type { Split } from "../state/selection";
+import type { Blocks, Numbers } from "./blocks";
+import { Dynamics } from "./dynamics";
+import { indexBefore } from "./epochs";
+import { Examples } from "./examples";
+import { type Method, TestScores } from "./scores";
+import type { Source } from "./source";
+
+export interface Mark { kind: "memorized" | "half" | "generalized"; epoch: number; label: string; low?: number; high?: number }
+export interface Curve { name: string; epochs: Numbers; values: Numbers }
+/** How far the scores may be believed: a level with its plain words. */
+export interface Light { level: "green" | "amber" | "red" | "grey"; text: string; detail: string }
+
+export interface Attrs {
+  name: string; about: string; unit: "epoch" | "step";
+  count: { train: number; test: number }; chunk: number;
+  methods: Method[]; marks: Mark[]; layers: string[];
+  [more: string]: unknown;
+}
+
+export class Record {
+  readonly attrs: Attrs;
+  readonly epochs: Numbers;
+  readonly classes: string[];
+  readonly groups: string[];
+  readonly examples: { readonly train: Examples; readonly test: Examples };
+  readonly preview: Blocks;
+  readonly source: Source;
+
+  constructor(preview: Blocks, source: Source) {
+    this.preview = preview; this.source = source;
+    this.attrs = preview.attrs as Attrs;
+    this.epochs = preview.numbers("epochs");
+    this.classes = preview.has("classes") ? preview.strings("classes") : [];
+    this.groups = preview.has("groups") ? preview.strings("groups") : [];
+    this.examples = {
+      train: new Examples("train", this.attrs.count.train, this.attrs.chunk, this.classes, this.groups, source),
+      test: new Examples("test", this.attrs.count.test, this.attrs.chunk, this.classes, this.groups, source),
+    };
+  }
+
+  get unit(): string { return this.attrs.unit; }
+  get first(): number { return this.epochs[0] ?? 0; }
+  get last(): number { return this.epochs[this.epochs.length - 1] ?? 0; }
+
+  curve(name: string): Curve | null {
+    const values = this.preview.maybe(`metrics/${name}`);
+    return values ? { name, epochs: this.preview.numbers("metrics/epoch"), values } : null;
+  }
+
+  method(id: string | null): Method | null {
+    return this.attrs.methods.find((method) => method.id === id) ?? this.attrs.methods[0] ?? null;
+  }
+
+  /** The epochs at which a method's scores are recorded. */
+  scoreEpochs(method: string): Numbers { return this.preview.maybe(`scores/${method}/epoch`) ?? new Int32Array(0); }
+
+  /** Each test example's course through training: at hand, or null until `await`ed. */
+  dynamicsNow(split: Split): Dynamics | null {
+    const blocks = this.source.peek(`dynamics/${split}`);
+    return blocks ? new Dynamics(blocks) : null;
+  }
+  async dynamics(split: Split): Promise<Dynamics | null> {
+    if (!this.attrs[`has_dynamics_${split}`]) return null;
+    return new Dynamics(await this.source.get(`dynamics/${split}`));
+  }
+
+  scoresNow(method: string, test: number): TestScores | null {
+    const blocks = this.source.peek(scoresKey(method, test));
+    return blocks ? new TestScores(blocks, this.scoreEpochs(method)) : null;
+  }
+  async scores(method: string, test: number): Promise<TestScores> {
+    return new TestScores(await this.source.get(scoresKey(method, test)), this.scoreEpochs(method));
+  }
+
+  light(moment: number, method: string | null): Light {
+    const base = method && this.preview.has(`light/${method}/epoch`) ? `light/${method}` : "light";
+    const epochs = this.preview.maybe(`${base}/epoch`);
+    if (!epochs?.length) return { level: "grey", text: "validity not checked", detail: "No check of these scores is in the record." };
+    const i = indexBefore(epochs, moment);
+    const levels = ["red", "amber", "green", "grey"] as const;
+    return {
+      level: levels[this.preview.numbers(`${base}/level`)[i]!] ?? "grey",
+      text: this.preview.strings(`${base}/text`)[i] ?? "",
+      detail: this.preview.has(`${base}/detail`) ? this.preview.strings(`${base}/detail`)[i] ?? "" : "",
+    };
+  }
+}
+
+export const scoresKey = (method: string, test: number): string => `scores/${method}/${test}`;

@@ -1,0 +1,55 @@
+// What lives as long as a board's model: the record, the selection, the player.
+import { Blocks } from "./data/blocks";
+import { indexNearest } from "./data/epochs";
+import { Record } from "./data/record";
+import { Source } from "./data/source";
+import type { Model } from "./model";
+import { link } from "./state/link";
+import { Player } from "./state/player";
+import { EMPTY, fromWire, patched, type Wire } from "./state/selection";
+import { Store } from "./state/store";
+
+export class Session {
+  readonly model: Model;
+  readonly store: Store;
+  readonly player: Player;
+  record: Record;
+  #listeners = new Set<() => void>();
+  #unlink: () => void;
+
+  constructor(model: Model) {
+    this.model = model;
+    this.record = this.#read();
+    this.store = new Store(patched(EMPTY, fromWire((model.get("_selection") ?? {}) as Wire)));
+    this.player = new Player(this.store, () => this.record.epochs);
+    this.#unlink = link(model, this.store, () => this.record.epochs);
+    model.on("change:_preview", this.#reread);
+  }
+
+  /** The names of the views to show; all of them where Python names none. */
+  get views(): readonly string[] { return (this.model.get("_views") as string[] | undefined) ?? []; }
+
+  /** Told when the record was read anew. */
+  listen(listener: () => void): () => void { this.#listeners.add(listener); return () => { this.#listeners.delete(listener); }; }
+
+  destroy(): void {
+    this.#unlink(); this.player.destroy(); this.record.source.destroy(); this.#listeners.clear();
+    this.model.off("change:_preview", this.#reread);
+  }
+
+  #read(): Record {
+    const preview = new Blocks(this.model.get("_preview") as DataView);
+    return new Record(preview, new Source(this.model, preview));
+  }
+
+  #reread = (): void => {
+    const atEnd = this.store.value.epoch === this.record.last;
+    this.player.pause();
+    this.record.source.destroy();
+    this.record = this.#read();
+    const { epochs, last } = this.record;
+    // who stood at the end of a growing run stays at its end
+    if (epochs.length) this.store.set({ epoch: atEnd ? last : epochs[indexNearest(epochs, this.store.value.epoch)]! }, "settled", "python");
+    for (const listener of [...this.#listeners]) listener();
+  };
+}

@@ -1,0 +1,39 @@
+// The selection between browser and Python: one trait, one small value, never echoed.
+import type { Model } from "../model";
+import { indexNearest } from "../data/epochs";
+import { fromWire, toWire, type Wire } from "./selection";
+import type { Change, Store } from "./store";
+
+const EVERY_MS = 200; // while playing or dragging Python hears at most five times a second
+
+export function link(model: Model, store: Store, epochs: () => ArrayLike<number>): () => void {
+  let last = JSON.stringify(toWire(store.value));
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  const push = (via: string | null): void => {
+    clearTimeout(timer); timer = undefined;
+    const recorded = epochs(), wire = toWire(store.value);
+    if (recorded.length) wire.epoch = recorded[indexNearest(recorded, store.value.epoch)];
+    const text = JSON.stringify(wire);
+    if (text === last) return;
+    last = text;
+    model.set("_selection", via ? { ...wire, via } : wire);
+    model.save_changes();
+  };
+  const stop = store.listen(({ how, origin }: Change) => {
+    if (origin === "python") return;
+    if (how === "settled") push(origin === "undo" || origin === "redo" ? origin : null);
+    else timer ??= setTimeout(() => push(null), EVERY_MS);
+  });
+  const pull = (): void => {
+    const { via, ...wire } = (model.get("_selection") ?? {}) as Wire;
+    const text = JSON.stringify(wire);
+    if (text === last) return; // our own set comes round as an event too
+    if (via === "undo" && store.canUndo) { store.undo(); return; }
+    if (via === "redo" && store.canRedo) { store.redo(); return; }
+    store.set(fromWire(wire), "settled", "python");
+    last = JSON.stringify(toWire(store.value));
+  };
+  model.on("change:_selection", pull);
+  return () => { stop(); clearTimeout(timer); model.off("change:_selection", pull); };
+}

@@ -1,0 +1,51 @@
+// How an example looks: its picture if it has one, and one line of text.
+import type { Face, Picture } from "../data/examples";
+import { el, put, say } from "./dom";
+import { clipped } from "./format";
+
+/** One line that names an example. */
+export function nameOf(face: Face): string {
+  if (face.text) return face.text;
+  if (face.cells.length && !face.picture) return face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
+  return `#${face.id}`;
+}
+
+export function paint(canvas: HTMLCanvasElement, { width, height, channels, bytes }: Picture): void {
+  canvas.width = width; canvas.height = height;
+  const paper = canvas.getContext("2d");
+  if (!paper) return;
+  const image = paper.createImageData(width, height), out = image.data;
+  for (let i = 0, p = 0; i < width * height; i++, p += channels) {
+    out[4 * i] = bytes[p]!; out[4 * i + 1] = bytes[channels > 1 ? p + 1 : p]!; out[4 * i + 2] = bytes[channels > 2 ? p + 2 : p]!;
+    out[4 * i + 3] = channels === 4 ? bytes[p + 3]! : channels === 2 ? bytes[p + 1]! : 255;
+  }
+  paper.putImageData(image, 0, 0);
+}
+
+/** The place of a face in a card; filled again as cards are reused. */
+export class FaceBox {
+  readonly picture: HTMLCanvasElement;
+  readonly text: HTMLElement;
+  #shown: Face | null = null;
+
+  constructor() {
+    this.picture = el("canvas", { class: "dg-picture", hidden: true, width: 1, height: 1 });
+    // isolate: right-to-left text must not reorder what stands beside it
+    this.text = el("bdi", { class: "dg-name", dir: "auto" });
+  }
+
+  fill(face: Face | null): void {
+    if (face === this.#shown && face) return;
+    this.#shown = face;
+    this.picture.hidden = !face?.picture;
+    if (face?.picture) {
+      paint(this.picture, face.picture);
+      put(this.picture, { role: "img", "aria-label": `picture of example ${face.id}` });
+      this.picture.classList.toggle("dg-pixels", Math.max(face.picture.width, face.picture.height) <= 48);
+    }
+    const name = face ? nameOf(face) : "";
+    say(this.text, clipped(name, 240));
+    this.text.title = clipped(name, 2000);
+    this.text.classList.toggle("dg-loading", !face);
+  }
+}

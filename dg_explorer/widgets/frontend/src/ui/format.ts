@@ -1,0 +1,44 @@
+// Numbers and names as people read them.
+const group = new Intl.NumberFormat("en-US", { maximumFractionDigits: 2 });
+
+export function count(value: number): string { return group.format(value); }
+
+/** A moment of training: "1,075". */
+export function moment(value: number): string { return group.format(Math.abs(value - Math.round(value)) < 1e-6 ? Math.round(value) : value); }
+
+export function percent(share: number): string {
+  if (!Number.isFinite(share)) return "–";
+  const p = share * 100;
+  // 99.96 % must not read 100 %
+  if (p > 99.9 && p < 100) return "99.9 %";
+  if (p < 0.1 && p > 0) return "0.1 %";
+  return `${p === 100 || p === 0 ? p : p.toFixed(1)} %`;
+}
+
+/** A signed number with three significant digits and a true minus. */
+export function signed(value: number): string {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  const sign = value < 0 ? "−" : value > 0 ? "+" : "";
+  return sign + magnitude(size);
+}
+
+export function magnitude(size: number): string {
+  if (!Number.isFinite(size)) return "–";
+  if (size === 0) return "0";
+  if (size >= 1e5 || size < 1e-3) {
+    const power = Math.floor(Math.log10(size));
+    const mantissa = size / 10 ** power;
+    return `${mantissa >= 9.95 ? "1.0" : mantissa.toFixed(1)}e${String(mantissa >= 9.95 ? power + 1 : power).replace("-", "−")}`;
+  }
+  return size >= 100 ? group.format(Math.round(size)) : size >= 10 ? size.toFixed(1) : size >= 1 ? size.toFixed(2) : size.toFixed(3);
+}
+
+export function plural(n: number, one: string, many = `${one}s`): string { return `${count(n)} ${n === 1 ? one : many}`; }
+
+/** At most `most` characters, cut between whole characters (emoji and marks stay whole). */
+export function clipped(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const parts = typeof Intl.Segmenter === "function" ? Array.from(new Intl.Segmenter().segment(text.slice(0, most * 4)), (s) => s.segment) : Array.from(text);
+  return parts.length <= most ? text : parts.slice(0, most - 1).join("") + "…";
+}

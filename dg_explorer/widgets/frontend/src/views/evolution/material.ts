@@ -1,0 +1,78 @@
+// What the scatter needs, as it arrives: positions around the moment, dynamics, scores.
+import type { Dynamics } from "../../data/dynamics";
+import { indexNearest } from "../../data/epochs";
+import { between, Projection } from "../../data/projection";
+import type { TestScores } from "../../data/scores";
+import type { Selection } from "../../state/selection";
+import type { Context } from "../../view";
+
+export class Material {
+  projection: Projection | null = null;
+  trouble: Error | null = null;
+  train: Dynamics | null = null;
+  test: Dynamics | null = null;
+  scores: TestScores | null = null;
+  /** Scores of all training examples by row of their table, in units of the largest, where the kernel could give them. */
+  row: ArrayLike<number> | null = null;
+  /** Grows whenever something arrived. */
+  version = 0;
+  #context: Context;
+  #layer = ""; #scored = ""; #rowed = "";
+  #asked = new Set<number>();
+  #gone = false;
+
+  constructor(context: Context) {
+    this.#context = context;
+    const { record } = context;
+    for (const split of ["train", "test"] as const) record.dynamics(split).then((dynamics) => { this[split] = dynamics; this.#arrived(); }, (error) => this.#failed(error));
+  }
+
+  want(selection: Selection): void {
+    const { record } = this.#context, { layers } = record.attrs;
+    const layer = selection.layer !== null && layers.includes(selection.layer) ? selection.layer : layers[0];
+    if (layer !== undefined && layer !== this.#layer) this.#open(layer);
+    if (this.projection) {
+      const { before, after } = between(this.projection.epochs, selection.epoch);
+      // what is needed now, and what playing needs next
+      for (const epoch of [before, after, after + 1]) this.#fetch(epoch);
+    }
+    const method = record.method(selection.method)?.id, scored = method && selection.test !== null ? `${method}/${selection.test}` : "";
+    if (scored !== this.#scored) {
+      this.#scored = scored; this.scores = null; this.row = null; this.#rowed = "";
+      if (scored) record.scores(method!, selection.test!).then((scores) => { if (scored === this.#scored) { this.scores = scores; this.#arrived(); } }, () => { /* the influencers' panel says why */ });
+    }
+    if (selection.colour === "influence" && this.scores?.epochs.length && method) this.#wantRow(method, indexNearest(this.scores.epochs, selection.epoch), selection.test!);
+  }
+
+  positions(epoch: number): Uint16Array | null { return this.projection?.at(epoch) ?? null; }
+
+  /** Changes where a colour that follows time would. */
+  stamp(moment: number): string { return [this.train, this.test, this.scores].map((part) => (part?.epochs.length ? indexNearest(part.epochs, moment) : -1)).join("/"); }
+
+  #open(layer: string): void {
+    this.#layer = layer; this.projection = null; this.trouble = null; this.#asked.clear();
+    Projection.load(layer, this.#context.record.source).then(
+      (projection) => { if (layer === this.#layer) { this.projection = projection; this.#arrived(); } },
+      (error: Error) => { if (layer === this.#layer) { this.trouble = error; this.#arrived(); } });
+  }
+
+  #fetch(epoch: number): void {
+    const { projection } = this;
+    if (!projection || epoch >= projection.epochs.length || this.#asked.has(epoch) || projection.at(epoch)) return;
+    this.#asked.add(epoch);
+    projection.wait(epoch).then(() => { this.#asked.delete(epoch); this.#arrived(false); }, (error) => this.#failed(error));
+  }
+
+  #wantRow(method: string, epoch: number, test: number): void {
+    const key = `influence/${method}/${epoch}/${test}`;
+    if (key === this.#rowed) return;
+    this.#rowed = key;
+    this.#context.record.source.get(key).then(
+      (blocks) => { if (key === this.#rowed) { this.row = blocks.numbers("score"); this.#arrived(); } },
+      () => { /* a saved page holds the strongest only */ });
+  }
+
+  #arrived(colours = true): void { if (this.#gone) return; if (colours) this.version++; this.#context.redraw(); }
+  #failed(error: unknown): void { if (!this.#gone) this.#context.report(error); }
+  destroy(): void { this.#gone = true; }
+}

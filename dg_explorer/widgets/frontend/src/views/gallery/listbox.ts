@@ -1,0 +1,88 @@
+// A listbox that makes only the rows on screen; one tab stop, arrows move, Enter chooses.
+import { el, freshId, put } from "../../ui/dom";
+import type { Context } from "../../view";
+
+export interface Row { readonly element: HTMLElement }
+
+export class Listbox<R extends Row> {
+  readonly element: HTMLElement;
+  active = 0;
+  #inner: HTMLElement;
+  #rows = new Map<number, R>(); // by index in the list
+  #spare: R[] = [];
+  #items: readonly number[] = [];
+  #height = 0;
+  #row: number;
+  #make: () => R;
+  #fill: (row: R, item: number, index: number) => void;
+  #context: Context;
+
+  constructor(context: Context, label: string, row: number, make: () => R, fill: (row: R, item: number, index: number) => void, choose: (item: number) => void) {
+    this.#row = row; this.#make = make; this.#fill = fill; this.#context = context;
+    this.#inner = el("div", { class: "dg-list-inner" });
+    this.element = el("div", { class: "dg-list", role: "listbox", tabindex: 0, "aria-label": label }, this.#inner);
+    const { signal, guard } = context;
+    this.element.addEventListener("scroll", guard(() => this.#show()), { signal, passive: true });
+    context.onSize(this.element, (_, height) => { this.#height = height; this.#show(); });
+    this.element.addEventListener("click", guard((event) => {
+      const index = Number((event.target as Element).closest<HTMLElement>("[data-index]")?.dataset.index ?? -1);
+      if (index >= 0) { this.active = index; choose(this.#items[index]!); }
+    }), { signal });
+    this.element.addEventListener("focus", () => { this.#reveal(); this.#show(); }, { signal });
+    this.element.addEventListener("keydown", guard((event) => {
+      const page = Math.max(1, Math.floor(this.#height / this.#row) - 1), last = this.#items.length - 1;
+      const to = { ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page, Home: 0, End: last }[event.key];
+      if (last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "Enter" || event.key === " ") choose(this.#items[this.active]!);
+      else if (to !== undefined) { this.active = Math.min(last, Math.max(0, to)); this.#reveal(); this.#show(); }
+      else return;
+      event.preventDefault(); event.stopPropagation();
+    }), { signal });
+  }
+
+  get items(): readonly number[] { return this.#items; }
+
+  /** New items; the scroll position stays where it was. */
+  set(items: readonly number[]): void {
+    this.#items = items;
+    this.active = Math.min(this.active, Math.max(0, items.length - 1));
+    this.#inner.style.height = `${items.length * this.#row}px`;
+    this.#show();
+  }
+
+  /** Fill the rows on screen again. */
+  refresh(): void { this.#show(); }
+
+  reveal(item: number): void {
+    const index = this.#items.indexOf(item);
+    if (index < 0) return;
+    this.active = index;
+    this.#reveal(); this.#show();
+  }
+
+  #reveal(): void {
+    const top = this.active * this.#row, { scrollTop } = this.element;
+    if (top < scrollTop) this.element.scrollTop = top;
+    else if (top + this.#row > scrollTop + this.#height) this.element.scrollTop = top + this.#row - this.#height;
+  }
+
+  #show(): void {
+    if (!this.#height) return;
+    const first = Math.max(0, Math.floor(this.element.scrollTop / this.#row) - 2);
+    const last = Math.min(this.#items.length - 1, Math.ceil((this.element.scrollTop + this.#height) / this.#row) + 2);
+    for (const [index, row] of this.#rows) if (index < first || index > last) { this.#rows.delete(index); row.element.remove(); this.#spare.push(row); }
+    for (let index = first; index <= last; index++) {
+      let row = this.#rows.get(index);
+      if (!row) {
+        row = this.#spare.pop() ?? this.#make();
+        row.element.id ||= freshId("option");
+        this.#rows.set(index, row);
+        this.#inner.append(row.element);
+      }
+      row.element.style.transform = `translateY(${index * this.#row}px)`;
+      put(row.element, { role: "option", "data-index": index, "aria-posinset": index + 1, "aria-setsize": this.#items.length, "data-active": index === this.active || null });
+      this.#context.guard(this.#fill)(row, this.#items[index]!, index);
+    }
+    put(this.element, { "aria-activedescendant": this.#rows.get(this.active)?.element.id });
+  }
+}

@@ -1,0 +1,35 @@
+// What a training example has in common with the test example, in a few words. Pure.
+import type { Face } from "../../data/examples";
+import { clipped } from "../../ui/format";
+
+export interface Chip { readonly text: string; readonly kind: "same" | "plain" | "warn" }
+
+const words = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+
+/** Words both short texts hold, apart from the label itself. */
+export function sharedWords(a: Face, b: Face): string[] {
+  if (!a.text || !b.text) return [];
+  const mine = words(a.text), theirs = new Set(words(b.text));
+  // in longer texts a common word says nothing
+  if (mine.length > 12 || theirs.size > 12) return [];
+  const label = new Set([a.label.toLowerCase(), b.label.toLowerCase()]);
+  return [...new Set(mine)].filter((word) => theirs.has(word) && !label.has(word));
+}
+
+export function chipsOf(test: Face | null, train: Face | null): Chip[] {
+  if (!train) return [];
+  const chips: Chip[] = train.flags.map((flag) => ({ text: flag, kind: "warn" as const }));
+  if (!test) return chips;
+  if (train.labelCode >= 0) {
+    if (train.labelCode === test.labelCode) chips.push({ text: "same label", kind: "same" });
+    else if (!train.text) chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
+  }
+  const shared = sharedWords(test, train);
+  if (shared.length) chips.push({ text: `shares ${clipped(shared.slice(0, 2).join(", "), 24)}`, kind: "plain" });
+  else if (!train.text) for (const [name, value] of train.cells) {
+    if (test.cells.some(([other, theirs]) => other === name && theirs === value)) { chips.push({ text: `same ${clipped(name, 20)}`, kind: "plain" }); break; }
+  }
+  if (train.group !== null && train.group !== test.group) chips.push({ text: `group ${clipped(train.group, 20)}`, kind: "plain" });
+  if (!chips.length) chips.push({ text: "other label", kind: "plain" });
+  return chips.slice(0, 3);
+}

@@ -1,0 +1,91 @@
+// A column of influencers, helped or hurt: rows slide to their new rank instead of jumping.
+import type { Face } from "../../data/examples";
+import type { TestScores } from "../../data/scores";
+import { el, freshId, put, say } from "../../ui/dom";
+import type { Context } from "../../view";
+import { InfluencerRow } from "./row";
+
+export const ROW = 54;
+
+export class Column {
+  readonly element: HTMLElement;
+  #context: Context;
+  #list: HTMLElement; #none: HTMLElement;
+  #rows = new Map<number, InfluencerRow>(); // by training id
+  #order: number[] = [];
+  #active = 0;
+  #side: 0 | 1;
+
+  constructor(context: Context, side: 0 | 1) {
+    this.#context = context; this.#side = side;
+    const title = side ? "Hurt most" : "Helped most";
+    this.#list = el("div", { class: "dg-ranks", role: "listbox", tabindex: 0, "aria-label": `Training examples: ${title.toLowerCase()}`, "data-testid": side ? "dg-hurt" : "dg-helped" });
+    this.#none = el("p", { class: "dg-empty", hidden: true }, side ? "Nothing lowered it here." : "Nothing raised it here.");
+    this.element = el("div", { class: `dg-column dg-${side ? "hurt" : "helped"}` },
+      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), ` ${title}`), this.#list, this.#none);
+    const { signal, guard, store } = context;
+    this.#list.addEventListener("click", guard((event) => {
+      const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
+      if (id !== undefined) this.#choose(Number(id));
+    }), { signal });
+    this.#list.addEventListener("keydown", guard((event) => {
+      const last = this.#order.length - 1;
+      const to = { ArrowDown: this.#active + 1, ArrowUp: this.#active - 1, Home: 0, End: last }[event.key];
+      if (last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "Enter" || event.key === " ") this.#choose(this.#order[this.#active]!);
+      else if (to !== undefined) { this.#active = Math.min(last, Math.max(0, to)); this.#focus(true); }
+      else return;
+      event.preventDefault(); event.stopPropagation();
+    }), { signal });
+    this.#list.addEventListener("pointerover", guard((event) => {
+      const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
+      store.set({ hovered: id === undefined ? null : { split: "train", id: Number(id) } }, "passing");
+    }), { signal });
+    this.#list.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), { signal });
+  }
+
+  update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, rows: number): number[] {
+    const { record } = this.#context, train = record.examples.train;
+    const columns = scores.top(epoch, this.#side).slice(0, rows);
+    const ids = columns.map((column) => scores.train[column]!);
+    for (const [id, row] of this.#rows) if (!ids.includes(id)) { row.element.remove(); this.#rows.delete(id); }
+    columns.forEach((column, rank) => {
+      const id = ids[rank]!;
+      let row = this.#rows.get(id);
+      if (!row) {
+        row = new InfluencerRow();
+        row.element.id = freshId("influencer");
+        this.#rows.set(id, row);
+        // placed before it is seen, so that it does not slide in from the top
+        row.element.style.transform = `translateY(${rank * ROW}px)`;
+        this.#list.append(row.element);
+      }
+      const face = train.face(scores.position[column]!);
+      row.fill(scores, column, face, test, record.first, record.last);
+      row.at(scores, column, epoch, when, scale);
+      row.element.style.transform = `translateY(${rank * ROW}px)`;
+      put(row.element, { role: "option", "aria-selected": String(id === chosen), "aria-posinset": rank + 1, "aria-setsize": columns.length });
+    });
+    this.#order = ids;
+    this.#active = Math.min(this.#active, Math.max(0, ids.length - 1));
+    this.#focus(false);
+    this.#list.style.height = `${Math.max(rows * ROW, ROW)}px`;
+    this.#none.hidden = columns.length > 0;
+    return columns;
+  }
+
+  say(text: string): void { say(this.#none, text); }
+
+  #choose(id: number): void {
+    const { store } = this.#context;
+    this.#active = Math.max(0, this.#order.indexOf(id));
+    store.set({ train: store.value.train === id ? null : id });
+  }
+
+  #focus(scroll: boolean): void {
+    this.#order.forEach((id, rank) => put(this.#rows.get(id)!.element, { "data-active": rank === this.#active || null }));
+    const active = this.#rows.get(this.#order[this.#active] ?? NaN)?.element;
+    put(this.#list, { "aria-activedescendant": active?.id });
+    if (scroll) active?.scrollIntoView({ block: "nearest" });
+  }
+}

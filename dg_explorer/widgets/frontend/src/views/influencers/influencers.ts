@@ -1,0 +1,112 @@
+// For the selected test example at this moment: the training examples that helped and hurt most.
+import { indexNearest } from "../../data/epochs";
+import type { TestScores } from "../../data/scores";
+import { NotHere } from "../../data/source";
+import { el, put, say } from "../../ui/dom";
+import { nameOf } from "../../ui/face";
+import { clipped, moment } from "../../ui/format";
+import { icon } from "../../ui/icons";
+import type { Context, State, View, ViewKind } from "../../view";
+import { Column } from "./column";
+import { Distribution } from "./distribution";
+
+const ROWS = 8;
+
+class Influencers implements View {
+  #context: Context;
+  #title: HTMLElement; #where: HTMLElement; #fixed: HTMLButtonElement; #body: HTMLElement; #message: HTMLElement;
+  #helped: Column; #hurt: Column; #spread = new Distribution();
+  #scores: TestScores | null = null;
+  #key = ""; // what is wanted
+  #held = ""; // what #scores are of; until both agree the old ones are shown dimmed
+  #trouble = "";
+  #waiting: ReturnType<typeof setTimeout> | undefined;
+  #slow = false;
+  #wholeRun = false;
+
+  constructor(context: Context, slot: HTMLElement) {
+    this.#context = context;
+    const { signal, guard, redraw } = context;
+    this.#title = el("bdi", { class: "dg-clip", dir: "auto" });
+    this.#where = el("span", { class: "dg-muted dg-clip" });
+    this.#fixed = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", title: "Scale the bars to the largest score of the whole run instead of this moment", "data-testid": "dg-fixed" }, "one scale for all");
+    this.#fixed.addEventListener("click", guard(() => { this.#wholeRun = !this.#wholeRun; put(this.#fixed, { "aria-pressed": String(this.#wholeRun) }); redraw(); }), { signal });
+    this.#helped = new Column(context, 0); this.#hurt = new Column(context, 1);
+    this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
+    this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
+    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip" }, "Influence on ", this.#title), this.#where, el("span", { class: "dg-push" }), this.#fixed),
+      this.#body, this.#spread.element, this.#message);
+    context.onSize(this.#spread.element, (width) => { this.#spread.size(width); redraw(); });
+  }
+
+  update(state: State): void {
+    const { record } = this.#context, { selection } = state;
+    const method = record.method(selection.method), test = record.examples.test.byId(selection.test);
+    say(this.#title, test ? clipped(nameOf(test), 90) : selection.test === null ? "…" : `#${selection.test}`);
+    this.#title.title = test ? clipped(nameOf(test), 2000) : "";
+    if (!method) { this.#empty("No attribution scores yet", "This run records how it learned, not which examples taught it. Add scores, then refresh the board:", 'attribute(run, model, train, test, method="trak")'); return; }
+    if (selection.test === null) { this.#empty("No test example selected", "Choose one on the left to see the training examples that raised and lowered its margin."); return; }
+    this.#want(method.id, selection.test);
+    const scores = this.#scores;
+    if (this.#trouble) { this.#empty("No scores to show", this.#trouble); return; }
+    if (this.#held !== this.#key && scores) { put(this.#body, { "data-stale": true }); return; }
+    if (!scores) { if (this.#slow) this.#empty("Reading scores …", "Waiting for the kernel, which may be busy with a cell."); put(this.#body, { "data-stale": true }); return; }
+    if (!scores.epochs.length) { this.#empty("No scores at any epoch", "The method is in the record, but no epoch has been scored yet."); return; }
+    const epoch = indexNearest(scores.epochs, selection.epoch), at = scores.epochs[epoch]!, scale = scores.scale(epoch);
+    const shown = record.epochs[indexNearest(record.epochs, selection.epoch)] ?? at;
+    say(this.#where, at === shown ? `at ${record.unit} ${moment(at)}` : `at ${record.unit} ${moment(at)}, the nearest with scores`);
+    if (!Number.isFinite(scale)) { this.#empty("Scores here are not numbers", `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`); return; }
+    this.#show(true);
+    put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
+    const bars = this.#wholeRun ? scores.largest : scale;
+    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS);
+    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS);
+    const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
+    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train);
+    this.#faces(scores, [...helped, ...hurt]);
+  }
+
+  #faces(scores: TestScores, columns: readonly number[]): void {
+    const { record, redraw, report } = this.#context, train = record.examples.train;
+    const missing = columns.map((column) => scores.position[column]!).filter((position) => !train.face(position));
+    if (missing.length) train.load(missing).then(redraw, report);
+  }
+
+  /** Have the scores of a test example, from the page, the cache or the kernel. */
+  #want(method: string, test: number): void {
+    const key = `${method}/${test}`;
+    if (key === this.#key) return;
+    this.#key = key; this.#trouble = ""; this.#slow = false;
+    clearTimeout(this.#waiting);
+    const { record, redraw } = this.#context;
+    const here = record.scoresNow(method, test);
+    if (here) { this.#scores = here; this.#held = key; return; }
+    this.#waiting = setTimeout(() => { this.#slow = true; this.#scores = null; redraw(); }, 600);
+    record.scores(method, test).then(
+      (scores) => { if (key === this.#key) { this.#scores = scores; this.#held = key; clearTimeout(this.#waiting); redraw(); } },
+      (error: Error) => {
+        if (key !== this.#key) return;
+        clearTimeout(this.#waiting);
+        this.#scores = null;
+        this.#trouble = error instanceof NotHere ? "This page was saved without the scores of this test example." : error.message;
+        redraw();
+      });
+  }
+
+  #show(scores: boolean): void {
+    this.#body.hidden = this.#spread.element.hidden = this.#fixed.hidden = !scores;
+    this.#message.hidden = scores;
+  }
+
+  #empty(title: string, text: string, code?: string): void {
+    this.#show(false);
+    if (this.#message.dataset.said === title + text) return;
+    this.#message.dataset.said = title + text;
+    this.#message.replaceChildren(icon("grey"), el("b", {}, title), el("p", {}, text), ...(code ? [el("code", {}, code)] : []));
+    say(this.#where, "");
+  }
+
+  destroy(): void { clearTimeout(this.#waiting); }
+}
+
+export const influencers: ViewKind = { name: "influencers", title: "Influence", slot: "middle", has: () => true, make: (context, slot) => new Influencers(context, slot) };

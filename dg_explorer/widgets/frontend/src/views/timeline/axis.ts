@@ -1,0 +1,54 @@
+// Where things lie along the timeline: scale, round ticks, labels that do not collide. Pure.
+
+export interface Scale { (value: number): number; invert(pixel: number): number }
+
+/** A linear scale; a domain without extent maps to the middle. */
+export function linear(first: number, last: number, from: number, to: number): Scale {
+  const extent = last - first;
+  const scale = (value: number): number => (extent ? from + ((value - first) / extent) * (to - from) : (from + to) / 2);
+  return Object.assign(scale, { invert: (pixel: number): number => (to === from ? first : first + Math.min(1, Math.max(0, (pixel - from) / (to - from))) * extent) });
+}
+
+/** About `about` round values between the ends. */
+export function ticks(first: number, last: number, about: number): number[] {
+  const extent = last - first;
+  if (!(extent > 0) || about < 1) return [first];
+  const rough = extent / about, power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 2.5, 5, 10].find((m) => m * power >= rough) ?? 10);
+  const out: number[] = [];
+  for (let i = Math.ceil(first / step - 1e-9); i * step <= last + step * 1e-9; i++) out.push(Number((i * step).toPrecision(12)));
+  return out;
+}
+
+export interface Label { readonly x: number; readonly width: number }
+export interface Placed { readonly x: number; readonly anchor: "start" | "end"; readonly row: number }
+
+/** Puts each label right of its line, else left, else a row higher, so that none covers another. */
+export function placeLabels(labels: readonly Label[], left: number, right: number, gap = 5): Placed[] {
+  const taken: { row: number; from: number; to: number }[] = [];
+  const free = (row: number, from: number, to: number): boolean => from >= left && to <= right && !taken.some((t) => t.row === row && from < t.to + gap && to > t.from - gap);
+  return labels.map(({ x, width }) => {
+    for (let row = 0; row < 6; row++) {
+      for (const anchor of ["start", "end"] as const) {
+        const from = anchor === "start" ? x + gap : x - gap - width;
+        if (free(row, from, from + width)) {
+          taken.push({ row, from, to: from + width });
+          return { x: anchor === "start" ? x + gap : x - gap, anchor, row };
+        }
+      }
+    }
+    return { x: x + gap, anchor: "start", row: 0 };
+  });
+}
+
+/** An SVG path through points; a gap where a value is not finite. */
+export function path(xs: ArrayLike<number>, ys: ArrayLike<number>, x: (v: number) => number, y: (v: number) => number): string {
+  let out = "", pen = false;
+  for (let i = 0; i < xs.length; i++) {
+    const value = ys[i]!;
+    if (!Number.isFinite(value)) { pen = false; continue; }
+    out += `${pen ? "L" : "M"}${x(xs[i]!).toFixed(1)},${y(value).toFixed(1)}`;
+    pen = true;
+  }
+  return out;
+}

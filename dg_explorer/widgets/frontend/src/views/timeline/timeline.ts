@@ -1,0 +1,94 @@
+// The training timeline is the scrubber.
+import { indexNearest, neighbour } from "../../data/epochs";
+import { el, put, svg } from "../../ui/dom";
+import { moment, percent } from "../../ui/format";
+import type { Context, State, View, ViewKind } from "../../view";
+import { linear, type Scale } from "./axis";
+import { Controls } from "./controls";
+import { drag } from "./drag";
+import { type Line, linesOf } from "./lines";
+import { Playhead } from "./playhead";
+import { drawPlot, HEIGHT, LEFT, RIGHT } from "./plot";
+import { RangeBand } from "./range";
+
+class Timeline implements View {
+  #context: Context;
+  #lines: Line[];
+  #controls: Controls;
+  #slider: HTMLElement;
+  #picture: SVGSVGElement; #plot: SVGGElement;
+  #band: RangeBand; #playhead: Playhead;
+  #x: Scale = linear(0, 1, 0, 1);
+  #width = 0;
+
+  constructor(context: Context, slot: HTMLElement) {
+    this.#context = context;
+    const { record } = context;
+    this.#lines = linesOf(record);
+    this.#controls = new Controls(context, this.#lines);
+    this.#plot = svg("g");
+    this.#band = new RangeBand(context, () => this.#x);
+    this.#playhead = new Playhead(this.#lines);
+    this.#picture = svg("svg", { height: HEIGHT, width: "100%", "aria-hidden": "true" }, this.#band.shade, this.#plot, this.#playhead.element);
+    this.#slider = el("div", {
+      class: "dg-scrubber", role: "slider", tabindex: 0, "aria-label": `Training ${record.unit}`, "data-testid": "dg-timeline",
+      "aria-valuemin": record.first, "aria-valuemax": record.last,
+    }, this.#picture);
+    slot.append(this.#controls.element, el("div", { class: "dg-track" }, this.#slider, this.#band.handles));
+    if (!record.epochs.length) slot.append(el("p", { class: "dg-empty" }, "Nothing is recorded yet. A Recorder writes the first epoch here."));
+    drag(this.#slider, context, () => this.#x);
+    this.#slider.addEventListener("keydown", context.guard((event) => this.#key(event)), { signal: context.signal });
+    context.onSize(this.#slider, (width) => { if (width && width !== this.#width) { this.#width = width; this.#layout(); context.redraw(); } });
+  }
+
+  update(state: State): void {
+    this.#controls.update(state);
+    if (!this.#width) return;
+    const { record } = this.#context, { epochs } = record;
+    const shown = epochs.length ? epochs[indexNearest(epochs, state.selection.epoch)]! : state.selection.epoch;
+    const test = this.#lines.find((line) => line.role === "test-line");
+    put(this.#slider, {
+      "aria-valuenow": shown,
+      "aria-valuetext": `${record.unit} ${moment(shown)}` + (test?.format === "share" ? `, test accuracy ${percent(test.values[indexNearest(test.epochs, shown)] ?? NaN)}` : ""),
+    });
+    this.#playhead.update(state.selection.epoch, `${record.unit} ${moment(shown)}`, this.#x);
+    this.#band.update(state.selection.range);
+    for (const label of this.#plot.querySelectorAll<SVGTextElement>("text.dg-phase-name")) {
+      // the playhead's flag lies in the same strip; whatever it would touch steps back
+      const far = Math.abs(Number(label.getAttribute("x")) - this.#x(state.selection.epoch)) > this.#playhead.half + Number(label.dataset.half);
+      label.classList.toggle("dg-away", !far);
+    }
+  }
+
+  #layout(): void {
+    const { record } = this.#context;
+    this.#x = linear(record.first, record.last, LEFT, Math.max(LEFT + 10, this.#width - RIGHT));
+    put(this.#picture, { viewBox: `0 0 ${this.#width} ${HEIGHT}` });
+    drawPlot(this.#plot, record, this.#lines, this.#x, this.#width);
+    this.#playhead.layout(this.#lines);
+  }
+
+  #key(event: KeyboardEvent): void {
+    const { record, store, player } = this.#context, { epochs } = record;
+    if (event.ctrlKey || event.metaKey || event.altKey || !epochs.length) return;
+    const far = Math.max(1, Math.round(epochs.length / 10));
+    const by = (steps: number): void => {
+      let at = store.value.epoch;
+      for (let i = 0; i < Math.abs(steps); i++) at = neighbour(epochs, at, steps < 0 ? -1 : 1);
+      player.pause(); store.set({ epoch: at });
+    };
+    const acts: { [key: string]: () => void } = {
+      ArrowLeft: () => by(-1), ArrowDown: () => by(-1), ArrowRight: () => by(1), ArrowUp: () => by(1), PageDown: () => by(-far), PageUp: () => by(far),
+      Home: () => { player.pause(); store.set({ epoch: record.first }); }, End: () => { player.pause(); store.set({ epoch: record.last }); },
+      " ": () => player.toggle(),
+    };
+    const act = acts[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  destroy(): void { /* listeners and observers end with the signal */ }
+}
+
+export const timeline: ViewKind = { name: "timeline", title: "Timeline", slot: "timeline", has: () => true, make: (context, slot) => new Timeline(context, slot) };

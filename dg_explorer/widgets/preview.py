@@ -1,0 +1,111 @@
+"""What a board is sent at once, and what a saved page holds: everything that fits a budget."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .blocks import Block, pack
+from .faces import CHUNK
+from .lights import lights
+from .marks import marks
+from .serve import Sources, answer
+
+LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
+_EAGER_CELLS = 20_000_000  # scores up to this many are prepared at once; beyond, on demand
+
+
+def preview(
+    sources: Sources, *, budget: int | None = LIVE_BYTES, method: str | None = None
+) -> bytes:
+    """The container a board starts from.
+
+    Parameters
+    ----------
+    budget : bytes the answers inside may take, most useful first; None for all of them
+    method : whose scores come first
+    """
+    reader = sources.reader
+    blocks, attrs = _core(sources)
+    spent = sum(_size(block) for block in blocks.values())
+    for key in _keys(sources, method):
+        if budget is not None and spent >= budget:
+            break
+        if budget is not None and key.startswith("scores/") and _cells(reader) > _EAGER_CELLS:
+            break
+        try:
+            container = answer(sources, key)
+        except KeyError:
+            continue  # no scores for this test example: the board says so when it is chosen
+        if budget is None or spent + len(container) <= budget:
+            blocks[key] = container
+            spent += len(container)
+    return pack(blocks, attrs)
+
+
+def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
+    reader, faces = sources.reader, sources.faces
+    blocks: dict[str, Block] = {
+        "epochs": reader.epochs,
+        "classes": reader.classes,
+        "groups": faces.groups,
+    }
+    if reader.has("metrics"):
+        metrics = reader.group("metrics")
+        blocks["metrics/epoch"] = metrics["epoch"].values
+        for name in metrics.data_vars:
+            if metrics[name].dims == ("epoch",) and metrics[name].dtype.kind in "fiu":
+                blocks[f"metrics/{name}"] = metrics[name].values.astype(np.float32)
+    methods = []
+    for method in reader.methods:
+        data = reader.scores(method)
+        blocks[f"scores/{method}/epoch"] = data["epoch"].values
+        about = data.attrs.get("output", "")
+        methods.append(
+            {"id": method, "label": reader.method_name(method), "about": f"attributes the {about}"}
+        )
+    blocks |= lights(reader)
+    counts = {split: len(reader.ids(split)) for split in ("train", "test")}
+    attrs = {
+        "name": reader.run.name,
+        "about": about_run(reader, counts),
+        "unit": reader.run.time_unit,
+        "count": counts,
+        "chunk": CHUNK,
+        "methods": methods,
+        "marks": marks(reader),
+        "layers": reader.family("projections/"),
+        "has_dynamics_test": reader.has("dynamics/test"),
+        "has_dynamics_train": reader.has("dynamics/train"),
+    }
+    return blocks, attrs
+
+
+def about_run(reader, counts: dict) -> str:
+    """One line under the title: what was trained on what."""
+    config = reader.run.attrs.get("config") or {}
+    parts = [str(config[key]) for key in ("about", "task", "description") if config.get(key)][:1]
+    parts.append(f"{counts['train']:,} train, {counts['test']:,} test")
+    parts += [str(config[key]) for key in ("model", "architecture") if config.get(key)][:1]
+    if n := config.get("parameters") or config.get("n_parameters"):
+        parts.append(f"{n:,} parameters" if isinstance(n, int) else f"{n} parameters")
+    return " · ".join(parts)
+
+
+def _keys(sources: Sources, method: str | None) -> list[str]:
+    reader, faces = sources.reader, sources.faces
+    keys = [f"examples/test/{i}" for i in range(faces.chunks("test"))]
+    keys += ["dynamics/test"] if reader.has("dynamics/test") else []
+    keys += [f"examples/train/{i}" for i in range(faces.chunks("train"))]
+    for name in sorted(reader.methods, key=lambda m: m != method):
+        keys += [f"scores/{name}/{test}" for test in reader.scores(name)["test"].values]
+    return keys
+
+
+def _cells(reader) -> int:
+    return max((reader.scores(m)["score"].size for m in reader.methods), default=0)
+
+
+def _size(block: Block) -> int:
+    if isinstance(block, bytes):
+        return len(block)
+    return block.nbytes if isinstance(block, np.ndarray) else sum(4 + 2 * len(s) for s in block)

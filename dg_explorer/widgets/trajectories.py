@@ -1,0 +1,106 @@
+"""The scores of one test example, as much of them as a board shows: the training examples that
+were on top at any epoch with their whole course, and how all the others are spread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .blocks import Block
+from .reader import RunReader
+
+K = 10  # on each side, at each epoch
+BINS = 48
+_SORTED = 20_000  # up to here a full stable sort, so that ties are broken by order
+
+
+def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: int = K) -> dict:
+    """Blocks of one test example.
+
+    Parameters
+    ----------
+    scores : float array, shape (epoch, train)
+        NaN and infinity are left out of every ranking.
+    ids, positions : int arrays, shape (train,)
+        Example ids, and their rows in the table of training examples.
+    k : how many on each side of zero, at each epoch
+
+    Returns
+    -------
+    dict of blocks
+        train, position (column); score (epoch, column) as float16 in units of `scale` (epoch),
+        the largest size at that epoch, NaN where nothing is finite; top (epoch, side, rank):
+        columns, ranked in full precision; counts (epoch, bin) over -scale..scale;
+        cut (epoch, 2): the 95 % and 5 % quantile of all scores.
+    """
+    scores = np.asarray(scores)
+    finite = np.isfinite(scores)
+    clean = np.where(finite, scores, 0)
+    epochs = len(scores)
+    size = np.abs(clean).max(1, initial=0)
+    scale = np.where(finite.any(1), size, np.nan).astype(np.float32)
+    top = np.full((epochs, 2, k), -1, np.int64)
+    for side, signed in enumerate((clean, -clean)):
+        ranked = _first(-signed, k)
+        keep = np.take_along_axis(signed, ranked, 1) > 0
+        top[:, side, : ranked.shape[1]] = np.where(keep, ranked, -1)
+    union = np.unique(top[top >= 0])
+    small = len(union) < 255
+    none = 255 if small else 65535
+    columns = np.where(top >= 0, np.searchsorted(union, top), none)
+    unit = np.where(size > 0, size, 1)[:, None]
+    bins = np.clip(((clean / unit + 1) * (BINS / 2)).astype(np.int64), 0, BINS - 1)
+    flat = (bins + np.arange(epochs)[:, None] * BINS)[finite]
+    counts = np.bincount(flat, minlength=epochs * BINS).reshape(epochs, BINS)
+    return {
+        "train": ids[union],
+        "position": positions[union].astype(np.uint32),
+        "score": (np.where(finite, scores, np.nan)[:, union] / unit).astype(np.float16),
+        "scale": scale,
+        "top": columns.astype(np.uint8 if small else np.uint16),
+        "counts": np.minimum(counts, 65535).astype(np.uint16),
+        "cut": _cut(scores, finite).astype(np.float32),
+    }
+
+
+def _first(values: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k smallest of each row, ascending; ties in order of the columns."""
+    k = min(k, values.shape[1])
+    if values.shape[1] <= _SORTED:
+        return np.argsort(values, axis=1, kind="stable")[:, :k]
+    some = np.sort(np.argpartition(values, k - 1, axis=1)[:, :k], axis=1)
+    order = np.argsort(np.take_along_axis(values, some, 1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, 1)
+
+
+def _cut(scores: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    out = np.full((len(scores), 2), np.nan)
+    if finite.all() and scores.shape[1]:
+        high, low = np.quantile(scores, (0.95, 0.05), axis=1)
+        return np.stack([high, low], 1)
+    for row, (values, keep) in enumerate(zip(scores, finite, strict=True)):
+        if keep.any():
+            out[row] = np.quantile(values[keep], (0.95, 0.05))
+    return out
+
+
+def trajectories_of(reader: RunReader, method: str, test: int, k: int = K) -> dict[str, Block]:
+    """The blocks of one test example of a run, from dense scores or from stored top scores."""
+    data = reader.scores(method)
+    reader.positions("test", [test])
+    if test not in data["test"].values:
+        raise KeyError(f"{reader.method_name(method)} was not computed for test example {test}.")
+    one = data.sel(test=test)
+    if "train" in one.dims:
+        scores, ids = one["score"].values, one["train"].values
+    else:
+        scores, ids = _spread(one["score"].values, one["train_id"].values)
+    return trajectories(scores, ids, reader.positions("train", ids), k)
+
+
+def _spread(top: np.ndarray, top_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranked lists (epoch, rank) as a matrix (epoch, train) over the ids in them, else NaN."""
+    ids = np.unique(top_ids[top_ids >= 0])
+    scores = np.full((len(top), len(ids)), np.nan, np.float32)
+    epoch, rank = np.nonzero(top_ids >= 0)
+    scores[epoch, np.searchsorted(ids, top_ids[epoch, rank])] = top[epoch, rank]
+    return scores, ids
