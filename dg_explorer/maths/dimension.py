@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .centring import centred
+
 
 def effective_rank(features: np.ndarray) -> float:
     """exp of the entropy of the normalised singular values of the centred features.
@@ -39,9 +41,4 @@ def participation_ratio(features: np.ndarray) -> float:
 
 
 def _singular_values(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, dtype=float)
-    centred = features - features.mean(axis=0)
-    # rounding of a constant column must not pass for a direction
-    scale = np.abs(features).max(initial=0.0)
-    centred = np.where(np.abs(centred) <= 1e-12 * scale, 0.0, centred)
-    return np.linalg.svd(centred, compute_uv=False)
+    return np.linalg.svd(centred(features), compute_uv=False)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .centring import centred
 from .separability import class_means, scatter_matrices
 
 
@@ -55,20 +56,20 @@ def neural_collapse(
     if n_classes < 2:
         return NeuralCollapse(nan, nan, nan, nan, nan)
     features = np.asarray(features, dtype=float)
-    within, between = scatter_matrices(features, labels)
+    within, between = scatter_matrices(centred(features), labels)
     means = class_means(features, labels)
     # the mean of class means: classes may be of unequal size
-    centred = means - means.mean(axis=0)
-    lengths = np.linalg.norm(centred, axis=1)
-    if not lengths.min() > 1e-12 * max(1.0, np.abs(features).max()):
+    offsets = centred(means)
+    lengths = np.linalg.norm(offsets, axis=1)
+    if not lengths.min() > 0:
         return NeuralCollapse(nan, nan, nan, nan, nan)
     nc1 = np.trace(within @ np.linalg.pinv(between, rcond=1e-10, hermitian=True)) / n_classes
-    unit = centred / lengths[:, None]
+    unit = offsets / lengths[:, None]
     cosines = (unit @ unit.T)[~np.eye(n_classes, dtype=bool)]
     nc3 = nc4 = nan
     if weight is not None:
         rows = np.asarray(weight, dtype=float)[classes]
-        nc3 = np.linalg.norm(rows / np.linalg.norm(rows) - centred / np.linalg.norm(centred)) ** 2
+        nc3 = np.linalg.norm(rows / np.linalg.norm(rows) - offsets / np.linalg.norm(offsets)) ** 2
         logits = features @ rows.T
         if bias is not None:
             logits = logits + np.asarray(bias, dtype=float)[classes]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .centring import centred
+
 
 def scatter_matrices(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scatter within classes and between them, each divided by the number of examples.
@@ -41,7 +43,7 @@ def fisher_ratio(features: np.ndarray, labels: np.ndarray) -> float:
     """
     if len(np.unique(labels)) < 2:
         return float("nan")
-    within, between = scatter_matrices(features, labels)
+    within, between = scatter_matrices(centred(features), labels)
     if np.trace(between) <= 0:
         return 0.0
     if np.trace(within) <= 1e-12 * np.trace(between):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .centring import centred
+
 
 def linear_cka(first: np.ndarray, second: np.ndarray, *, debiased: bool | None = None) -> float:
     """Centred kernel alignment of two sets of features.
@@ -28,17 +30,13 @@ def linear_cka(first: np.ndarray, second: np.ndarray, *, debiased: bool | None =
     Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", ICML;
     debiased: Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same Things?", ICLR.
     """
-    first = np.asarray(first, dtype=float)
-    second = np.asarray(second, dtype=float)
+    first, second = centred(first), centred(second)
     n = len(first)
     if debiased is None:
         debiased = n < 5 * max(first.shape[1], second.shape[1])
     if debiased and n < 4:
         return float("nan")
-    first = first - first.mean(axis=0)
-    second = second - second.mean(axis=0)
-    # constant up to rounding: the ratio below would be noise over noise
-    if min(np.abs(first).max(), np.abs(second).max()) < 1e-12:
+    if not first.any() or not second.any():
         return float("nan")
     if debiased:
         kernels = [first @ first.T, second @ second.T]
