@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 import xarray as xr
-from torch.func import grad, jvp, vmap
+from torch.func import grad, vmap
 
 from dg_explorer.attribution.unrolled_memory import MemoryPlan, plan_memory
 from dg_explorer.attribution.unrolled_optimizers import State
+from dg_explorer.attribution.unrolled_products import LossProducts
+from dg_explorer.attribution.unrolled_trace import trace
 from dg_explorer.attribution.unrolled_training import FlatModel, Training
 from dg_explorer.errors import UnknownExampleError
 from dg_explorer.schema import SIGN
@@ -200,7 +202,7 @@ class UnrolledAttributor:
             len(queries), len(edges) - 1, training.n_train, dtype=self.flat.theta.dtype
         )
         by_output = make_output_gradient(training, self.flat)
-        products = make_loss_products(training, self.flat)
+        products = LossProducts(training, self.flat)
         replay = Replay(training, self.flat, self._steps[:last], n_steps, segment_length)
         starting = torch.as_tensor(ends == last)
         adjoint[0][starting] = by_output(replay.state(last)[0], queries[starting])
@@ -212,7 +214,7 @@ class UnrolledAttributor:
             carried = adjoint if active.all() else tuple(part[active] for part in adjoint)
             by_gradient, carried = optimizer.pull_back(before, after, carried, step, lr)
             hessian_product, by_weight = products(before[0], batch, by_gradient)
-            carried = (carried[0] + hessian_product, *carried[1:])
+            carried[0].add_(hessian_product)
             window = int(np.searchsorted(edges, epoch, side="right")) - 1
             if active.all():
                 adjoint = carried
@@ -237,34 +239,6 @@ def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tens
         scores.index_add_(1, batch, by_weight)
 
 
-def make_loss_products(training: Training, flat: FlatModel):
-    """The function giving, for many directions, Hessian products and each example's slope.
-
-    One forward-mode pass gives the slope of every example's loss along a direction; the
-    gradient of their weighted mean is the Hessian of the loss times the direction. The forward
-    pass itself is shared by all directions.
-    """
-
-    def products(theta, batch, directions):
-        inputs = training.inputs if batch is None else training.inputs[batch]
-        labels = training.labels if batch is None else training.labels[batch]
-        n = len(labels)
-
-        def losses(vector):
-            return training.loss(flat(vector, inputs), labels)
-
-        def along(direction):
-            def mean_slope(vector):
-                slopes = jvp(losses, (vector,), (direction,))[1] / n
-                return slopes.sum(), slopes
-
-            return grad(mean_slope, has_aux=True)(theta)
-
-        return vmap(along)(directions)
-
-    return products
-
-
 def make_output_gradient(training: Training, flat: FlatModel):
     """The function giving the gradient of chosen test examples' outputs, (query, parameter)."""
 
@@ -286,7 +260,7 @@ class Replay:
         self.training, self.flat = training, flat
         self.steps, self.n_steps = steps, n_steps
         self.segment_length = segment_length
-        self._gradient = grad(self._mean_loss)
+        self._gradients: dict[tuple, Callable] = {}
         self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
         self._segment: dict[int, State] = {}
         state = self._kept[0]
@@ -316,6 +290,10 @@ class Replay:
         training = self.training
         inputs = training.inputs if batch is None else training.inputs[batch]
         labels = training.labels if batch is None else training.labels[batch]
-        gradient = self._gradient(state[0], inputs, labels)
+        shape = tuple(inputs.shape)
+        if shape not in self._gradients:
+            gradient_of = grad(self._mean_loss)
+            self._gradients[shape] = trace(gradient_of, state[0], inputs, labels)
+        gradient = self._gradients[shape](state[0], inputs, labels)
         lr = training.optimizer.lr_at(step, self.n_steps)
         return training.optimizer.step(state, gradient, step, lr)

@@ -99,7 +99,8 @@ class OptimizerSettings:
         before, after : State, each of shape (parameter,)
             The states that the update led from and to.
         adjoint : State, each of shape (query, parameter)
-            Derivative of each query's output with respect to the state after the update.
+            Derivative of each query's output with respect to the state after the update;
+            overwritten.
 
         Returns
         -------
@@ -136,14 +137,15 @@ class OptimizerSettings:
         by_v_factor = torch.where(
             root > 0, (rate / c1) * m / (2 * c2 * root * denominator**2), torch.zeros_like(root)
         )
-        by_m = adjoint[1] - (rate / c1) / denominator * by_theta
-        by_v = adjoint[2] + by_v_factor * by_theta
-        by_gradient = (1 - b1) * by_m + (2 * (1 - b2) * g) * by_v
+        # In place: these vectors are as many as queries, and fill the cache.
+        by_m = adjoint[1].addcmul_(by_theta, -(rate / c1) / denominator)
+        by_v = adjoint[2].addcmul_(by_theta, by_v_factor)
+        by_gradient = ((1 - b1) * by_m).addcmul_(by_v, 2 * (1 - b2) * g)
         if self.kind == "adamw":
-            kept_theta = by_theta * (1 - rate * decay)
+            by_theta.mul_(1 - rate * decay)
         else:
-            kept_theta = by_theta + decay * by_gradient
-        return by_gradient, (kept_theta, b1 * by_m, b2 * by_v)
+            by_theta.add_(decay * by_gradient)
+        return by_gradient, (by_theta, by_m.mul_(b1), by_v.mul_(b2))
 
 
 def settings_from_torch(
