@@ -32,7 +32,8 @@ def trace(function: Callable, *examples: torch.Tensor) -> Callable:
 
     wanted = function(*examples)
     try:
-        traced = make_fx(function)(*examples)
+        # A bound method would be traced with one argument too many.
+        traced = make_fx(lambda *arguments: function(*arguments))(*examples)
         _drop_zeros(traced)
         again = traced(*examples)
     except Exception:  # tracing fails in many ways; the function itself is always right
