@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,42 +61,32 @@ def fit_sigmoid(time: np.ndarray, curve: np.ndarray, *, origin: float = 0.0) -> 
 
 
 def _fit(time: np.ndarray, curve: np.ndarray, origin: float, log_time: bool) -> SigmoidFit | None:
-    from scipy.optimize import curve_fit  # costs 0.2 s to load; views never fit
+    from scipy.optimize import OptimizeWarning, curve_fit  # slow to load, and views never fit
 
     elapsed = time - origin
     if log_time and elapsed.min() <= 0:
         return None
     x = _axis(elapsed, log_time)
-    n_edge = max(1, len(curve) // 20)
-    low, high = curve[:n_edge].mean(), curve[-n_edge:].mean()
-    share = (curve - low) / (high - low) if high != low else np.zeros_like(curve)
-    middle = x[np.argmax(share >= 0.5)]
-    spread = np.ptp(x)
-    best = None
-    for scale in (spread / 40, spread / 10):
-        try:
-            # scale below a tenth of the spacing is a step: the data cannot tell how steep
-            floor = max(0.1 * np.diff(x).min(), 1e-9)
-            values, covariance = curve_fit(
-                _logistic,
-                x,
-                curve,
-                p0=(low, high, middle, max(scale, 2 * floor)),
-                bounds=(
-                    [-np.inf, -np.inf, x.min() - spread, floor],
-                    [np.inf, np.inf, x.max() + spread, 2 * spread],
-                ),
-                max_nfev=2000,
+    # below a tenth of the spacing it is a step: the data cannot tell how steep
+    floor = max(0.1 * np.diff(x).min(), 1e-9)
+    middle, scale = _closest_on_a_grid(x, curve, floor)
+    design = np.stack([1 - _rise(x, middle, scale), _rise(x, middle, scale)], axis=1)
+    low, high = np.linalg.lstsq(design, curve, rcond=None)[0]
+
+    def logistic(x, low, high, middle, log_scale):
+        return _logistic(x, low, high, middle, np.maximum(np.exp(log_scale), floor))
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizeWarning)  # an infinite interval says it
+            (low, high, middle, log_scale), covariance = curve_fit(
+                logistic, x, curve, p0=(low, high, middle, np.log(scale)), maxfev=300
             )
-        except (RuntimeError, ValueError):
-            continue
-        residual = curve - _logistic(x, *values)
-        error = float((residual**2).sum())
-        if best is None or error < best[0]:
-            best = (error, values, covariance, residual)
-    if best is None:
+    except RuntimeError:
         return None
-    error, (low, high, middle, scale), covariance, residual = best
+    scale = max(float(np.exp(min(log_scale, 700.0))), floor)
+    residual = curve - _logistic(x, low, high, middle, scale)
+    error = float((residual**2).sum())
     half = 1.96 * np.sqrt(max(covariance[2, 2], 0.0) * _inflation(residual))
     back = (
         (lambda v: float(origin + np.exp(min(v, 700.0))))
@@ -116,13 +107,36 @@ def _fit(time: np.ndarray, curve: np.ndarray, origin: float, log_time: bool) -> 
     )
 
 
+def _closest_on_a_grid(x: np.ndarray, curve: np.ndarray, floor: float) -> tuple[float, float]:
+    """Middle and scale that fit best among a few hundred, low and high chosen freely for each."""
+    spread = np.ptp(x)
+    middles = np.linspace(x.min(), x.max(), 42)[1:-1]
+    best = (np.inf, x.mean(), spread / 10)
+    deviation = curve - curve.mean()
+    for scale in np.maximum(spread * np.geomspace(0.003, 0.5, 12), 2 * floor):
+        rise = _rise(x, middles[:, None], scale)
+        rise = rise - rise.mean(axis=1, keepdims=True)
+        squares = (rise**2).sum(axis=1)
+        explained = np.divide(
+            (rise @ deviation) ** 2, squares, out=np.zeros(len(middles)), where=squares > 1e-12
+        )
+        index = explained.argmax()
+        if -explained[index] < best[0]:
+            best = (-explained[index], middles[index], scale)
+    return float(best[1]), float(best[2])
+
+
+def _rise(x, middle, scale):
+    # tanh does not overflow where exp would
+    return 0.5 * (1 + np.tanh((x - middle) / (2 * scale)))
+
+
 def _axis(elapsed: np.ndarray, log_time: bool) -> np.ndarray:
     return np.log(elapsed) if log_time else elapsed
 
 
 def _logistic(x, low, high, middle, scale):
-    # tanh does not overflow where exp would
-    return low + (high - low) * 0.5 * (1 + np.tanh((x - middle) / (2 * scale)))
+    return low + (high - low) * _rise(x, middle, scale)
 
 
 def _inflation(residual: np.ndarray) -> float:

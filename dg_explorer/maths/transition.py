@@ -99,7 +99,8 @@ def _by_threshold(time: np.ndarray, curve: np.ndarray, origin: float) -> float:
     for level in (0.1, 0.5, 0.9):
         below = np.flatnonzero(share < level)
         # the last time it was below, so that an early spike does not count
-        if not len(below) or below[-1] + 1 >= len(time):
+        # and one epoch below is where training began, not a plateau
+        if not len(below) or not 1 <= below[-1] < len(time) - 1:
             return np.nan
         above[level] = time[below[-1] + 1]
     waited = (above[0.1] - origin) / (above[0.5] - origin)
@@ -115,7 +116,7 @@ def _by_sigmoid(
         return np.nan
     height = fit.high - fit.low
     reached = (fit(time[-1:])[0] - fit.low) / height
-    begun = (fit(time[:1])[0] - fit.low) / height
+    begun = (fit(time[1:2])[0] - fit.low) / height
     if begun > 0.1 or reached < 0.9:
         return np.nan
     # slope at the middle on a log axis, in units of the height: Hill's exponent
