@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,7 @@ class LabServer:
 
     def address(self, notebook: str, *, app: str = "lab") -> str:
         """The address that opens a notebook; `app` is "lab", "doc" or "notebooks"."""
+        notebook = urllib.parse.quote(notebook)
         if app == "notebooks":
             return f"{self.url}/notebooks/{notebook}?token={self.token}"
         return f"{self.url}/{app}/tree/{notebook}?reset&token={self.token}"
@@ -177,7 +179,7 @@ class LabServer:
     def api(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """Ask the server's REST interface; returns the decoded answer, None where it is empty."""
         request = urllib.request.Request(
-            f"{self.url}/api/{path}",
+            f"{self.url}/api/{urllib.parse.quote(path)}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
