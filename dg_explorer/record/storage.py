@@ -14,6 +14,8 @@ from ..schema import TIME_DIMS, unit_of
 
 COMMITTED = "committed"
 _CHUNK_BYTES = 1 << 20
+_MATRIX_BYTES = 4 << 20  # scores of one epoch up to this size are one chunk
+_ROWS_BYTES = 64 << 10  # beyond, rows are read in blocks of about this size
 _SHARD_BYTES = 256 << 20
 _FILL = {"f": np.nan, "i": -1, "u": 0, "b": False, "U": "", "O": "", "T": ""}
 
@@ -132,17 +134,24 @@ def _create(node: zarr.Group, name: str, array: xr.Variable) -> None:
 
 def _layout(dims: tuple[str, ...], shape: tuple[int, ...], itemsize: int) -> dict:
     if dims == ("epoch", "test", "train"):
-        # one click reads one row; a file per row would drown a file system, so rows are sharded
-        row = max(1, shape[2]) * itemsize
-        tests = max(1, min(shape[1], _SHARD_BYTES // row))
-        chunk = (1, 1, max(1, shape[2]))
-        return {"chunks": chunk, "shards": (1, tests, chunk[2]), "compressors": None}
+        return _score_layout(shape, itemsize)
     chunks = [max(1, size) for size in shape]
     for axis, dim in enumerate(dims):
         if dim in TIME_DIMS:
             rest = max(1, int(np.prod([c for i, c in enumerate(chunks) if i != axis])) * itemsize)
             chunks[axis] = int(np.clip(_CHUNK_BYTES // rest, 1, 64))
     return {"chunks": tuple(chunks)} if chunks else {}
+
+
+def _score_layout(shape: tuple[int, ...], itemsize: int) -> dict:
+    """One click reads one test row, a board all of them; a file per row drowns a file system."""
+    tests, trains = max(1, shape[1]), max(1, shape[2])
+    row = trains * itemsize
+    if tests * row <= _MATRIX_BYTES:
+        return {"chunks": (1, tests, trains), "compressors": None}
+    rows = int(np.clip(_ROWS_BYTES // row, 1, tests))
+    shard = rows * int(np.clip(_SHARD_BYTES // (rows * row), 1, -(-tests // rows)))
+    return {"chunks": (1, rows, trains), "shards": (1, shard, trains), "compressors": None}
 
 
 def _backfill(node, name: str, array: xr.Variable, dim: str, start: int) -> None:

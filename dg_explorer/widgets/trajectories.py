@@ -10,7 +10,6 @@ from .reader import RunReader
 
 K = 10  # on each side, at each epoch
 BINS = 48
-_SORTED = 20_000  # up to here a full stable sort, so that ties are broken by order
 
 
 def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: int = K) -> dict:
@@ -65,9 +64,13 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
 def _first(values: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k smallest of each row, ascending; ties in order of the columns."""
     k = min(k, values.shape[1])
-    if values.shape[1] <= _SORTED:
-        return np.argsort(values, axis=1, kind="stable")[:, :k]
-    some = np.sort(np.argpartition(values, k - 1, axis=1)[:, :k], axis=1)
+    if not k:
+        return np.zeros((len(values), 0), np.int64)
+    last = np.partition(values, k - 1, axis=1)[:, k - 1 : k]
+    below, tied = values < last, values == last
+    free = k - below.sum(1, keepdims=True)
+    chosen = below | (tied & (np.cumsum(tied, axis=1) <= free))
+    some = np.nonzero(chosen)[1].reshape(len(values), k)
     order = np.argsort(np.take_along_axis(values, some, 1), axis=1, kind="stable")
     return np.take_along_axis(some, order, 1)
 
