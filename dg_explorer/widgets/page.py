@@ -39,7 +39,7 @@ def page(preview: bytes, state: dict, *, title: str, theme: str) -> str:
     )
     # "<" cannot appear raw, so no text of a dataset can close the script tag
     saved = json.dumps({"state": state, "theme": theme}).replace("<", "\\u003c")
-    held = base64.b64encode(gzip.compress(preview, 9, mtime=0)).decode()
+    held = base64.b64encode(gzip.compress(preview, 6, mtime=0)).decode()
     return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
