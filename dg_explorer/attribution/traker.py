@@ -1,0 +1,439 @@
+"""TRAK in the streaming interface of the TRAK library: code written for it runs here."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from ..checkpoint_formats import model_checkpoints
+from ..checkpoints import load_into
+from ..errors import DataError, NonFiniteError, SettingError
+from .base import weights_digest
+from .batches import batch_length, take, to_device
+from .capture import select_parameters
+from .factors import concatenate
+from .gradient_computers import as_factors, as_gradients, gradient_computer_for
+from .model_outputs import as_model_output
+from .projectors import BasicProjector
+from .ridge import RIDGE_AUTO, ridge_features
+from .traker_store import TRAKerStore, UnfinishedError
+
+PENDING = 512  # examples projected together: the matrix is drawn once for all of them
+BLOCK = 8192  # rows of features multiplied at a time
+
+
+class TRAKer:
+    """TRAK scores of any number of training examples, batch by batch, on disk.
+
+    Scores come as the TRAK library gives them: a NumPy array of shape **(train, target)**, the
+    transpose of this package's other scores, positive where training on the example raised the
+    output of the target. Interrupted work resumes: examples already done are skipped.
+    The order of arguments is the TRAK library's.
+
+    Parameters
+    ----------
+    model : torch module
+        Only read; checkpoints are loaded into a copy.
+    task : str, model output, or Task
+        "image_classification", "text_classification", "clip", "iterative_image_classification",
+        any task of this package by name, or an `AbstractModelOutput` of your own.
+    train_set_size : int
+    save_dir : folder
+    load_from_save_dir : bool
+        Whether to look for model ids that other processes left there.
+    device : optional
+        By default CUDA where there is one.
+    gradient_computer : class, optional
+    projector : object with `project(grads, model_id)` and `proj_dim`, optional
+        Such as `NoOpProjector()`; by default a dense one made from the settings below.
+    proj_dim, projector_seed, proj_type
+        Of the projection; `proj_type` is "rademacher", "normal" or "sparse".
+    use_half_precision : bool
+        Keep projected gradients in float16: half the disk, three digits.
+    grad_wrt : list of str, optional
+        Parameter names; by default every trainable parameter.
+    lambda_reg : float, optional
+        Added to the diagonal of grads' grads, in the TRAK library's units; chosen from the data
+        by default. 0 means the limit of ever smaller ones, which is close to chance where
+        `proj_dim` comes near the number of examples.
+    saver, score_computer, proj_max_batch_size, logging_level
+        Taken for the sake of existing code; the first two must be None.
+
+    References
+    ----------
+    Park, Georgiev, Ilyas, Leclerc, Madry (2023), "TRAK: Attributing Model Behavior at Scale",
+    ICML, eq. 17 and algorithm 1.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        task="image_classification",
+        train_set_size: int | None = None,
+        save_dir="./trak_results",
+        load_from_save_dir: bool = True,
+        device=None,
+        gradient_computer=None,
+        projector=None,
+        saver=None,
+        score_computer=None,
+        proj_dim: int = 2048,
+        logging_level=logging.INFO,
+        use_half_precision: bool = False,
+        proj_max_batch_size: int = 32,
+        projector_seed: int = 0,
+        grad_wrt=None,
+        lambda_reg: float | None = None,
+        *,
+        proj_type: str = "rademacher",
+    ) -> None:
+        if isinstance(train_set_size, bool) or not isinstance(train_set_size, int):
+            raise SettingError(f"train_set_size is the number of examples, not {train_set_size!r}.")
+        if saver is not None or score_computer is not None:
+            raise SettingError(
+                "saver= and score_computer= cannot be replaced here; leave them out."
+            )
+        if lambda_reg is not None and not lambda_reg >= 0:
+            raise SettingError(f"lambda_reg={lambda_reg!r}: it is 0 or more, or None to choose it.")
+        self.logger = logging.getLogger("dg_explorer.traker")
+        self.logger.setLevel(logging_level)
+        self.device = _device(device)
+        self.model = copy.deepcopy(model).to(self.device)
+        self.task = as_model_output(task)
+        self.train_set_size = train_set_size
+        self.lambda_reg = lambda_reg
+        self.grad_wrt = None if grad_wrt is None else list(grad_wrt)
+        own = dict(self.model.named_parameters())
+        self.parameters = select_parameters(self.model, self.grad_wrt)
+        self.num_params_for_grad = sum(own[name].numel() for name in self.parameters)
+        cheapest, differentiated = gradient_computer_for(self.task)
+        computer = gradient_computer or cheapest
+        self.gradient_computer = computer(
+            model=self.model,
+            task=differentiated if computer is cheapest else self.task,
+            grad_dim=self.num_params_for_grad,
+            dtype=torch.float32,
+            device=self.device,
+            grad_wrt=self.grad_wrt,
+        )
+        self.projector = projector or BasicProjector(
+            self.num_params_for_grad, proj_dim, projector_seed, proj_type
+        )
+        self.proj_dim = self.projector.proj_dim or self.num_params_for_grad
+        # the TRAK library's units: entries +-1, divided by the root of the number of parameters
+        self.scale = self.num_params_for_grad**-0.5
+        self.store = TRAKerStore(
+            save_dir, self._metadata(), read_existing=load_from_save_dir, half=use_half_precision
+        )
+        self.save_dir = self.store.folder
+        self.model_id: int | None = None
+        self.experiment: str | None = None
+        self._pending: list[tuple] = []
+
+    def _metadata(self) -> dict:
+        shapes = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
+        return {
+            "JL dimension": self.proj_dim,
+            "JL matrix type": str(getattr(self.projector, "proj_type", "custom")),
+            "train set size": self.train_set_size,
+            "seed": getattr(self.projector, "seed", None),
+            "projector": type(self.projector).__name__,
+            "layers": [f"{name} {list(shapes[name])}" for name in self.parameters],
+            "output": getattr(self.task, "name", type(self.task).__name__),
+        }
+
+    # ---------------------------------------------------------------- featurizing
+
+    def load_checkpoint(
+        self, checkpoint, model_id: int, _allow_featurizing_already_registered: bool = False
+    ) -> None:
+        """Load weights (a state dict, a model or a path) and begin or resume their features.
+
+        Raises
+        ------
+        FeatureMismatchError
+            The model id stands for other weights already.
+        """
+        self._flush()
+        self._load(checkpoint)
+        self.store.open_model(int(model_id), weights_digest(self.model))
+        self.model_id, self.experiment = int(model_id), None
+        self._next = 0
+
+    def featurize(self, batch, inds=None, num_samples: int | None = None) -> None:
+        """Project the gradients of a batch of training examples.
+
+        `inds` says where in the training set they are; without it batches follow one another.
+        """
+        if self.model_id is None or self.experiment is not None:
+            raise UnfinishedError("Call load_checkpoint(checkpoint, model_id) before featurize.")
+        positions = self._positions(batch, inds, num_samples, self.train_set_size, "train_set_size")
+        if self.store.models[self.model_id]["is_finalized"]:
+            return
+        self._take(batch, positions, "_is_featurized", "grads")
+
+    def finalize_features(self, model_ids=None, del_grads: bool = False) -> None:
+        """Compute grads (grads' grads + lambda)^-1 of each model id, by default of all.
+
+        Raises
+        ------
+        UnfinishedError
+            A model id is unknown, or lacks examples; says which.
+        """
+        self._flush()
+        for model_id in self._known(model_ids):
+            missing = self.store.missing(model_id, "_is_featurized")
+            if len(missing):
+                raise UnfinishedError(
+                    f"Model id {model_id} lacks {len(missing)} of {self.train_set_size} training "
+                    f"examples, the first at position {missing[0]}. Call load_checkpoint and "
+                    f"featurize them."
+                )
+            wanted = RIDGE_AUTO if self.lambda_reg is None else float(self.lambda_reg)
+            known = self.store.models[model_id]
+            if known["is_finalized"] and known.get("lambda_asked") == wanted:
+                continue
+            if not (self.store.folder / str(model_id) / "grads.mmap").exists():
+                raise UnfinishedError(
+                    f"The gradients of model id {model_id} were deleted (del_grads=True) after "
+                    f"its features were made with lambda_reg={known.get('lambda_asked')}. "
+                    f"Featurize again into another save_dir to change it."
+                )
+            grads = self.store.array(model_id, "grads")
+            features = self.store.array(model_id, "features")
+            added = ridge_features(grads, features, self.lambda_reg, self.device)
+            features.flush()
+            self.store.note(
+                model_id, is_featurized=1, is_finalized=1, lambda_asked=wanted, lambda_reg=added
+            )
+            if del_grads:
+                (self.store.folder / str(model_id) / "grads.mmap").unlink()
+
+    # ---------------------------------------------------------------- scoring
+
+    def start_scoring_checkpoint(
+        self, exp_name="scores", checkpoint=None, model_id=None, num_targets=None
+    ) -> None:
+        """Load weights again and begin or resume the targets of an experiment.
+
+        The experiment's name may be left out: `start_scoring_checkpoint(checkpoint, model_id=0,
+        num_targets=10)`.
+        """
+        if not isinstance(exp_name, str):
+            rest = [x for x in (checkpoint, model_id, num_targets) if x is not None]
+            exp_name, checkpoint = "scores", exp_name
+            model_id, num_targets = (rest + [None, None])[:2]
+        if checkpoint is None or model_id is None or num_targets is None:
+            raise SettingError("start_scoring_checkpoint needs checkpoint, model_id, num_targets.")
+        self._flush()
+        model_id = int(model_id)
+        if model_id not in self.store.models:
+            raise UnfinishedError(_unknown([model_id], self.store.models))
+        if not self.store.models[model_id]["is_finalized"]:
+            raise UnfinishedError(
+                f"The features of model id {model_id} are not finalized. Call finalize_features()."
+            )
+        self._load(checkpoint)
+        self.store.open_model(model_id, weights_digest(self.model))
+        self.store.open_experiment(exp_name, model_id, int(num_targets))
+        self.model_id, self.experiment = model_id, exp_name
+        self._next = 0
+
+    def score(self, batch, inds=None, num_samples: int | None = None) -> None:
+        """Project the gradients of a batch of targets."""
+        if self.experiment is None:
+            raise UnfinishedError("Call start_scoring_checkpoint before score.")
+        name = self.experiment
+        size = self.store.experiments[name]["num_targets"]
+        positions = self._positions(batch, inds, num_samples, size, "num_targets")
+        self._take(batch, positions, f"_{name}_is_scored", f"{name}_grads")
+
+    def finalize_scores(
+        self, exp_name: str | None = None, model_ids=None, allow_skip: bool = False
+    ) -> np.ndarray:
+        """Scores of all targets, float32, shape (train, target), averaged over model ids.
+
+        Raises
+        ------
+        UnfinishedError
+            A model id that counts (by default every one that was featurized) lacks features or
+            targets; says what is missing. With `allow_skip` such ids are left out.
+        """
+        self._flush()
+        exp_name = self._experiment(exp_name)
+        complete, lacking = [], []
+        for model_id in self._known(model_ids):
+            problem = self._lack(exp_name, model_id)
+            (lacking if problem else complete).append(problem or model_id)
+        if lacking and not allow_skip:
+            raise UnfinishedError(
+                f"The experiment {exp_name!r} is not complete. {' '.join(lacking)} Finish them, "
+                f"name the model ids to use with model_ids=, or pass allow_skip=True."
+            )
+        if not complete:
+            raise UnfinishedError(f"No model id of {exp_name!r} is complete. {' '.join(lacking)}")
+        for problem in lacking:
+            self.logger.warning("Skipped: %s", problem)
+        scores = self.store.new_scores(exp_name)
+        weight = np.mean([self.store.array(m, "out_to_loss")[:, 0] for m in complete], axis=0)
+        targets = [self._rows(m, f"{exp_name}_grads", slice(None)) for m in complete]
+        for start in range(0, self.train_set_size, BLOCK):
+            rows = slice(start, start + BLOCK)
+            total = sum(
+                self._rows(m, "features", rows) @ target.T
+                for m, target in zip(complete, targets, strict=True)
+            )
+            total *= torch.from_numpy(weight[rows, None] / len(complete)).to(total.device)
+            scores[rows] = total.cpu().numpy()
+        if not np.isfinite(scores).all():
+            raise NonFiniteError("The scores are not finite; choose a larger lambda_reg.")
+        scores.flush()
+        self.scores = self.store.finish_scores(exp_name)
+        return self.scores
+
+    # ---------------------------------------------------------------- inside
+
+    def _load(self, checkpoint) -> None:
+        if isinstance(checkpoint, torch.nn.Module):
+            checkpoint = checkpoint.state_dict()
+        if not isinstance(checkpoint, Mapping):
+            found = model_checkpoints(checkpoint)
+            if len(found) != 1:
+                raise DataError(f"{checkpoint} holds {len(found)} checkpoints; name one.")
+            checkpoint = next(iter(found.values()))
+        load_into(self.model, checkpoint)
+        self.model.eval()
+        self.gradient_computer.load_model_params(self.model)
+
+    def _positions(self, batch, inds, num_samples, size, setting) -> np.ndarray:
+        n = batch_length(batch)
+        if inds is not None and num_samples is not None:
+            raise SettingError("Give inds or num_samples, not both.")
+        if inds is None:
+            if num_samples is not None and num_samples != n:
+                raise DataError(f"num_samples={num_samples}, but the batch holds {n} examples.")
+            positions = np.arange(self._next, self._next + n)
+            self._next += n
+        else:
+            positions = np.asarray(inds).reshape(-1).astype(np.int64)
+            if len(positions) != n:
+                raise DataError(f"{len(positions)} inds for a batch of {n} examples.")
+        if len(positions) and (positions.min() < 0 or positions.max() >= size):
+            raise DataError(
+                f"Position {max(positions.max(), -positions.min())} is outside {setting}={size}."
+            )
+        return positions
+
+    def _take(self, batch, positions, flags: str, target: str) -> None:
+        """Gradients of the examples of a batch that are not done yet, kept until projected."""
+        new = np.unique(positions, return_index=True)[1]
+        waiting = np.concatenate([[], *(p[0] for p in self._pending)])
+        done = self.store.array(self.model_id, flags)[positions[new], 0] == 1
+        new = np.sort(new[~(done | np.isin(positions[new], waiting))])
+        if len(new) == 0:
+            return
+        parameter = next(self.model.parameters())
+        batch = to_device(take(batch, torch.from_numpy(new)), parameter.device, parameter.dtype)
+        computer = self.gradient_computer
+        if hasattr(computer, "compute_factors"):
+            factors, weight = computer.compute_factors(batch)
+        else:
+            factors = as_factors(computer.compute_per_sample_grad(batch=batch))
+            weight = computer.compute_loss_grad(batch)
+        weight = torch.as_tensor(weight).detach().double().reshape(-1).cpu()
+        self._pending.append((positions[new], factors, weight))
+        self._target = (flags, target)
+        waiting = sum(len(p[0]) for p in self._pending)
+        size = sum(f.nbytes for p in self._pending for f in p[1])
+        if waiting >= PENDING or size > 1 << 28:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Project what is waiting and write it; the flags last, so that a kill loses only work."""
+        if not self._pending:
+            return
+        flags, target = self._target
+        positions = np.concatenate([p[0] for p in self._pending])
+        factors = concatenate([p[1] for p in self._pending])
+        if isinstance(self.projector, BasicProjector):
+            # the same as project(), from factors that need never be written out
+            found = self.projector.projection(self.model_id)(factors) * self.proj_dim**0.5
+        else:
+            gradients = as_gradients(factors, self.model) or factors[0].flat()
+            found = self.projector.project(gradients, model_id=self.model_id)
+        found = (found.detach().float() * self.scale).cpu()
+        if not torch.isfinite(found).all():
+            raise NonFiniteError(
+                f"Gradients of model id {self.model_id} are not finite, among the examples at "
+                f"positions {positions.min()} to {positions.max()}."
+            )
+        grads = self.store.array(self.model_id, target)
+        grads[positions] = found.numpy()
+        grads.flush()
+        if target == "grads":
+            weights = self.store.array(self.model_id, "out_to_loss")
+            weights[positions, 0] = torch.cat([p[2] for p in self._pending]).numpy()
+            weights.flush()
+        done = self.store.array(self.model_id, flags)
+        done[positions] = 1
+        done.flush()
+        self._pending = []
+        if target == "grads" and not len(self.store.missing(self.model_id, flags)):
+            self.store.note(self.model_id, is_featurized=1)
+
+    def _rows(self, model_id, name, rows) -> torch.Tensor:
+        array = np.array(self.store.array(model_id, name)[rows])
+        return torch.from_numpy(array).to(self.device).float()
+
+    def _known(self, model_ids) -> list[int]:
+        known = self.store.models
+        ids = list(known) if model_ids is None else [int(m) for m in model_ids]
+        strangers = [m for m in ids if m not in known]
+        if strangers or not ids:
+            raise UnfinishedError(_unknown(strangers, known))
+        return ids
+
+    def _experiment(self, name: str | None) -> str:
+        there = self.store.experiments
+        if name is None:
+            name = self.experiment or (next(iter(there)) if len(there) == 1 else None)
+        if name not in there:
+            raise UnfinishedError(
+                f"No experiment {name!r} in {self.save_dir}; there are {', '.join(there) or 'none'}"
+                f". Begin one with start_scoring_checkpoint(exp_name, ...)."
+            )
+        return name
+
+    def _lack(self, name: str, model_id: int) -> str | None:
+        """What a model id still needs before it can count in an experiment."""
+        if not self.store.models[model_id]["is_finalized"]:
+            return f"Model id {model_id}: features are not finalized."
+        size = self.store.experiments[name]["num_targets"]
+        if not self.store.has_targets(name, model_id):
+            return f"Model id {model_id}: none of {size} targets scored."
+        missing = self.store.missing(model_id, f"_{name}_is_scored")
+        if len(missing):
+            return (
+                f"Model id {model_id}: {len(missing)} of {size} targets not scored, the first "
+                f"at position {missing[0]}."
+            )
+        return None
+
+
+def _unknown(strangers, known) -> str:
+    there = ", ".join(map(str, known)) or "none"
+    asked = f"Model ids {', '.join(map(str, strangers))} were" if strangers else "No model id was"
+    return f"{asked} never featurized; there are {there}. Call load_checkpoint and featurize."
+
+
+def _device(device) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError("There is no CUDA device here. Leave device= out to use the CPU.")
+    return device

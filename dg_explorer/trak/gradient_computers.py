@@ -1,0 +1,9 @@
+"""The TRAK library's import path for gradient computers."""
+
+from ..attribution.gradient_computers import (
+    AbstractGradientComputer,
+    FunctionalGradientComputer,
+    IterativeGradientComputer,
+)
+
+__all__ = ["AbstractGradientComputer", "FunctionalGradientComputer", "IterativeGradientComputer"]
