@@ -149,6 +149,8 @@ class Appender:
                         f"or record into a run of its own."
                     )
                 time.sleep(0.02)
+        if self._journal.untouched:  # what is remembered of the groups still holds
+            return
         self._last.clear()
         self._labels.clear()
         self.repaired += self._replay()

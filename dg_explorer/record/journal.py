@@ -8,6 +8,7 @@ there at all (length and checksum), and a killed process loses at most the frame
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -30,6 +31,7 @@ class Journal:
     def __init__(self, path: Path):
         self.path = path
         self._file = None
+        self._left_at: int | None = None
 
     def lock(self) -> bool:
         """Become the only writer; False when another process (or another `Run`) already is."""
@@ -50,8 +52,16 @@ class Journal:
         """Whether this object is the writer."""
         return self._file is not None
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody else has written since this object unlocked; needs the lock."""
+        return (
+            self._left_at is not None and os.fstat(self._file.fileno()).st_mtime_ns == self._left_at
+        )
+
     def unlock(self) -> None:
         if self._file is not None:
+            self._left_at = os.fstat(self._file.fileno()).st_mtime_ns
             self._file.close()
             self._file = None
 
