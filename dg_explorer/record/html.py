@@ -6,41 +6,46 @@ from html import escape
 
 import numpy as np
 
-from ..schema import spec_of
+from ..schema import GROUPS, TIME_DIMS, spec_of
 
 _STYLE = (
     "font:13px/1.45 system-ui,sans-serif;color:var(--jp-content-font-color1,inherit);"
     "font-variant-numeric:tabular-nums"
 )
+_CELL = 'style="text-align:left;white-space:nowrap;padding:2px 18px 2px 0"'
 _MUTED = "color:var(--jp-content-font-color2,#667080)"
 _TRAIN, _TEST = "#0072B2", "#D55E00"  # Okabe-Ito blue and vermillion
 
 
 def run_html(run) -> str:
     """One HTML fragment; all text from the record is escaped, nothing is fetched or run."""
-    rows = "".join(_row(run, group) for group in run.groups())
+    rows = "".join(_row(run, group) for group in sorted(run.groups(), key=_place))
     config = ", ".join(f"{k} {v}" for k, v in run.attrs["config"].items() if np.isscalar(v))
+    head = "".join(f"<th {_CELL}>{title}</th>" for title in ("group", "size", "what it holds"))
     return (
         f'<div style="{_STYLE}"><strong style="font-size:15px">{escape(run.name)}</strong> '
         f'<span style="{_MUTED}">{escape(run._summary())}</span>'
-        f'<div style="{_MUTED}">{escape(config)}</div>{_accuracy(run)}'
-        f'<table style="border-collapse:collapse;margin-top:6px"><thead><tr style="{_MUTED};'
-        f'text-align:left"><th style="text-align:left;padding:2px 16px 2px 0">group</th>'
-        f'<th style="text-align:left;padding:2px 16px 2px 0">size</th>'
-        f'<th style="text-align:left">holds</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        f'<div style="{_MUTED};max-width:80ch">{escape(config)}</div>{_accuracy(run)}'
+        f'<table style="{_STYLE};border-collapse:collapse;margin-top:6px"><thead>'
+        f'<tr style="{_MUTED}">{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
 def _row(run, group: str) -> str:
     data = run[group]
-    size = " × ".join(f"{n:,} {dim}" for dim, n in data.sizes.items())
-    names = ", ".join(map(str, data.data_vars))
-    cell = 'style="text-align:left;padding:2px 16px 2px 0"'
+    sizes = sorted(data.sizes.items(), key=lambda item: item[0] not in TIME_DIMS)
+    size = " × ".join(f"{n:,} {run.time_unit if dim == 'epoch' else dim}" for dim, n in sizes)
+    names = ", ".join(sorted(map(str, data.data_vars)))
     return (
-        f'<tr title="{escape(spec_of(group).about, quote=True)}"><td {cell}><code>{escape(group)}'
-        f"</code></td><td {cell}>{escape(size)}</td>"
-        f'<td style="text-align:left;{_MUTED}">{escape(names)}</td></tr>'
+        f'<tr title="{escape(names, quote=True)}"><td {_CELL}><code>{escape(group)}</code></td>'
+        f"<td {_CELL}>{escape(size)}</td>"
+        f"<td {_CELL}><span style='{_MUTED}'>{escape(spec_of(group).about)}</span></td></tr>"
     )
+
+
+def _place(group: str) -> tuple[int, str]:
+    order = [spec.about for spec in GROUPS.values()]
+    return order.index(spec_of(group).about), group
 
 
 def _accuracy(run) -> str:
