@@ -260,7 +260,9 @@ class Replay:
         self.training, self.flat = training, flat
         self.steps, self.n_steps = steps, n_steps
         self.segment_length = segment_length
-        self._gradients: dict[tuple, Callable] = {}
+        self._gradient = grad(self._mean_loss)
+        self._traced: dict[tuple, Callable] = {}
+        self._uses: dict[tuple, int] = {}
         self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
         self._segment: dict[int, State] = {}
         state = self._kept[0]
@@ -290,10 +292,15 @@ class Replay:
         training = self.training
         inputs = training.inputs if batch is None else training.inputs[batch]
         labels = training.labels if batch is None else training.labels[batch]
-        shape = tuple(inputs.shape)
-        if shape not in self._gradients:
-            gradient_of = grad(self._mean_loss)
-            self._gradients[shape] = trace(gradient_of, state[0], inputs, labels)
-        gradient = self._gradients[shape](state[0], inputs, labels)
+        gradient = self._run(state[0], inputs, labels)
         lr = training.optimizer.lr_at(step, self.n_steps)
         return training.optimizer.step(state, gradient, step, lr)
+
+    def _run(self, theta, inputs, labels):
+        shape = tuple(inputs.shape)
+        if shape not in self._traced:
+            self._uses[shape] = self._uses.get(shape, 0) + 1
+            if self._uses[shape] < 40:
+                return self._gradient(theta, inputs, labels)
+            self._traced[shape] = trace(self._gradient, theta, inputs, labels)
+        return self._traced[shape](theta, inputs, labels)

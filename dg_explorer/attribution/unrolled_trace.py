@@ -63,9 +63,9 @@ def _drop_zeros(traced: fx.GraphModule) -> None:
             target in _PRODUCTS and any(a in zero for a in inputs)
         ):
             zero.add(node)
-        elif target is _aten.pow.Tensor_Scalar and node.args[1] == 0:
-            one.add(node)
-        elif target is _aten.mul.Scalar and node.args[0] in one and node.args[1] == 1:
+        elif (target is _aten.pow.Tensor_Scalar and node.args[1] == 0) or (
+            target is _aten.mul.Scalar and node.args[0] in one and node.args[1] == 1
+        ):
             one.add(node)
         elif target is _aten.pow.Tensor_Scalar and node.args[1] == 1:
             node.replace_all_uses_with(inputs[0])

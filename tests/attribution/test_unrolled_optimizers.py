@@ -102,7 +102,9 @@ def test_pull_back_is_the_transpose_of_autograds_jacobian(kind, fields):
     )
     detached = tuple(part.detach() for part in before)
     after = tuple(part.detach() for part in after)
-    by_gradient, kept = settings.pull_back(detached, after, tuple(a.clone() for a in adjoint), 3, 0.1)
+    by_gradient, kept = settings.pull_back(
+        detached, after, tuple(a.clone() for a in adjoint), 3, 0.1
+    )
     for ours, autograds in zip((by_gradient, *kept), wanted, strict=True):
         np.testing.assert_allclose(ours, autograds, rtol=1e-10)
 
