@@ -7,10 +7,24 @@ from importlib import import_module
 
 # public name -> the module of this package that defines it
 _EXPORTS = {
+    "BiasAttributor": "bias",
+    "FeatureEvolutionTracker": "feature_evolution",
+    "GradientFlowAnalyzer": "gradient_flow",
+    "LearningDynamicsAnalyzer": "learning_dynamics",
+    "MemorizationDetector": "memorization_detector",
+    "PhaseTransitionAttributor": "phase_transition",
+    "add_bias": "bias_development",
     "add_cartography": "cartography",
+    "add_feature_measures": "feature_measures",
     "add_memorization": "memorization",
     "add_projections": "projections",
     "add_transitions": "transitions",
+    "compare_runs": "comparison",
+    "comparison_table": "comparison",
+    "debias": "debiasing",
+    "find_mislabeled": "mislabeled",
+    "gradient_flags": "gradient_flags",
+    "plot_comparison": "comparison",
 }
 
 __all__ = sorted(_EXPORTS)

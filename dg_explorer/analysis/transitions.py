@@ -12,16 +12,25 @@ from ..maths.transition import find_transition
 from .curves import accuracy_curves
 
 
-def add_transitions(
+def add_transitions(run, *, overwrite: bool = True, **settings) -> xr.Dataset:
+    """Find when a run memorized and when it generalized, and write it to `transitions`.
+
+    Parameters and returns as `find_transitions`.
+    """
+    result = find_transitions(run, **settings)
+    run.add("transitions", result, overwrite=overwrite)
+    return result
+
+
+def find_transitions(
     run,
     *,
     memorized_at: float = 0.999,
     levels: tuple[float, float] = (0.5, 0.95),
     band: float = 0.05,
     hold: int = 3,
-    overwrite: bool = True,
 ) -> xr.Dataset:
-    """Find when a run memorized and when it generalized, and write it to `transitions`.
+    """Find when a run memorized and when it generalized.
 
     Two questions are kept apart. *When did accuracy reach a level?* is answered for any run.
     *Was there a transition*, a plateau, a short rise and a plateau? is answered by three
@@ -86,13 +95,11 @@ def add_transitions(
         unit = "ratio" if name == "delay_ratio" else run.time_unit
         data[name] = (*data[name], {"unit": unit})
     settings = {"memorized_at": memorized_at, "levels": list(levels), "band": band, "hold": hold}
-    result = xr.Dataset(
+    return xr.Dataset(
         data,
         {"bound": np.array(["low", "high"], dtype=object)},
         {"note": answer.note, "settings": json.dumps(settings), "time_unit": run.time_unit},
     )
-    run.add("transitions", result, overwrite=overwrite)
-    return result
 
 
 def _onset(time: np.ndarray, curve: np.ndarray, answer) -> float:

@@ -1,0 +1,32 @@
+"""Labelled data in, a plotly Figure out; nothing here knows what a run or a widget is."""
+
+from importlib import import_module
+
+# public name -> the module of this package that defines it
+_EXPORTS = {
+    "bias_figure": "bias",
+    "cartography_figure": "cartography",
+    "comparison_figure": "comparison",
+    "critical_examples_figure": "critical_examples",
+    "feature_evolution_figure": "feature_evolution",
+    "feature_measures_figure": "feature_measures",
+    "gradient_flow_figure": "gradient_flow",
+    "learning_dynamics_figure": "learning_dynamics",
+    "memorization_figure": "memorization",
+    "removal_figure": "removal",
+    "save_figure": "saving",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return __all__
