@@ -96,6 +96,8 @@ def attribute(
     todo = [epoch for epoch in epochs if epoch not in done]
     coords = {"test": test_ids, "train": train_ids}
     rows = _compute(run, made, train, test, todo, executor, progress, run.time_unit)
+    if hasattr(made, "over_epochs"):  # a method that adds up over epochs
+        rows = made.over_epochs(run, group, rows)
     if done and todo and todo[0] < max(done):
         _merge(run, group, rows, coords, attrs)
     else:
