@@ -6,6 +6,13 @@ from importlib import import_module
 _EXPORTS = {
     "Attributor": "base",
     "TRAKAttributor": "trak",
+    "InfluenceFunctionAttributor": "influence",
+    "TRAKer": "traker",
+    "TracInAttributor": "gradient_similarity",
+    "GradientSimilarityAttributor": "gradient_similarity",
+    "GradientDotAttributor": "gradient_similarity",
+    "FeatureKNNAttributor": "feature_neighbours",
+    "RepresentationSimilarityAttributor": "feature_neighbours",
     "attribute": "walk",
     "METHODS": "methods",
     "Task": "tasks",

@@ -107,6 +107,11 @@ class Attributor:
         return next(self.model.parameters()).device
 
     @property
+    def kind(self) -> str:
+        """What the features are; features of another kind are refused."""
+        return f"gradients of {self.gradient_of}"
+
+    @property
     def n_checkpoints(self) -> int:
         return 1 if self._checkpoints is None else len(self._checkpoints)
 
@@ -133,8 +138,11 @@ class Attributor:
             load_into(self._scratch, self._checkpoints[key])
             yield self._scratch, weights_digest(self._scratch)
 
-    def compute_features(self, data, num_samples: int | None = None) -> GradientFeatures:
+    def compute_features(
+        self, data, num_samples: int | None = None, outputs=None
+    ) -> GradientFeatures:
         """Per-example gradients of a loader at every checkpoint, kept as factors."""
+        differentiated = outputs or self.outputs
         models, weights, outputs, digests = [], [], [], []
         for model, digest in self.models():
             parts, ids = [], []
@@ -142,7 +150,7 @@ class Attributor:
             for batch, which in self.batches(data, num_samples, model):
                 if capture is None:
                     capture = attach(model, self.task, batch, layers=self.layers)
-                parts.append(capture(batch, self.outputs))
+                parts.append(capture(batch, differentiated))
                 ids.append(which)
             order = self.order(data, np.concatenate(ids))
             rows = [
@@ -154,7 +162,7 @@ class Attributor:
             outputs.append(torch.cat([p.output for p in parts])[order].cpu())
             digests.append(digest)
         names = tuple(capture.parameters)
-        origin = Origin(tuple(digests), names, self.task.name, f"gradients of {self.gradient_of}")
+        origin = Origin(tuple(digests), names, self.task.name, self.kind)
         ids = np.concatenate(ids)[order.numpy()]
         return GradientFeatures(models, torch.stack(weights), torch.stack(outputs), ids, origin)
 

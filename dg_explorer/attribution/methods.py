@@ -9,6 +9,12 @@ from ..errors import SettingError
 # name -> module and class
 METHODS = {
     "trak": ("trak", "TRAKAttributor"),
+    "influence": ("influence", "InfluenceFunctionAttributor"),
+    "tracin": ("gradient_similarity", "TracInAttributor"),
+    "gradient_dot": ("gradient_similarity", "GradientDotAttributor"),
+    "gradient_cosine": ("gradient_similarity", "GradientSimilarityAttributor"),
+    "feature_knn": ("feature_neighbours", "FeatureKNNAttributor"),
+    "representation_similarity": ("feature_neighbours", "RepresentationSimilarityAttributor"),
 }
 
 

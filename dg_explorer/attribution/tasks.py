@@ -80,13 +80,21 @@ class Task:
         """-d loss / d output of each example, float64, shape (example,)."""
         raise NotImplementedError
 
-    def curvature_rows(self, prediction, batch) -> torch.Tensor:
+    def curvature_rows(self, prediction, batch, *, rows: int, temperature: float = 1.0):
         """Scalars whose squared gradients sum to the Gauss-Newton matrix, shape (example, row).
 
         With H = L L' the Hessian of the loss by the prediction, row r is (L' z)_r with L held
-        constant, so that sum_r grad_r grad_r' = J' H J.
+        constant, so that sum_r grad_r grad_r' = J' H J; at most `rows` of them, the largest.
+        Probabilities are those of the prediction times `temperature`.
         """
         raise SettingError(f"The task {self.name!r} defines no Gauss-Newton curvature.")
+
+    def ascent(self, prediction, batch, *, temperature: float = 1.0) -> torch.Tensor:
+        """A scalar an example whose gradient is minus that of the loss, shape (example,).
+
+        At a temperature below 1 the loss is that of a model less sure of itself.
+        """
+        return -self.loss(prediction, batch)
 
 
 class ClassificationTask(Task):
@@ -129,12 +137,21 @@ class ClassificationTask(Task):
         # sigmoid(-margin) in float64: 1 - softmax is exactly zero on a model that is sure
         return torch.sigmoid(-self.output(prediction.detach().double(), batch))
 
-    def curvature_rows(self, prediction, batch):
-        # H = diag(p) - p p' = L L' with L = diag(sqrt p) - p sqrt(p)'
-        z = prediction
-        p = z.detach().double().softmax(-1)
-        root = p.sqrt()
-        return (root * (z - (p * z).sum(-1, keepdim=True))).to(z.dtype)
+    def curvature_rows(self, prediction, batch, *, rows, temperature=1.0):
+        p = (prediction.detach().double() * temperature).softmax(-1)
+        hessian = torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
+        values, vectors = torch.linalg.eigh(hessian)
+        keep = min(rows, p.shape[-1] - 1)
+        root = vectors[..., -keep:] * values[..., None, -keep:].clamp(min=0).sqrt()
+        return (prediction[..., None, :] @ root.to(prediction.dtype))[..., 0, :].flip(-1)
+
+    def ascent(self, prediction, batch, *, temperature=1.0):
+        labels = self._labels(batch).long()
+        p = (prediction.detach().double() * temperature).softmax(-1)
+        # p_y - 1 as minus the sum of the others: exact where p_y rounds to one
+        p.scatter_(-1, labels[:, None], 0.0)
+        residual = (-p).scatter(-1, labels[:, None], p.sum(-1, keepdim=True))
+        return (residual.to(prediction.dtype) * prediction).sum(-1)
 
 
 class RegressionTask(Task):
@@ -172,8 +189,8 @@ class RegressionTask(Task):
         prediction = prediction.detach().double().reshape(prediction.shape[0], -1)
         return -self._residual(prediction, batch).sum(1)
 
-    def curvature_rows(self, prediction, batch):
-        return prediction.reshape(prediction.shape[0], -1)
+    def curvature_rows(self, prediction, batch, *, rows, temperature=1.0):
+        return prediction.reshape(prediction.shape[0], -1)[:, :rows]
 
 
 class LanguageModelingTask(Task):
@@ -232,6 +249,24 @@ class LanguageModelingTask(Task):
         logits, target, counts = self._tokens(prediction.detach().double(), batch)
         doubt = torch.sigmoid(-margin(logits, target)) * counts
         return doubt.sum(-1) / counts.sum(-1).clamp(min=1)
+
+    def curvature_rows(self, prediction, batch, *, rows, temperature=1.0):
+        """Monte Carlo: log-probabilities of tokens drawn from the model, over sqrt(rows).
+
+        The numbers that draw them depend on position and row alone, so rows depend neither
+        on the batch nor on chance.
+        """
+        logits, _, counts = self._tokens(prediction, batch)
+        log_p = (logits * temperature).log_softmax(-1)
+        edges = log_p.detach().double().exp().cumsum(-1)
+        position = torch.arange(1, counts.shape[1] + 1, device=logits.device).double()
+        scalars = []
+        for row in range(rows):
+            u = torch.frac(position * 0.6180339887498949 + (row + 1) * 0.4142135623730951)
+            drawn = (edges < (u * edges[..., -1])[..., None]).sum(-1).clamp(max=log_p.shape[-1] - 1)
+            nats = log_p.gather(-1, drawn[..., None])[..., 0]
+            scalars.append((nats * counts).sum(-1) / (temperature * rows**0.5))
+        return torch.stack(scalars, -1)
 
 
 class CustomTask(Task):
