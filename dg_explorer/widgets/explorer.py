@@ -24,6 +24,8 @@ from .selection import Selection
 from .serve import Sources, answer
 from .still import still
 
+_PAGE_K, _PAGE_BYTES = 8, 4_800_000
+
 
 class Explorer(anywidget.AnyWidget):
     """One board on one run. `explore` makes it; it fits in any ipywidgets container.
@@ -56,7 +58,7 @@ class Explorer(anywidget.AnyWidget):
         self._check(first)
         self.selection = LinkedSelection(self._apply, self._report, first)
         super().__init__(
-            _preview=preview(self._sources, method=first.method),
+            _preview=preview(self._sources, first=first),
             _selection=first.to_wire(),
             _views=list(self._shown),
         )
@@ -105,7 +107,7 @@ class Explorer(anywidget.AnyWidget):
         """Read the record again: rows that were recorded since then appear."""
         with self._lock:
             self._read()
-            self._preview = preview(self._sources, method=self.selection.value.method)
+            self._preview = preview(self._sources, first=self.selection.value)
 
     # ------------------------------------------------------------------ other forms
 
@@ -116,16 +118,22 @@ class Explorer(anywidget.AnyWidget):
         ----------
         path : file to write
         theme : "light", "dark", or "auto" for the reader's own
-        k : top training examples kept a side, epoch and test example; fewer make a smaller page
+        k : top training examples kept a side, epoch and test example
+            By default 8, or fewer where the page would pass 4.8 MB.
         """
         if theme not in ("auto", "light", "dark"):
             raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
-        sources = self._sources
-        if k is not None:
-            sources = Sources(sources.reader, sources.faces, k)
-        held = preview(sources, budget=None, method=self.selection.value.method)
         state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
-        text = page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
+        title = f"{self.run.name} · dg_explorer"
+        wanted = _PAGE_K if k is None else k
+        while True:
+            sources = Sources(self._sources.reader, self._sources.faces, wanted)
+            held = preview(sources, budget=None, first=self.selection.value)
+            text = page(held, state, title=title, theme=theme)
+            if k is not None or len(text) <= _PAGE_BYTES or wanted <= 3:
+                break
+            # what a page takes grows about as k does
+            wanted = max(3, min(wanted - 1, int(wanted * _PAGE_BYTES / len(text))))
         path = Path(path)
         path.write_text(text, encoding="utf-8")
         return path

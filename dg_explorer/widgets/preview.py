@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
+from . import panels
 from .blocks import Block, pack
 from .faces import CHUNK
 from .lights import lights
 from .marks import marks
+from .selection import Selection
 from .serve import Sources, answer
 
 LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
-_EAGER_CELLS = 20_000_000  # scores up to this many are prepared at once; beyond, on demand
+_EAGER_SECONDS = 0.3  # spent on scores before anybody asked for them; the rest is on demand
 
 
 def preview(
-    sources: Sources, *, budget: int | None = LIVE_BYTES, method: str | None = None
+    sources: Sources, *, budget: int | None = LIVE_BYTES, first: Selection | None = None
 ) -> bytes:
     """The container a board starts from.
 
     Parameters
     ----------
     budget : bytes the answers inside may take, most useful first; None for all of them
-    method : whose scores come first
+    first : the selection whose scores come before the others
     """
-    reader = sources.reader
     blocks, attrs = _core(sources)
     spent = sum(_size(block) for block in blocks.values())
-    for key in _keys(sources, method):
+    until = None
+    for key in _keys(sources, first or Selection(), everything=budget is None):
+        if budget is not None and key.startswith("scores/"):
+            until = until or time.monotonic() + _EAGER_SECONDS
+            if time.monotonic() > until:
+                break
         if budget is not None and spent >= budget:
-            break
-        if budget is not None and key.startswith("scores/") and _cells(reader) > _EAGER_CELLS:
             break
         try:
             container = answer(sources, key)
         except KeyError:
             continue  # no scores for this test example: the board says so when it is chosen
-        if budget is None or spent + len(container) <= budget:
-            blocks[key] = container
-            spent += len(container)
+        if budget is not None and spent + len(container) > budget:
+            if key.startswith("scores/"):
+                break  # the others are as large; making them all to find one that fits takes long
+            continue
+        blocks[key] = container
+        spent += len(container)
     return pack(blocks, attrs)
 
 
@@ -76,6 +85,7 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
         "layers": reader.family("projections/"),
         "has_dynamics_test": reader.has("dynamics/test"),
         "has_dynamics_train": reader.has("dynamics/train"),
+        **panels.facts(sources),
     }
     return blocks, attrs
 
@@ -91,18 +101,16 @@ def about_run(reader, counts: dict) -> str:
     return " · ".join(parts)
 
 
-def _keys(sources: Sources, method: str | None) -> list[str]:
+def _keys(sources: Sources, first: Selection, *, everything: bool) -> list[str]:
     reader, faces = sources.reader, sources.faces
     keys = [f"examples/test/{i}" for i in range(faces.chunks("test"))]
     keys += ["dynamics/test"] if reader.has("dynamics/test") else []
     keys += [f"examples/train/{i}" for i in range(faces.chunks("train"))]
-    for name in sorted(reader.methods, key=lambda m: m != method):
-        keys += [f"scores/{name}/{test}" for test in reader.scores(name)["test"].values]
+    keys += panels.keys(sources, everything=everything)
+    for name in sorted(reader.methods, key=lambda m: m != first.method):
+        tests = reader.scores(name)["test"].values
+        keys += [f"scores/{name}/{test}" for test in sorted(tests, key=lambda t: t != first.test)]
     return keys
-
-
-def _cells(reader) -> int:
-    return max((reader.scores(m)["score"].size for m in reader.methods), default=0)
 
 
 def _size(block: Block) -> int:

@@ -11,9 +11,7 @@ from ..errors import MissingGroupError, UnknownExampleError
 from ..run import Run
 
 SPLITS = ("train", "test")
-_HELD = 256 << 20  # bytes of a group that are worth holding
-
-_SMALL = 128 << 20
+_SMALL = 128 << 20  # bytes of a group that are worth holding
 
 _METHOD_NAMES = {
     "trak": "TRAK",
@@ -42,8 +40,8 @@ class RunReader:
     def group(self, name: str) -> xr.Dataset:
         if name not in self._open:
             data = self.run[name]
-            # a board reads every row of the scores: once and whole, where they are small
-            small = data.nbytes <= _SMALL and name.startswith("scores/")
+            # a board reads row by row, which is slow from a store
+            small = data.nbytes <= _SMALL and not name.startswith("features/")
             self._open[name] = data.load() if small else data
         return self._open[name]
 

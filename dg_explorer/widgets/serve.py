@@ -7,10 +7,11 @@ key. Views of the browser read through keys only, so that a saved page can hold 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from . import panels
 from .blocks import Block, pack, smallest_int
 from .faces import Faces
 from .reader import RunReader
@@ -24,6 +25,7 @@ class Sources:
     reader: RunReader
     faces: Faces
     k: int = K
+    kept: dict = field(default_factory=dict)  # what several answers share
 
 
 def _examples(sources: Sources, rest: str) -> dict[str, Block]:
@@ -67,6 +69,7 @@ FAMILIES: dict[str, Callable[[Sources, str], dict[str, Block]]] = {
     "dynamics": _dynamics,
     "scores": _scores,
     "row": _row,
+    **panels.FAMILIES,
 }
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from .blocks import Block
 from .reader import RunReader
 
-K = 10  # on each side, at each epoch
-BINS = 48
+K = 16  # on each side, at each epoch
+BINS = 40
 
 
 def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: int = K) -> dict:
@@ -29,7 +29,7 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
         train, position (column); score (epoch, column) as float16 in units of `scale` (epoch),
         the largest size at that epoch, NaN where nothing is finite; top (epoch, side, rank):
         columns, ranked in full precision; counts (epoch, bin) over -scale..scale;
-        cut (epoch, 2): the 95 % and 5 % quantile of all scores.
+        cut (epoch, 2): the 95 % and 5 % quantile of all scores, in units of `scale`.
     """
     scores = np.asarray(scores)
     finite = np.isfinite(scores)
@@ -38,10 +38,10 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
     size = np.abs(clean).max(1, initial=0)
     scale = np.where(finite.any(1), size, np.nan).astype(np.float32)
     top = np.full((epochs, 2, k), -1, np.int64)
-    for side, signed in enumerate((clean, -clean)):
-        ranked = _first(-signed, k)
-        keep = np.take_along_axis(signed, ranked, 1) > 0
-        top[:, side, : ranked.shape[1]] = np.where(keep, ranked, -1)
+    for side, columns in enumerate(_ends(clean, k)):
+        signed = np.take_along_axis(clean, columns, 1) * (1, -1)[side]
+        top[:, side, : columns.shape[1]] = np.where(signed > 0, columns, -1)
+    nothing = np.full((epochs, 2), np.nan, np.float16)
     union = np.unique(top[top >= 0])
     small = len(union) < 255
     none = 255 if small else 65535
@@ -57,33 +57,37 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
         "scale": scale,
         "top": columns.astype(np.uint8 if small else np.uint16),
         "counts": np.minimum(counts, 65535).astype(np.uint16),
-        "cut": _cut(scores, finite).astype(np.float32),
+        "cut": (_cut(scores, finite) / unit).astype(np.float16) if scores.shape[1] else nothing,
     }
 
 
-def _first(values: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k smallest of each row, ascending; ties in order of the columns."""
-    k = min(k, values.shape[1])
+def _ends(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the k largest and the k smallest of each row, strongest first; ties by column."""
+    n = values.shape[1]
+    k = min(k, n)
     if not k:
-        return np.zeros((len(values), 0), np.int64)
-    last = np.partition(values, k - 1, axis=1)[:, k - 1 : k]
-    below, tied = values < last, values == last
-    free = k - below.sum(1, keepdims=True)
-    chosen = below | (tied & (np.cumsum(tied, axis=1) <= free))
-    some = np.nonzero(chosen)[1].reshape(len(values), k)
-    order = np.argsort(np.take_along_axis(values, some, 1), axis=1, kind="stable")
-    return np.take_along_axis(some, order, 1)
+        return (np.zeros((len(values), 0), np.int64),) * 2
+    parted = np.argpartition(values, sorted({k - 1, n - k}), axis=1)
+    out = []
+    for some, sign in ((parted[:, n - k :], -1), (parted[:, :k], 1)):
+        some = np.sort(some, axis=1)
+        order = np.argsort(sign * np.take_along_axis(values, some, 1), axis=1, kind="stable")
+        out.append(np.take_along_axis(some, order, 1))
+    return out[0], out[1]
 
 
 def _cut(scores: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    out = np.full((len(scores), 2), np.nan)
-    if finite.all() and scores.shape[1]:
-        high, low = np.quantile(scores, (0.95, 0.05), axis=1)
-        return np.stack([high, low], 1)
-    for row, (values, keep) in enumerate(zip(scores, finite, strict=True)):
-        if keep.any():
-            out[row] = np.quantile(values[keep], (0.95, 0.05))
-    return out
+    """The 95 % and the 5 % quantile of the finite scores of each row, NaN where there are none."""
+    ascending = np.sort(np.where(finite, scores, np.nan), axis=1)  # NaN come last
+    last = finite.sum(1) - 1
+    out = []
+    for share in (0.95, 0.05):
+        at = np.maximum(last, 0) * share
+        low = np.floor(at).astype(np.int64)
+        high = np.minimum(low + 1, np.maximum(last, 0))
+        a, b = (np.take_along_axis(ascending, i[:, None], 1)[:, 0] for i in (low, high))
+        out.append(a + (b - a) * (at - low))
+    return np.stack(out, 1)
 
 
 def trajectories_of(reader: RunReader, method: str, test: int, k: int = K) -> dict[str, Block]:

@@ -29,6 +29,8 @@ export class Projection {
   readonly label: Numbers | null;
   readonly group: Numbers | null;
   readonly memorization: Numbers | null;
+  /** x, y, half: what to show of each epoch so that it fills the panel. */
+  readonly frames: Numbers;
   #chunk: number;
   #source: Source;
   #held = new Map<number, Uint16Array>();
@@ -39,9 +41,10 @@ export class Projection {
     this.epochs = header.numbers("epoch");
     this.split = header.numbers("split"); this.id = header.numbers("id"); this.place = header.numbers("place");
     this.label = header.maybe("label"); this.group = header.maybe("group"); this.memorization = header.maybe("memorization");
+    this.frames = header.numbers("frame");
     this.count = this.id.length;
-    this.about = String(header.attrs.about ?? "");
-    this.#chunk = Number(header.attrs.chunk);
+    this.about = header.strings("about")[0] ?? "";
+    this.#chunk = header.numbers("chunk")[0]!;
     for (let row = 0; row < this.count; row++) this.#rows[this.split[row]!]!.set(this.id[row]!, row);
   }
 

@@ -54,8 +54,8 @@ export class TestScores {
   #matters(epoch: number, column: number, sign: number): boolean {
     const score = this.score(epoch, column);
     if (!Number.isFinite(score) || Math.sign(score) !== sign || !sign) return false;
-    const cut = this.#cut[epoch * 2 + (sign > 0 ? 0 : 1)]!;
-    // half a float16 step of grace, since the cut was taken in full precision
+    const cut = this.#cut[epoch * 2 + (sign > 0 ? 0 : 1)]! * this.#scale[epoch]!;
+    // a float16 step of grace: both were rounded on the way
     return sign > 0 ? score >= cut * (cut > 0 ? 0.999 : 1) : score <= cut * (cut < 0 ? 0.999 : 1);
   }
 }

@@ -1,8 +1,12 @@
 // Every view of the board, in the order of their slots.
 import type { ViewKind } from "../view";
+import { evolution } from "./evolution/evolution";
 import { gallery } from "./gallery/gallery";
+import { gradients } from "./gradients/gradients";
 import { head } from "./head";
 import { influencers } from "./influencers/influencers";
+import { dynamicsMap } from "./map/map";
 import { timeline } from "./timeline/timeline";
+import { transition } from "./transition/transition";
 
-export const KINDS: readonly ViewKind[] = [head, timeline, gallery, influencers];
+export const KINDS: readonly ViewKind[] = [head, timeline, gallery, influencers, evolution, transition, dynamicsMap, gradients];

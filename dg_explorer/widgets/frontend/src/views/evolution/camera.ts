@@ -8,11 +8,24 @@ const MARGIN = 14, NEAREST = 200;
 /** The quantised square as it lies in a panel: pixel = quantised * k + offset; y points up in data. */
 export interface Fit { readonly kx: number; readonly ky: number; readonly dx: number; readonly dy: number }
 
+/** The part of the quantised square (0..1) that a panel shows at zoom 1. */
+export interface Base { readonly x: number; readonly y: number; readonly half: number }
+export const WHOLE: Base = { x: 0.5, y: 0.5, half: 0.5 };
+
+/** The base between those of two recorded epochs (x, y, half each), so that the picture breathes and never jumps. */
+export function baseAt(frames: ArrayLike<number>, before: number, after: number, share: number): Base {
+  const at = (i: number): number => frames[3 * before + i]! + (frames[3 * after + i]! - frames[3 * before + i]!) * share;
+  return { x: at(0), y: at(1), half: at(2) };
+}
+
 /** `fill` stretches each axis to the panel, for axes that do not share a unit. */
-export function fit(camera: Camera, width: number, height: number, fill = false): Fit {
+export function fit(camera: Camera, width: number, height: number, fill = false, base = WHOLE): Fit {
   const w = Math.max(1, width - 2 * MARGIN), h = Math.max(1, height - 2 * MARGIN), side = Math.min(w, h);
-  const sx = (fill ? w : side) * camera.zoom, sy = (fill ? h : side) * camera.zoom, most = ABSENT - 1;
-  return { kx: sx / most, ky: -sy / most, dx: width / 2 - camera.x * sx, dy: height / 2 + camera.y * sy };
+  const sx = (fill ? w : side) * camera.zoom, sy = (fill ? h : side) * camera.zoom, extent = 2 * base.half, most = ABSENT - 1;
+  return {
+    kx: sx / extent / most, ky: -sy / extent / most,
+    dx: width / 2 - (camera.x + (base.x - base.half) / extent) * sx, dy: height / 2 + (camera.y + (base.y - base.half) / extent) * sy,
+  };
 }
 
 export function zoomed(camera: Camera, factor: number, px: number, py: number, width: number, height: number, fill = false): Camera {

@@ -18,8 +18,8 @@ export type Legend =
 export interface Material {
   readonly projection: Projection; readonly theme: Theme; readonly moment: number;
   readonly train: Dynamics | null; readonly test: Dynamics | null; readonly scores: TestScores | null;
-  /** Scores of all training examples in units of the largest, where they are known. */
-  readonly row: ArrayLike<number> | null;
+  /** Scores (epoch, train) of all training examples in units of the largest, where they are known. */
+  readonly rows: { readonly values: ArrayLike<number>; readonly count: number } | null;
   readonly classes: readonly string[]; readonly groups: readonly string[];
 }
 
@@ -72,9 +72,9 @@ export function painting(colour: string, material: Material): Painting {
     const stops = diverging(dark), { scores } = material, epoch = scores?.epochs.length ? indexNearest(scores.epochs, moment) : -1;
     const size = scores && epoch >= 0 ? scores.scale(epoch) : NaN, by = new Map<number, number>();
     if (scores && Number.isFinite(size)) for (let column = 0; column < scores.count; column++) by.set(scores.position[column]!, scores.score(epoch, column));
-    const all = material.row;
+    const { rows } = material;
     return {
-      ink: (row) => { const score = projection.split[row] ? undefined : all ? all[place[row]!]! * size : by.get(place[row]!); return score === undefined || !Number.isFinite(score) ? null : along(stops, centred(score, size)); },
+      ink: (row) => { const score = projection.split[row] ? undefined : rows ? rows.values[epoch * rows.count + place[row]!]! * size : by.get(place[row]!); return score === undefined || !Number.isFinite(score) ? null : along(stops, centred(score, size)); },
       legend: { kind: "bar", stops: stops.map(css), low: Number.isFinite(size) ? `hurts −${magnitude(size)}` : "hurts", middle: "0", high: Number.isFinite(size) ? `+${magnitude(size)} helps` : "helps" },
     };
   }
@@ -83,8 +83,11 @@ export function painting(colour: string, material: Material): Painting {
 
 function kinds(codes: ArrayLike<number>, names: readonly string[], theme: Theme): Painting {
   const inks = names.map((_, code) => kind(code, names.length, theme));
+  const ink: Ink = (row) => inks[codes[row]!] ?? null;
+  // numbered kinds in their order are a scale of hues
+  if (names.length > 8 && names.every((name) => /^-?\d+(\.\d+)?$/.test(name))) return { ink, legend: { kind: "bar", stops: inks.map(css), low: names[0]!, high: names[names.length - 1]! } };
   return {
-    ink: (row) => inks[codes[row]!] ?? null,
+    ink,
     legend: { kind: "swatches", items: names.slice(0, 8).map((text, code) => ({ colour: css(inks[code]!), text })), more: Math.max(0, names.length - 8) },
   };
 }

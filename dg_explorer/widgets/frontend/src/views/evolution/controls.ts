@@ -16,6 +16,8 @@ const TOOLS: readonly (readonly [Tool, string, string])[] = [
 export class Controls {
   readonly element: HTMLElement;
   tool: Tool = "lasso";
+  /** Fill the panel at every moment, rather than keep one scale for the whole run. */
+  follow = true;
   #layer: HTMLSelectElement | null = null;
   #colour: HTMLSelectElement;
   #tools: HTMLButtonElement[];
@@ -38,7 +40,9 @@ export class Controls {
     const whole = el("button", { type: "button", class: "dg-button dg-tool", "aria-label": "Show all (0)", title: "Show all (0 or double click)", "data-testid": "dg-home" },
       svg("svg", { viewBox: "0 0 16 16", class: "dg-icon", "aria-hidden": "true" }, svg("path", { d: "M2.5 6v-3.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10" })));
     whole.addEventListener("click", guard(home), { signal });
-    this.element = el("div", { class: "dg-scatter-controls" }, this.#layer, this.#colour, el("span", { class: "dg-push" }), el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole);
+    const follow = el("button", { type: "button", class: "dg-chip", "aria-pressed": "true", title: "Scale the picture to each moment; off keeps one scale for the whole run, so that spread can be compared", "data-testid": "dg-follow" }, "fit");
+    follow.addEventListener("click", guard(() => { this.follow = !this.follow; put(follow, { "aria-pressed": String(this.follow) }); context.redraw(); }), { signal });
+    this.element = el("div", { class: "dg-scatter-controls" }, this.#layer, this.#colour, el("span", { class: "dg-push" }), el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole, follow);
     this.#press();
   }
 

@@ -8,7 +8,7 @@ import { clipped, count, moment, plural, signed } from "../../ui/format";
 import { nameOf } from "../../ui/face";
 import { Tip } from "../../ui/tip";
 import type { Context, State, View, ViewKind } from "../../view";
-import { type Camera, fit, HOME } from "./camera";
+import { baseAt, type Camera, fit, HOME, WHOLE } from "./camera";
 import { inked, type Legend, lossOf, painting } from "./colouring";
 import { Controls } from "./controls";
 import { gestures } from "./gestures";
@@ -27,6 +27,7 @@ class Evolution implements View {
   #controls: Controls; #stage: Stage; #overlay = new Overlay(); #tip = new Tip();
   #legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), sign("helps", "helped most"), sign("hurts", "hurt most"));
   #material: Material;
+  #title = el("bdi", { class: "dg-whole", dir: "auto" }, "Feature space");
   #plot: HTMLElement; #where: HTMLElement; #message: HTMLElement; #count: HTMLElement;
   #size: [number, number] = [0, 0];
   #camera: Camera = HOME;
@@ -48,7 +49,7 @@ class Evolution implements View {
       class: "dg-scatter", tabindex: 0, role: "application", "aria-roledescription": "scatter plot", "data-testid": "dg-scatter",
       "aria-label": `Feature space. Arrow keys move between neighbouring examples, Enter chooses, Shift Enter adds to the selection, plus and minus zoom, 0 shows all.`,
     }, this.#stage.element, this.#overlay.element, this.#tip.element, this.#message);
-    slot.append(el("div", { class: "dg-h2" }, el("span", {}, "Feature space"), this.#where, el("span", { class: "dg-push" }), this.#count), this.#controls.element, this.#plot, this.#legend.element);
+    slot.append(el("div", { class: "dg-h2" }, this.#title, this.#where, el("span", { class: "dg-push" }), this.#count), this.#controls.element, this.#plot, this.#legend.element);
     context.onSize(this.#plot, (width, height) => { this.#size = [width, height]; this.#stage.size(width, height); this.#overlay.size(width, height); context.redraw(); });
     gestures({
       area: this.#plot, tool: () => this.#controls.tool, size: () => this.#size, camera: () => this.#camera,
@@ -69,13 +70,14 @@ class Evolution implements View {
     if (!projection) { this.#say(trouble ? (trouble instanceof NotHere ? "This page was saved without this layer." : trouble.message) : "Reading positions …"); return; }
     const { before, after, share } = between(projection.epochs, selection.epoch), a = this.#material.positions(before), b = this.#material.positions(after);
     const shown = projection.epochs[indexNearest(projection.epochs, selection.epoch)] ?? 0;
-    say(this.#where, `${clipped(projection.layer, 28)} · ${projection.about} · ${record.unit} ${moment(shown)}`);
+    say(this.#title, `Layer ${clipped(projection.layer, 28)}`);
+    say(this.#where, `${record.unit} ${moment(shown)} · ${projection.about}`);
     this.#where.title = `${projection.layer}: ${projection.about}; between recorded ${record.unit}s positions are interpolated`;
     if (!a || !b) { put(this.#plot, { "data-waiting": true }); return; }
     put(this.#plot, { "data-waiting": null, "data-points": projection.count });
     this.#say("");
     if (!width || !height) return;
-    const scene = this.#scene = { a, b, share, fit: fit(this.#camera, width, height) };
+    const scene = this.#scene = { a, b, share, fit: fit(this.#camera, width, height, false, this.#controls.follow ? baseAt(projection.frames, before, after, share) : WHOLE) };
     const grey = this.#ink(state, projection), every = moving && projection.count > WHILE_MOVING ? Math.ceil(projection.count / WHILE_MOVING) : 1;
     this.#stage.draw({ scene, count: projection.count, colours: this.#inked.colours, radius: radiusFor(projection.count, this.#camera.zoom), every, grey, paper: rgb(theme.colour("bg")), moving });
     if (this.#inked.legend) this.#legend.update(this.#inked.legend);
@@ -95,7 +97,7 @@ class Evolution implements View {
     if (!(moving && timed && projection.count > WHILE_MOVING && this.#inked.key)) {
       const key = [projection.layer, colour, theme.dark, theme.colour("bg"), material.version, timed ? material.stamp(selection.epoch) : ""].join("|"), of = [selection.selected, selection.selected_tests];
       if (key !== this.#inked.key || of.some((ids, i) => ids !== this.#inked.of[i])) {
-        const { ink, legend } = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, row: material.row, classes: record.classes, groups: record.groups });
+        const { ink, legend } = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, rows: material.rows, classes: record.classes, groups: record.groups });
         this.#inked = { key, of, legend, colours: inked(projection, ink, this.#chosenRows(projection)) };
       }
     }

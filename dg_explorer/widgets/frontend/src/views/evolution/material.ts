@@ -1,6 +1,7 @@
 // What the scatter needs, as it arrives: positions around the moment, dynamics, scores.
 import type { Dynamics } from "../../data/dynamics";
 import { indexNearest } from "../../data/epochs";
+import type { Numbers } from "../../data/blocks";
 import { between, Projection } from "../../data/projection";
 import type { TestScores } from "../../data/scores";
 import type { Selection } from "../../state/selection";
@@ -12,8 +13,8 @@ export class Material {
   train: Dynamics | null = null;
   test: Dynamics | null = null;
   scores: TestScores | null = null;
-  /** Scores of all training examples by row of their table, in units of the largest, where the kernel could give them. */
-  row: ArrayLike<number> | null = null;
+  /** Scores (epoch, train) of all training examples, in units of the largest, where the kernel could give them. */
+  rows: { values: Numbers; count: number } | null = null;
   /** Grows whenever something arrived. */
   version = 0;
   #context: Context;
@@ -38,10 +39,10 @@ export class Material {
     }
     const method = record.method(selection.method)?.id, scored = method && selection.test !== null ? `${method}/${selection.test}` : "";
     if (scored !== this.#scored) {
-      this.#scored = scored; this.scores = null; this.row = null; this.#rowed = "";
+      this.#scored = scored; this.scores = null; this.rows = null; this.#rowed = "";
       if (scored) record.scores(method!, selection.test!).then((scores) => { if (scored === this.#scored) { this.scores = scores; this.#arrived(); } }, () => { /* the influencers' panel says why */ });
     }
-    if (selection.colour === "influence" && this.scores?.epochs.length && method) this.#wantRow(method, indexNearest(this.scores.epochs, selection.epoch), selection.test!);
+    if (selection.colour === "influence" && scored) this.#wantRows(scored);
   }
 
   positions(epoch: number): Uint16Array | null { return this.projection?.at(epoch) ?? null; }
@@ -63,13 +64,15 @@ export class Material {
     projection.wait(epoch).then(() => { this.#asked.delete(epoch); this.#arrived(false); }, (error) => this.#failed(error));
   }
 
-  #wantRow(method: string, epoch: number, test: number): void {
-    const key = `influence/${method}/${epoch}/${test}`;
-    if (key === this.#rowed) return;
-    this.#rowed = key;
-    this.#context.record.source.get(key).then(
-      (blocks) => { if (key === this.#rowed) { this.row = blocks.numbers("score"); this.#arrived(); } },
-      () => { /* a saved page holds the strongest only */ });
+  #wantRows(scored: string): void {
+    if (scored === this.#rowed) return;
+    this.#rowed = scored;
+    this.#context.record.source.get(`row/${scored}`).then((blocks) => {
+      if (scored !== this.#rowed) return;
+      const { values, shape } = blocks.grid("score");
+      this.rows = { values, count: shape[1] ?? 0 };
+      this.#arrived();
+    }, () => { /* a saved page holds the strongest only */ });
   }
 
   #arrived(colours = true): void { if (this.#gone) return; if (colours) this.version++; this.#context.redraw(); }

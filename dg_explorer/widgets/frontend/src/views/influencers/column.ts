@@ -46,7 +46,7 @@ export class Column {
 
   update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, rows: number): number[] {
     const { record } = this.#context, train = record.examples.train;
-    const columns = scores.top(epoch, this.#side).slice(0, rows);
+    const columns = scores.top(epoch, this.#side);
     const ids = columns.map((column) => scores.train[column]!);
     for (const [id, row] of this.#rows) if (!ids.includes(id)) { row.element.remove(); this.#rows.delete(id); }
     columns.forEach((column, rank) => {
@@ -69,7 +69,7 @@ export class Column {
     this.#order = ids;
     this.#active = Math.min(this.#active, Math.max(0, ids.length - 1));
     this.#focus(false);
-    this.#list.style.height = `${Math.max(rows * ROW, ROW)}px`;
+    this.#list.style.height = `${rows * ROW}px`;
     this.#none.hidden = columns.length > 0;
     return columns;
   }

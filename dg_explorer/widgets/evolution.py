@@ -1,0 +1,160 @@
+"""Where every example lies in a layer's feature space, at every recorded epoch, as 4 bytes each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .blocks import Block, smallest_int
+from .reader import SPLITS
+
+if TYPE_CHECKING:
+    from .serve import Sources
+
+# a coordinate that stands for "no position"; all others lie in 0..ABSENT - 1
+ABSENT = 65535
+CHUNK_BYTES = 2_000_000  # of positions in one answer
+
+_NAMES = {"joint": "PCA of all epochs", "procrustes": "PCA aligned over epochs"}
+_NAMES |= {"umap": "UMAP", "tsne": "t-SNE"}
+
+
+def header(sources: Sources, layer: str) -> dict[str, Block]:
+    """Who the points of a layer are: split, id, row in the table, label, group, memorization."""
+    reader = sources.reader
+    data = reader.group(f"projections/{layer}")
+    split = (data["split"].values.astype(str) == "test").astype(np.uint8)
+    ids = data["id"].values
+    out: dict[str, Block] = {
+        "epoch": data["epoch"].values,
+        "split": split,
+        "id": ids,
+        "chunk": np.array([_chunk(sources, layer)], np.int32),
+        "about": [_about(data)],
+        "frame": _frames(sources, layer),
+    }
+    columns = {
+        "place": np.full(len(ids), -1),
+        "label": np.full(len(ids), -1),
+        "group": np.full(len(ids), -1),
+    }
+    for code, name in enumerate(SPLITS):
+        mine = split == code
+        if not mine.any():
+            continue
+        columns["place"][mine] = reader.positions(name, ids[mine])
+        if not reader.has(f"{name}_examples"):
+            continue
+        table = reader.group(f"{name}_examples").sel({name: ids[mine]})
+        if "label" in table:
+            columns["label"][mine] = reader.class_codes(table["label"].values)
+        if "group" in table:
+            columns["group"][mine] = np.searchsorted(
+                sources.faces.groups, table["group"].values.astype(str)
+            )
+    out["place"] = columns["place"].astype(np.int32)
+    for name in ("label", "group"):
+        if (columns[name] >= 0).any():
+            out[name] = smallest_int(columns[name])
+    known = memorization(sources, ids[split == 0])
+    if known is not None:
+        out["memorization"] = np.full(len(ids), np.nan, np.float32)
+        out["memorization"][split == 0] = known
+    return out
+
+
+def positions(sources: Sources, rest: str) -> dict[str, Block]:
+    """One chunk of epochs, `<chunk>/<layer>`: position (epoch, example, 2) as uint16.
+
+    Both axes share one unit over all epochs, so that motion and spread compare; where a
+    position is NaN both coordinates are `ABSENT`.
+    """
+    number, _, layer = rest.partition("/")
+    size = _chunk(sources, layer)
+    low, extent = _frame(sources, layer)
+    position = sources.reader.group(f"projections/{layer}")["position"]
+    rows = position.isel(epoch=slice(int(number) * size, (int(number) + 1) * size))
+    return {"position": quantised(rows.values[..., :2], low, extent)}
+
+
+def chunks(sources: Sources, layer: str) -> int:
+    """How many answers the positions of a layer fill."""
+    n_epochs = sources.reader.group(f"projections/{layer}").sizes["epoch"]
+    return -(-n_epochs // _chunk(sources, layer))
+
+
+def quantised(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarray:
+    """Positions (..., 2) in 0..ABSENT - 1 of a square of side `extent` above `low`."""
+    with np.errstate(invalid="ignore"):
+        share = (position - low) / (extent or 1.0)
+    steps = np.clip(np.rint(np.nan_to_num(share) * (ABSENT - 1)), 0, ABSENT - 1)
+    absent = ~np.isfinite(position).all(axis=-1, keepdims=True)
+    return np.where(absent, ABSENT, steps).astype(np.uint16)
+
+
+def frame(position: np.ndarray) -> tuple[np.ndarray, float]:
+    """The corner and side of the square around all finite positions, its content centred."""
+    flat = position.reshape(-1, position.shape[-1])[:, :2]
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    if not len(flat):
+        return np.zeros(2), 1.0
+    low, high = flat.min(0), flat.max(0)
+    extent = float((high - low).max()) or 1.0
+    return (low + high - extent) / 2, extent
+
+
+def moving_frames(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarray:
+    """What to show of each epoch: x, y, half, as float32 (epoch, 3) in 0..1 of the square.
+
+    All examples, unless a few lie more than 1.35 times further out than 97 % of them.
+    """
+    out = np.empty((len(position), 3), np.float32)
+    for row, spots in enumerate(position[..., :2]):
+        spots = (spots[np.isfinite(spots).all(axis=1)] - low) / (extent or 1.0)
+        if not len(spots):
+            out[row] = 0.5
+            continue
+        middle = np.median(spots, axis=0)
+        far = np.abs(spots - middle).max(axis=1)
+        half = min(far.max(), 1.35 * np.quantile(far, 0.97))
+        out[row] = *middle, max(half, 1e-4)
+    return out
+
+
+def memorization(sources: Sources, ids: np.ndarray) -> np.ndarray | None:
+    """How far each training example is memorized (0 to 1), or None where no analysis says."""
+    reader = sources.reader
+    if not reader.has("analyses/memorization"):
+        return None
+    data = reader.group("analyses/memorization")
+    if "memorization" not in data or "train" not in data["memorization"].dims:
+        return None
+    return data["memorization"].reindex(train=ids).values
+
+
+def _frames(sources: Sources, layer: str) -> np.ndarray:
+    low, extent = _frame(sources, layer)
+    position = sources.reader.group(f"projections/{layer}")["position"].values
+    return moving_frames(position, low, extent)
+
+
+def _frame(sources: Sources, layer: str) -> tuple[np.ndarray, float]:
+    key = ("frame", layer)
+    if key not in sources.kept:
+        sources.kept[key] = frame(sources.reader.group(f"projections/{layer}")["position"].values)
+    return sources.kept[key]
+
+
+def _chunk(sources: Sources, layer: str) -> int:
+    n = sources.reader.group(f"projections/{layer}").sizes["example"]
+    return max(1, CHUNK_BYTES // max(1, 4 * n))
+
+
+def _about(data) -> str:
+    name = _NAMES.get(data.attrs.get("method"), "projection")
+    if "explained" in data:
+        share = float(np.nanmean(data["explained"].isel(axis=slice(0, 2)).sum("axis").values))
+        if np.isfinite(share):
+            name += f", {share:.0%} of variance"
+    return name

@@ -1,0 +1,72 @@
+"""Who gained and who lost influence between two moments, for any two moments with scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .blocks import Block
+
+if TYPE_CHECKING:
+    from .serve import Sources
+
+# more (epoch, test, train) values than this are judged by evenly spaced test examples
+MOST_VALUES = 120_000_000
+# with more scored epochs than this, evenly spaced ones are compared
+MOST_EPOCHS = 200
+_PIECE = 8_000_000
+
+
+def influence_course(sources: Sources, method: str) -> dict[str, Block]:
+    """The mean score of every training example over test examples, at each scored epoch.
+
+    Blocks: epoch; mean (epoch, train) as float16 in units of `scale` (epoch), NaN where nothing
+    finite is recorded; flips (epoch, epoch): the share of (test, train) pairs whose score has
+    opposite signs at the two epochs, pairs with a zero or NaN left out; tests: how many test
+    examples it rests on, of how many.
+    """
+    reader = sources.reader
+    data = reader.scores(method)
+    if "train" not in data.dims:
+        raise KeyError("Only the top scores of this method are recorded, not every score.")
+    score = data["score"]
+    n_epochs = min(score.sizes["epoch"], MOST_EPOCHS)
+    score = score.isel(epoch=_spaced(score.sizes["epoch"], n_epochs))
+    n_tests = max(
+        1, min(score.sizes["test"], MOST_VALUES // max(1, n_epochs * data.sizes["train"]))
+    )
+    chosen = _spaced(score.sizes["test"], n_tests)
+    score = score.isel(test=chosen)
+    train = reader.ids("train")
+    total = np.zeros((n_epochs, len(train)))
+    counted = np.zeros((n_epochs, len(train)))
+    same = np.zeros((n_epochs, n_epochs))
+    pairs = np.zeros((n_epochs, n_epochs))
+    step = max(1, _PIECE // max(1, n_epochs * len(train)))
+    for start in range(0, n_tests, step):
+        piece = score.isel(test=slice(start, start + step)).reindex(train=train).values
+        finite = np.isfinite(piece)
+        clean = np.where(finite, piece, 0)
+        total += clean.sum(1)
+        counted += finite.sum(1)
+        sign = np.sign(clean).reshape(n_epochs, -1).astype(np.float32)
+        same += sign @ sign.T
+        known = np.abs(sign)
+        pairs += known @ known.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(counted > 0, total / counted, np.nan)
+        flips = np.where(pairs > 0, (pairs - same) / (2 * pairs), np.nan)
+    scale = np.abs(np.nan_to_num(mean)).max(1, initial=0)
+    unit = np.where(scale > 0, scale, 1)[:, None]
+    return {
+        "epoch": score["epoch"].values,
+        "mean": (mean / unit).astype(np.float16),
+        "scale": unit[:, 0].astype(np.float32),
+        "flips": flips.astype(np.float32),
+        "tests": np.array([n_tests, data.sizes["test"]], np.int32),
+    }
+
+
+def _spaced(n: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, most).round().astype(int)) if n else np.zeros(0, int)
