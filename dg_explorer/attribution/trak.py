@@ -6,16 +6,35 @@ import torch
 
 from .base import Attributor
 from .damping import absolute_damping, damped_solve
-from .features import GradientFeatures
 from .kernel import gram
+from .projected import (
+    check_projected,
+    projected_features,
+    projected_scores,
+    projected_weight,
+    projection_of,
+)
+from .projection_checks import ProjectionChecks
 
 
-class TRAKAttributor(Attributor):
+class TRAKAttributor(ProjectionChecks, Attributor):
     """TRAK scores: what the linearised model says each training example did.
 
     score(q, i) = mean over checkpoints of [k_q (K + damping I)^-1]_i
     times mean over checkpoints of (1 - p_i), with K the inner products of the gradients of the
     output. Computed from the exact kernel: no projection, so no projection error.
+
+    Parameters
+    ----------
+    proj_dim : int, optional
+        Project gradients to so many numbers; features are then plain tensors, shape
+        (example, proj_dim), that can be saved, cut and concatenated (see `projected`). Scores
+        are those of the paper's estimator, whose error falls slowly with `proj_dim`.
+    projection : "rademacher", "gaussian" or "sparse"
+    projection_seed : int
+    **settings
+        Those of every attributor: `task`, `checkpoints`, `layers`, `device`, `damping`,
+        `batch_size`.
 
     References
     ----------
@@ -25,15 +44,57 @@ class TRAKAttributor(Attributor):
 
     method = "trak"
 
-    def compute_attributions(
-        self, train_features: GradientFeatures, test_features: GradientFeatures
-    ) -> torch.Tensor:
-        self.check_pair(train_features, test_features)
+    def __init__(
+        self,
+        model,
+        *,
+        task="classification",
+        proj_dim: int | None = None,
+        projection: str = "rademacher",
+        projection_seed: int = 0,
+        checkpoints=None,
+        layers=None,
+        device=None,
+        damping="auto",
+        batch_size: int = 256,
+    ):
+        super().__init__(
+            model,
+            task=task,
+            checkpoints=checkpoints,
+            layers=layers,
+            device=device,
+            damping=damping,
+            batch_size=batch_size,
+        )
+        self.proj_dim = proj_dim
+        self.projection = None
+        if proj_dim is not None:
+            self.projection = projection_of(proj_dim, projection, projection_seed)
+
+    def settings(self) -> dict:
+        known = super().settings()
+        return known if self.projection is None else known | {"projection": str(self.projection)}
+
+    def compute_features(self, data, num_samples=None, outputs=None):
+        if self.projection is None:
+            return super().compute_features(data, num_samples, outputs)
+        return projected_features(self, data, num_samples)
+
+    def compute_attributions(self, train_features, test_features) -> torch.Tensor:
+        if self.projection is None:
+            self.check_pair(train_features, test_features)
         unweighted = self.unweighted(train_features, test_features)
         return unweighted * self.example_weight(train_features)
 
     def unweighted(self, train_features, test_features) -> torch.Tensor:
         """Scores before the weight 1 - p: mean over checkpoints, float64, (n_test, n_train)."""
+        if self.projection is not None:
+            check_projected(train_features, test_features, self.proj_dim)
+            scores, self.damping_used = projected_scores(
+                train_features, test_features, self.proj_dim, self.damping
+            )
+            return scores.cpu()
         total, self.damping_used = 0.0, []
         for train, test in zip(train_features.models, test_features.models, strict=True):
             kernel = gram(train[0]).double()
@@ -42,11 +103,12 @@ class TRAKAttributor(Attributor):
             self.damping_used.append(added)
         return (total / len(train_features.models)).cpu()
 
-    @staticmethod
-    def example_weight(train_features: GradientFeatures) -> torch.Tensor:
+    def example_weight(self, train_features) -> torch.Tensor:
         """Mean over checkpoints of 1 - p of the right class, float64, shape (n_train,)."""
+        if self.projection is not None:
+            return projected_weight(train_features, self.proj_dim).cpu()
         return train_features.weight.mean(0)
 
-    def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
+    def self_influence(self, train_features) -> torch.Tensor:
         scores = self.unweighted(train_features, train_features).diagonal()
         return scores * self.example_weight(train_features)
