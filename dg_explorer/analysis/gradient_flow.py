@@ -122,7 +122,7 @@ class GradientFlowAnalyzer(OnRecord):
             for layer in row["layer"].values
         }
 
-    def analyze_gradient_flow(self, *, vanishing: float = 1e-3, exploding: float = 100.0) -> dict:
+    def analyze_gradient_flow(self, *, vanishing: float = 1e-3, exploding: float = 10.0) -> dict:
         """Which layers starve, explode or die, and when.
 
         Parameters
@@ -130,7 +130,7 @@ class GradientFlowAnalyzer(OnRecord):
         vanishing : float
             A layer's norm below this share of the largest layer's norm at the same epoch.
         exploding : float
-            A norm above this multiple of the layer's own median over epochs.
+            A norm above this multiple of the largest the layer ever had before.
 
         Returns
         -------
