@@ -16,7 +16,13 @@ _EXPORTS = {
     "ids_of": "ids",
     # attribution
     "attribute": "attribution",
+    "DelayedGeneralizationTRAK": "attribution",
+    "FeatureKNNAttributor": "attribution",
+    "GradientSimilarityAttributor": "attribution",
+    "RepresentationSimilarityAttributor": "attribution",
     "TRAKAttributor": "attribution",
+    "TRAKer": "attribution",
+    "TracInAttributor": "attribution",
     # checkpoints
     "model_checkpoints": "checkpoints",
     # recording

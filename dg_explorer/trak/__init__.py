@@ -7,6 +7,7 @@ from importlib import import_module
 _EXPORTS = {
     "TRAKAttributor": "attribution.trak",
     "TRAKer": "attribution.traker",
+    "DelayedGeneralizationTRAK": "attribution.delayed",
 }
 
 __all__ = list(_EXPORTS)
