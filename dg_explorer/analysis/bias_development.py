@@ -36,9 +36,9 @@ def add_bias(
     -------
     Dataset, as written to `analyses/bias`
         `group_accuracy` (epoch, group), `worst_group_accuracy` (epoch), `n_test` (group); where
-        there are scores, `group_score` (score_epoch, train_group): the mean over the training group of
-        the D3M alignment at that epoch (without the factor 1 - p), positive where
-        the group helps the worst test groups.
+        there are scores, `group_score` (score_epoch, train_group): the mean over the training
+        group of the D3M alignment at that epoch (without the factor 1 - p), positive where the
+        group helps the worst test groups.
     """
     if "dynamics/test" not in run:
         raise MissingGroupError(
