@@ -19,6 +19,7 @@ from .capture import Capture, attach, undisturbed
 from .damping import check_damping
 from .factors import concatenate
 from .features import GradientFeatures, Origin, check_same_origin
+from .layers import compact
 from .patterns import analyze_attribution_patterns, find_top_attributions
 from .tasks import Task, as_task
 
@@ -49,6 +50,8 @@ class Attributor:
     method = ""
     #: "output" attributes gradients of the output, "loss" those of the training loss
     gradient_of = "output"
+    #: keep inputs and output gradients apart even where writing gradients out is smaller
+    keeps_factors = False
 
     def __init__(
         self,
@@ -150,7 +153,10 @@ class Attributor:
             for batch, which in self.batches(data, num_samples, model):
                 if capture is None:
                     capture = attach(model, self.task, batch, layers=self.layers)
-                parts.append(capture(batch, differentiated))
+                found = capture(batch, differentiated)
+                if not self.keeps_factors:
+                    found.factors = [[compact(f) for f in row] for row in found.factors]
+                parts.append(found)
                 ids.append(which)
             order = self.order(data, np.concatenate(ids))
             rows = [

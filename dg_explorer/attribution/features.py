@@ -39,6 +39,8 @@ class GradientFeatures:
     output: torch.Tensor
     ids: np.ndarray
     origin: Origin
+    #: a matrix of curvature for each checkpoint, where a method needs one; of all examples
+    curvature: list[torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,6 +101,7 @@ def join_features(parts: list[GradientFeatures]) -> GradientFeatures:
         weight=torch.cat([p.weight for p in parts], 1),
         output=torch.cat([p.output for p in parts], 1),
         ids=np.concatenate([p.ids for p in parts]),
+        curvature=curvature,
     )
 
 

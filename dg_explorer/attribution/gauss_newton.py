@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 
 from ..errors import NonFiniteError
-from .damping import absolute_damping, damped_solve
+from .damping import absolute_damping
 from .factors import Factor, concatenate
 from .kernel import diagonal, gram
+from .solvers import leading_eigenpairs, solve
 
 # rows that add less than this share to the trace are left out
 NEGLIGIBLE = 1e-3
@@ -41,7 +42,12 @@ def stacked_rows(rows: list[list[Factor]]) -> tuple[list[Factor], torch.Tensor]:
 
 
 def gauss_newton_scores(
-    rows: list[list[Factor]], ascent: list[Factor], test: list[Factor], damping
+    rows: list[list[Factor]],
+    ascent: list[Factor],
+    test: list[Factor],
+    damping,
+    solver: str = "exact",
+    steps: int = 1000,
 ) -> tuple[torch.Tensor, float]:
     """q' (A'A + damping I)^-1 v for every test gradient q and train direction v.
 
@@ -52,6 +58,8 @@ def gauss_newton_scores(
     test : factors of the gradient of the output, by test example
     damping : "auto" or float
         Relative to the mean over examples of the trace of their part of the curvature.
+    solver : "exact", "cg", "lissa", or "arnoldi", which keeps only the leading `steps`
+        eigenvectors of the curvature
 
     Returns
     -------
@@ -61,6 +69,12 @@ def gauss_newton_scores(
     layers, trace = stacked_rows(rows)
     kernel = gram(layers).double()
     added = absolute_damping((trace / len(ascent[0]))[None, None], damping)
-    direct = gram(test, ascent).double()
-    solved = damped_solve(kernel, gram(test, layers), added)
-    return (direct - solved @ gram(layers, ascent).double()) / added, added
+    left, right = gram(test, layers).double(), gram(layers, ascent).double()
+    if solver == "arnoldi":
+        # eigenvector w of A A' with value m is A'w / sqrt(m) of A'A, with the same value
+        values, vectors = leading_eigenpairs(kernel, steps)
+        kept = values > 1e-9 * values[0]
+        values, vectors = values[kept], vectors[:, kept]
+        return ((left @ vectors) / (values * (values + added))) @ (vectors.T @ right), added
+    solved = solve(kernel, left, added, solver, steps=steps)
+    return (gram(test, ascent).double() - solved @ right) / added, added

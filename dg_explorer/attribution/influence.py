@@ -6,25 +6,42 @@ import torch
 
 from ..errors import SettingError
 from .base import Attributor
+from .damping import absolute_damping
 from .features import GradientFeatures
 from .gauss_newton import gauss_newton_scores
+from .hessian import loss_hessian
+from .kronecker import kronecker_scores
+from .solvers import SOLVERS, leading_eigenpairs, solve
+
+KRONECKER = ("ekfac", "kfac")
+CURVATURES = ("gauss_newton", "hessian")
+SOFTENED = 0.6
 
 
 class InfluenceFunctionAttributor(Attributor):
-    """Influence functions with the Gauss-Newton matrix, solved exactly.
+    """Influence functions; by default with the Gauss-Newton matrix, solved exactly.
 
     score(q, i) = grad f_q' (H + damping I)^-1 (-grad l_i), averaged over checkpoints.
 
     Parameters
     ----------
-    temperature : float
-        Probabilities behind curvature and residuals are those of the logits times this. Scores
-        are to foretell models trained on part of the data, and those are less sure than
-        the one at hand, which has seen every example: at 1 its residuals, nearly zero on what it
-        knows by heart, rank the few hard examples above all others.
-    rows : int
-        Directions of curvature kept for each example, the largest first; the Hessian of a
-        softmax has as many as there are classes, less one.
+    curvature : "gauss_newton" or "hessian"
+        The exact Hessian is for models of up to 20,000 parameters; its negative directions count
+        as flat.
+    solver : "exact", "cg", "lissa", "arnoldi", "ekfac" or "kfac"
+        The first three agree; "arnoldi" keeps the leading `steps` eigenvectors; the last two take
+        each layer by itself, as a Kronecker product.
+    steps : int, optional
+        Most steps of "cg" (1,000) and "lissa" (20,000), eigenvectors of "arnoldi" (100).
+    temperature : float, optional
+        Probabilities behind curvature and residuals are those of the logits times this, .6 unless
+        the curvature is the Hessian. Scores are to foretell models trained on part of the data,
+        and those are less sure than the one at hand, which has seen every example: at 1
+        its residuals, nearly zero on what it knows by heart, rank the few hard examples above
+        all others.
+    rows : int, optional
+        Directions of curvature kept for each example, the largest first: 3, or 16 for "ekfac" and
+        "kfac". The Hessian of a softmax has as many as there are classes, less one.
     **settings
         Those of every attributor: `task`, `checkpoints`, `layers`, `device`, `damping`,
         `batch_size`.
@@ -33,7 +50,8 @@ class InfluenceFunctionAttributor(Attributor):
     ----------
     Koh & Liang (2017), "Understanding Black-box Predictions via Influence Functions", ICML.
     Bae et al. (2022), "If Influence Functions are the Answer, Then What is the Question?",
-    NeurIPS, for the damped Gauss-Newton form.
+    NeurIPS, for the damped Gauss-Newton form. Grosse et al. (2023), "Studying Large Language
+    Model Generalization with Influence Functions", for EK-FAC.
     """
 
     method = "influence"
@@ -42,8 +60,11 @@ class InfluenceFunctionAttributor(Attributor):
         self,
         model,
         *,
-        temperature: float = 0.6,
-        rows: int = 3,
+        curvature: str = "gauss_newton",
+        solver: str = "exact",
+        steps: int | None = None,
+        temperature: float | None = None,
+        rows: int | None = None,
         task="classification",
         checkpoints=None,
         layers=None,
@@ -60,25 +81,59 @@ class InfluenceFunctionAttributor(Attributor):
             damping=damping,
             batch_size=batch_size,
         )
+        hessian = curvature == "hessian"
+        if temperature is None:
+            temperature = 1.0 if hessian else SOFTENED
+        if rows is None:
+            rows = 16 if solver in KRONECKER else 3
+        if steps is None:
+            steps = {"lissa": 20_000, "arnoldi": 100}.get(solver, 1000)
+        if curvature not in CURVATURES:
+            raise SettingError(f"No curvature {curvature!r}; there are {', '.join(CURVATURES)}.")
+        if solver not in SOLVERS + KRONECKER:
+            known = ", ".join(SOLVERS + KRONECKER)
+            raise SettingError(f"No solver {solver!r}; there are {known}.")
+        if hessian and (solver in KRONECKER or temperature != 1):
+            raise SettingError(
+                "The exact Hessian goes with solver 'exact', 'cg', 'lissa' or 'arnoldi' and "
+                "temperature 1."
+            )
         if not 0 < temperature <= 1:
             raise SettingError(f"temperature={temperature!r} must be above 0 and at most 1.")
-        if not (isinstance(rows, int) and rows >= 1):
-            raise SettingError(f"rows={rows!r} must be a whole number, at least 1.")
+        for name, value in (("rows", rows), ("steps", steps)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name}={value!r} must be a whole number, at least 1.")
+        self.curvature, self.solver, self.steps = curvature, solver, steps
         self.temperature, self.rows = float(temperature), rows
+        self.keeps_factors = solver in KRONECKER
 
     def settings(self) -> dict:
-        return super().settings() | {"temperature": self.temperature, "rows": self.rows}
+        own = ("curvature", "solver", "steps", "temperature", "rows")
+        return super().settings() | {name: getattr(self, name) for name in own}
 
     @property
     def kind(self) -> str:
-        return f"gradients for influence at temperature {self.temperature:g}"
+        return f"gradients for {self.curvature} at temperature {self.temperature:g}"
 
     def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
-        """Rows: minus the gradient of the loss, then the curvature."""
-        return self.compute_features(dataloader, num_samples, self._train_outputs)
+        """Rows: minus the gradient of the loss, then those of the curvature."""
+        features = self.compute_features(dataloader, num_samples, self._train_outputs)
+        if self.curvature == "hessian":
+            features.curvature = [
+                loss_hessian(
+                    model,
+                    self.task,
+                    (batch for batch, _ in self.batches(dataloader, num_samples, model)),
+                    _flat_names(features.models[m][0]),
+                )
+                for m, (model, _) in enumerate(self.models())
+            ]
+        return features
 
     def _train_outputs(self, prediction, batch):
         ascent = self.task.ascent(prediction, batch, temperature=self.temperature)
+        if self.curvature == "hessian":
+            return ascent
         curvature = self.task.curvature_rows(
             prediction, batch, rows=self.rows, temperature=self.temperature
         )
@@ -86,17 +141,46 @@ class InfluenceFunctionAttributor(Attributor):
 
     def compute_attributions(self, train_features, test_features) -> torch.Tensor:
         self.check_pair(train_features, test_features)
-        total, self.damping_used = 0.0, []
-        for train, test in zip(train_features.models, test_features.models, strict=True):
-            scores, added = gauss_newton_scores(train[1:], train[0], test[0], self.damping)
-            total = total + scores
-            self.damping_used.append(added)
-        return (total / len(train_features.models)).cpu()
+        queries = [rows[0] for rows in test_features.models]
+        return self._scores(train_features, queries).cpu()
 
     def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
-        """How far each example raises its own loss's ascent: (-grad l)' (H + l)^-1 (-grad l)."""
-        total = 0.0
-        for train in train_features.models:
-            scores, _ = gauss_newton_scores(train[1:], train[0], train[0], self.damping)
-            total = total + scores.diagonal()
-        return (total / len(train_features.models)).cpu()
+        """How far each example lowers its own loss: (-grad l)' (H + damping I)^-1 (-grad l)."""
+        queries = [rows[0] for rows in train_features.models]
+        return self._scores(train_features, queries).diagonal().cpu()
+
+    def _scores(self, train_features, queries) -> torch.Tensor:
+        total, self.damping_used = 0.0, []
+        for m, (train, query) in enumerate(zip(train_features.models, queries, strict=True)):
+            if self.curvature == "hessian":
+                scores, added = self._hessian_scores(train_features.curvature[m], train[0], query)
+            elif self.solver in KRONECKER:
+                corrected = self.solver == "ekfac"
+                scores, added = kronecker_scores(
+                    train[1:], train[0], query, self.damping, corrected
+                )
+            else:
+                scores, added = gauss_newton_scores(
+                    train[1:], train[0], query, self.damping, self.solver, self.steps
+                )
+            total = total + scores
+            self.damping_used.append(added)
+        return total / len(queries)
+
+    def _hessian_scores(self, hessian, train, query):
+        v = torch.cat([f.flat() for f in train], 1).double()
+        q = torch.cat([f.flat() for f in query], 1).double()
+        added = absolute_damping(
+            (hessian.diagonal().abs().sum() / len(v))[None, None], self.damping
+        )
+        if self.solver == "arnoldi":
+            values, vectors = leading_eigenpairs(hessian, self.steps)
+            # negative directions count as flat, as in the exact solve
+            weight = 1 / (values.clamp(min=0) + added)
+            return ((q @ vectors) * weight) @ (v @ vectors).T, added
+        return solve(hessian, q, added, self.solver, steps=self.steps) @ v.T, added
+
+
+def _flat_names(layers) -> list[str]:
+    """Parameters in the order in which factors write their gradients out."""
+    return [name for factor in layers for name in factor.gradients()]

@@ -56,11 +56,11 @@ def factor(
         return Lookup(tokens, d, weight, module.num_embeddings)
     if isinstance(module, nn.Linear):
         a, d = _drop_idle(*_stack([_positions(x, d, n, 1) for x, d in uses]))
-        return _cheapest(Outer(a, d, weight, bias, tuple(module.weight.shape)))
+        return Outer(a, d, weight, bias, tuple(module.weight.shape))
     if module.groups > 1:
         return _grouped(module, weight, bias, uses)
     a, d = _stack([(_patches(module, x), d.flatten(2).mT) for x, d in uses])
-    return _cheapest(Outer(a, d, weight, bias, tuple(module.weight.shape)))
+    return Outer(a, d, weight, bias, tuple(module.weight.shape))
 
 
 def _positions(x, d, n, x_features):
@@ -88,12 +88,12 @@ def _drop_idle(x, d):
     return (x, d) if bool(busy.all()) else (x[:, busy], d[:, busy])
 
 
-def _cheapest(outer: Outer) -> Factor:
-    """Write the gradient out where that is smaller than its factors."""
-    factored = outer.a.shape[1] * (outer.a.shape[2] + outer.d.shape[2])
-    if outer.a.shape[1] <= 1 or outer.numel >= factored:
-        return outer
-    return _explicit(outer.gradients())
+def compact(found: Factor) -> Factor:
+    """The same gradients in the smaller form: written out where that beats the factors."""
+    if not isinstance(found, Outer) or found.a.shape[1] <= 1:
+        return found
+    factored = found.a.shape[1] * (found.a.shape[2] + found.d.shape[2])
+    return found if found.numel >= factored else _explicit(found.gradients())
 
 
 def _explicit(gradients: dict[str, torch.Tensor]) -> Explicit:
