@@ -10,34 +10,41 @@ import xarray as xr
 
 from ..errors import MissingGroupError, SettingError
 from ..maths.margin_area import area_under_margin
-from ..maths.mislabels import combine_signals, mean_over_time, neighbour_disagreement
+from ..maths.mislabels import (
+    combine_signals,
+    mean_over_time,
+    neighbour_disagreement,
+    rank_share,
+)
 from .curves import seen_at
 from .layers import recorded_layers
 
 # how much each signal's rank counts
 WEIGHTS = {
     "mean_loss": 1.0,
-    "area_under_margin": 1.0,
-    "neighbour_disagreement": 1.0,
+    "neighbour_disagreement": 1.5,
+    "area_under_margin": 0.25,
     "self_influence": 0.25,
 }
+# share of the examples, by mean loss, that are not asked about their neighbours' labels
+_DISTRUSTED = 0.1
 
 
 def find_mislabeled(run, *, share: float | None = None, weights: dict | None = None):
     """Rank training examples by how likely their label is wrong, from all a run knows of them.
 
     Signals, each used where the run has it: mean loss over time, negative area under the
-    margin, disagreement with the labels of neighbours in a recorded layer, mean
-    self-influence. Their ranks are averaged.
+    margin, disagreement with the labels of trusted neighbours in a recorded layer, mean
+    self-influence. Their ranks are averaged with the weights of `WEIGHTS`.
 
     Parameters
     ----------
     run : Run
         With `dynamics/train`.
     share : float, optional
-        Share of the examples to act on. By default those that were wrong for at least half of
-        the epochs in which the others were already right, and that the signals put in the
-        upper half.
+        Share of the examples to act on. By default those that were wrong at half or more of the
+        epochs at which most examples, but not yet all, were right, and whose trusted
+        neighbours (where features are recorded) speak for another label.
     weights : dict, optional
         Weight of each signal; those not named weigh nothing.
 
@@ -45,7 +52,7 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     -------
     DataFrame, index `train`, most suspect first
         suspicion (0 to 1), rank, label, suggested_label (what the model said most often
-        instead), support (how often it said so), action ("relabel" where it kept
+        instead, while it was right on most), support (the share of those epochs), action ("relabel" where it kept
         saying the same, "remove", or "keep"), and each signal. Also written to
         `analyses/mislabeled`.
     """
@@ -65,9 +72,9 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     frame = pd.DataFrame({"suspicion": suspicion, **signals}, index=pd.Index(ids, name="train"))
     if labels is not None:
         frame.insert(1, "label", labels)
-    said = _said_instead(dynamics, labels)
-    frame = frame.assign(**said)
-    chosen = _acted_on(frame, dynamics, share)
+    telling = _telling(dynamics)
+    frame = frame.assign(**_said_instead(dynamics.isel(epoch=telling), labels))
+    chosen = _acted_on(frame, dynamics.isel(epoch=telling), share)
     relabel = chosen & (frame["support"] >= 0.5) & (frame["suggested_label"] >= 0)
     frame["action"] = np.where(relabel, "relabel", np.where(chosen, "remove", "keep"))
     frame = frame.sort_values("suspicion", ascending=False, kind="stable")
@@ -93,7 +100,8 @@ def _signals(run, dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
         found["area_under_margin"] = -area_under_margin(dynamics["margin"].values)
     ids = dynamics["train"].values
     for layer in recorded_layers(run)[:1] if labels is not None else []:
-        near = _neighbours(run[f"features/{layer}"], ids, labels)
+        trusted = rank_share(found["mean_loss"]) < 1 - _DISTRUSTED
+        near = _neighbours(run[f"features/{layer}"], ids, labels, trusted)
         if near is not None:
             found["neighbour_disagreement"] = near
     for group in run.groups():
@@ -104,14 +112,14 @@ def _signals(run, dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
     return found
 
 
-def _neighbours(features: xr.Dataset, ids: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+def _neighbours(features: xr.Dataset, ids, labels, trusted) -> np.ndarray | None:
     """Disagreement with neighbours, averaged over epochs; NaN for examples without features."""
     here = (features["split"] == "train").values
     known = features["id"].values[here]
     at = pd.Index(ids).get_indexer(known)
     if (at < 0).any() or len(known) < 3:
         return None
-    # a few epochs say as much as all, and the last ones have bent to the wrong labels
+    # a few epochs say as much as all
     n = features.sizes["epoch"]
     chosen = sorted(set(np.linspace(0, n - 1, min(n, 8)).round().astype(int).tolist()))
     rows = features["activation"].isel(epoch=chosen).values[:, here]
@@ -119,12 +127,13 @@ def _neighbours(features: xr.Dataset, ids: np.ndarray, labels: np.ndarray) -> np
     if not usable:
         return None
     out = np.full(len(ids), np.nan)
-    out[at] = np.mean([neighbour_disagreement(row, labels[at]) for row in usable], axis=0)
+    votes = [neighbour_disagreement(row, labels[at], trusted=trusted[at]) for row in usable]
+    out[at] = np.mean(votes, axis=0)
     return out
 
 
 def _said_instead(dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
-    """The wrong prediction an example got most often, and its share of the epochs seen."""
+    """The wrong prediction an example got most often, and its share of the epochs."""
     said = dynamics["prediction"].values.copy()
     n_seen = (said >= 0).sum(axis=0)
     if labels is not None:
@@ -145,11 +154,19 @@ def _acted_on(frame: pd.DataFrame, dynamics: xr.Dataset, share: float | None) ->
         ranks = frame["suspicion"].rank(ascending=False, method="first")
         return ranks <= round(share * len(frame))
     seen = seen_at(dynamics).values
-    right = dynamics["correct"].values & seen
-    accuracy = right.sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-    # the epochs at which most examples were right: being wrong there is out of the ordinary
-    late = accuracy >= 0.5
-    if not late.any():
+    if not len(seen):
         return pd.Series(False, index=frame.index)
-    wrong = (seen & ~right)[late].sum(axis=0) / np.maximum(seen[late].sum(axis=0), 1)
-    return pd.Series((wrong >= 0.5) & (frame["suspicion"].values >= 0.5), index=frame.index)
+    wrong = (seen & ~dynamics["correct"].values).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    chosen = pd.Series(wrong >= 0.5, index=frame.index)
+    if "neighbour_disagreement" in frame:
+        chosen &= frame["neighbour_disagreement"] >= 0.5
+    return chosen
+
+
+def _telling(dynamics: xr.Dataset) -> np.ndarray:
+    """Epochs at which most examples were right and not yet all: later even wrong labels are
+    held by heart."""
+    seen = seen_at(dynamics).values
+    right = (dynamics["correct"].values & seen).sum(axis=1)
+    accuracy = right / np.maximum(seen.sum(axis=1), 1)
+    return (accuracy >= 0.5) & (accuracy < 0.97)

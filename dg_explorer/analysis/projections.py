@@ -20,6 +20,8 @@ def add_projections(
     *,
     method: str = "joint",
     n_axes: int = 2,
+    axes: np.ndarray | None = None,
+    about: str = "",
     seed: int = 0,
     overwrite: bool = True,
 ) -> xr.Dataset:
@@ -35,6 +37,9 @@ def add_projections(
         the next; the other two embed all epochs together (UMAP) or each from where the
         one before ended (t-SNE), and their distances mean little.
     n_axes : 2 or 3
+    axes : float array, shape (unit, axis), optional
+        Directions of your own, the same at every epoch, instead of a method: where a theory says
+        what to look for, such as a Fourier basis. `about` says in words what they are.
 
     Returns
     -------
@@ -64,7 +69,10 @@ def add_projections(
             f"have no projection. Look at run['gradients'] to see where training diverged."
         )
     data = {}
-    if method in ("joint", "procrustes"):
+    if axes is not None:
+        method, position = "given", _on_axes(values, layer, axes)
+        n_axes = position.shape[2]
+    elif method in ("joint", "procrustes"):
         project = joint_pca if method == "joint" else procrustes_pca
         found = project(values, n_axes=n_axes)
         position = found.position
@@ -81,11 +89,22 @@ def add_projections(
         {
             "method": method,
             "layer": layer,
+            "about": about,
             "settings": json.dumps({"n_axes": n_axes, "seed": seed}),
         },
     )
     run.add(f"projections/{layer}", result, overwrite=overwrite)
     return result
+
+
+def _on_axes(values: np.ndarray, layer: str, axes) -> np.ndarray:
+    axes = np.asarray(axes, dtype=float)
+    if axes.ndim != 2 or axes.shape[0] != values.shape[2] or axes.shape[1] not in (2, 3):
+        raise SettingError(
+            f"axes of shape {axes.shape} do not fit {layer!r}, which has {values.shape[2]} units; "
+            f"give ({values.shape[2]}, 2) or ({values.shape[2]}, 3)."
+        )
+    return values.astype(float) @ axes
 
 
 def _umap(values: np.ndarray, n_axes: int, seed: int) -> np.ndarray:

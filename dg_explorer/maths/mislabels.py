@@ -22,7 +22,9 @@ def mean_over_time(values: np.ndarray) -> np.ndarray:
         return np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
 
 
-def neighbour_disagreement(features: np.ndarray, labels: np.ndarray, *, k: int = 10) -> np.ndarray:
+def neighbour_disagreement(
+    features: np.ndarray, labels: np.ndarray, *, k: int = 10, trusted: np.ndarray | None = None
+) -> np.ndarray:
     """Share of an example's k nearest neighbours that bear another label.
 
     Closer neighbours weigh more (1 / rank), and the example itself is not among them.
@@ -31,6 +33,9 @@ def neighbour_disagreement(features: np.ndarray, labels: np.ndarray, *, k: int =
     ----------
     features : float array, shape (example, unit)
     labels : int array, shape (example,)
+    trusted : bool array, shape (example,), optional
+        Only these have a say: wrong labels come in clusters, and would vouch for each other.
+        Without a trusted neighbour the share is one half.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def neighbour_disagreement(features: np.ndarray, labels: np.ndarray, *, k: int =
     if k < 1:
         return np.zeros(len(features))
     weight = 1.0 / np.arange(1, k + 1)
-    weight /= weight.sum()
+    voice = np.ones(len(features)) if trusted is None else np.asarray(trusted, dtype=float)
     squares = (features**2).sum(axis=1)
     out = np.empty(len(features))
     for start in range(0, len(features), 512):
@@ -57,7 +62,10 @@ def neighbour_disagreement(features: np.ndarray, labels: np.ndarray, *, k: int =
         nearest = np.argpartition(distance, k - 1, axis=1)[:, :k]
         order = np.argsort(np.take_along_axis(distance, nearest, axis=1), axis=1, kind="stable")
         nearest = np.take_along_axis(nearest, order, axis=1)
-        out[rows] = (labels[nearest] != labels[rows, None]) @ weight
+        votes = weight * voice[nearest]
+        against = (votes * (labels[nearest] != labels[rows, None])).sum(axis=1)
+        total = votes.sum(axis=1)
+        out[rows] = np.divide(against, total, out=np.full(len(rows), 0.5), where=total > 0)
     return out
 
 
