@@ -80,7 +80,11 @@ class UnrolledAttributor:
         by_window = self._sweep(test, epochs, edges, progress)
         return xr.Dataset(
             {"score": (("epoch", "test", "train"), by_window.sum(2))},
-            coords={"epoch": epochs, "test": test, "train": self.training.train_ids},
+            coords={
+                "epoch": self.training.recorded_as(epochs),
+                "test": test,
+                "train": self.training.train_ids,
+            },
             attrs=self._attrs(),
         )
 
@@ -107,10 +111,12 @@ class UnrolledAttributor:
         Dataset
             ``score`` over (test, window, train), whose sum over windows is the score of
             `attribute`; coordinates ``window_start`` (included) and ``window_end`` (excluded),
-            in epochs.
+            in epochs from the start of training.
         """
-        epoch = self.training.n_epochs if epoch is None else int(epoch)
-        test, epochs = self._asked(test, [epoch])
+        training = self.training
+        label = training.recorded_as([training.n_epochs])[0] if epoch is None else int(epoch)
+        test, epochs = self._asked(test, [label])
+        epoch = int(epochs[0])
         if isinstance(windows, (int, np.integer)):
             edges = np.unique(np.linspace(0, epoch, windows + 1).round().astype(int))
         else:
@@ -130,7 +136,7 @@ class UnrolledAttributor:
                 "window_end": ("window", edges[1:]),
                 "train": self.training.train_ids,
             },
-            attrs=self._attrs() | {"epoch": epoch},
+            attrs=self._attrs() | {"epoch": int(label)},
         )
 
     def _asked(self, test, epochs):
@@ -142,7 +148,8 @@ class UnrolledAttributor:
                 f"No test example has id {unknown[0]}; ids run from {training.test_ids.min()} to "
                 f"{training.test_ids.max()}."
             )
-        epochs = np.asarray(training.record_at if epochs is None else epochs, dtype=int)
+        epochs = training.record_at if epochs is None else training.counts(epochs)
+        epochs = np.asarray(epochs, dtype=int)
         if len(epochs) == 0 or epochs.min() < 1 or epochs.max() > training.n_epochs:
             raise ValueError(
                 f"Epochs must lie in 1 to {training.n_epochs}, where the training ends; got "

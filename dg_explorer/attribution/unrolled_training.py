@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -60,6 +60,8 @@ class Training:
     loss, output : callable ``(logits, labels) -> (example,)``
     train_ids, test_ids : int array, optional
         Example ids; default 0, 1, ...
+    labels_of_epochs : mapping, optional
+        What an epoch of this training is called in the record, where it is called otherwise.
     """
 
     model: Callable[[int], nn.Module]
@@ -77,7 +79,7 @@ class Training:
     train_ids: np.ndarray | None = None
     test_ids: np.ndarray | None = None
     seed: int = 0
-    settings: dict = field(default_factory=dict)
+    labels_of_epochs: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.order is not None and len(self.order) < self.n_epochs:
@@ -100,6 +102,19 @@ class Training:
     def n_train(self) -> int:
         """Number of training examples."""
         return len(self.inputs)
+
+    def recorded_epochs(self) -> np.ndarray:
+        """The epochs of ``record_at`` as the record calls them, in ascending order."""
+        return self.recorded_as(sorted(self.record_at))
+
+    def recorded_as(self, epochs: Sequence[int]) -> np.ndarray:
+        """Epochs of this training as the record calls them."""
+        return np.array([self.labels_of_epochs.get(int(e), int(e)) for e in epochs])
+
+    def counts(self, labels: Sequence[int]) -> np.ndarray:
+        """Epochs as the record calls them, counted from the start of this training."""
+        back = {label: epoch for epoch, label in self.labels_of_epochs.items()}
+        return np.array([back.get(int(label), int(label)) for label in labels], dtype=int)
 
     def with_changes(self, **changes) -> Training:
         """The same training but for the given fields."""
@@ -177,7 +192,7 @@ class FlatModel:
 
 def train_many(
     training: Training,
-    weights: torch.Tensor,
+    weights: torch.Tensor | Callable[[int], torch.Tensor],
     starts: torch.Tensor,
     *,
     batches: Callable[[int], torch.Tensor | None] | None = None,
@@ -189,7 +204,8 @@ def train_many(
     Parameters
     ----------
     weights : Tensor, shape (model, train) or (model, train, epoch)
-        Weight of each example in the loss; with a third axis, in each epoch.
+        Weight of each example in the loss; with a third axis, in each epoch. A callable
+        ``epoch -> (model, train)`` saves holding them all.
     starts : Tensor, shape (model, parameter)
     batches : callable ``epoch -> int tensor (model, step, batch)``, optional
         Each model's own batches. Without it all models see the batches of `training`.
@@ -216,7 +232,7 @@ def train_many(
     if on_epoch and 0 in record_at:
         on_epoch(0, state[0])
     for epoch in range(training.n_epochs):
-        weight = weights if weights.dim() == 2 else weights[:, :, epoch]
+        weight = _weights_at(weights, epoch)
         for batch in _epoch_batches(training, batches, epoch):
             if batch is None:
                 n = n_nominal or training.n_train
@@ -244,6 +260,12 @@ def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:
 
     with torch.no_grad():
         return vmap(one)(theta)
+
+
+def _weights_at(weights, epoch: int) -> torch.Tensor:
+    if callable(weights):
+        return weights(epoch)
+    return weights if weights.dim() == 2 else weights[:, :, epoch]
 
 
 def _epoch_batches(training: Training, batches, epoch: int):

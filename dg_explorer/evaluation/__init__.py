@@ -6,6 +6,17 @@ _EXPORTS = {
     "subset_retraining": "retraining",
     "random_subsets": "retraining",
     "linear_datamodeling_score": "lds",
+    "lds_over_time": "lds_by_method",
+    "metasmoothness": "smoothness",
+    "training_of_run": "run_training",
+    "add_unrolled_scores": "run_training",
+    "counterfactual_check": "counterfactual",
+    "leave_one_out": "counterfactual",
+    "window_ablation": "counterfactual",
+    "validity_light": "light",
+    "Light": "light",
+    "brittleness": "brittle",
+    "mislabel_auroc": "mislabels",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -173,8 +173,11 @@ def _labelled(training, masks, mean, seeds, order) -> xr.Dataset:
         coords["test"] = training.test_ids
         coords["train"] = ("train", training.train_ids)
     if mean.ndim == 3:
-        epochs = training.record_at if isinstance(training, Training) else range(mean.shape[1])
-        coords["epoch"] = np.asarray(list(epochs))
+        coords["epoch"] = (
+            training.recorded_epochs()
+            if isinstance(training, Training)
+            else np.arange(mean.shape[1])
+        )
     return xr.Dataset(
         {"mask": (("subset", "train"), masks.values.astype(bool)), "output": (dims, mean)},
         coords=coords,

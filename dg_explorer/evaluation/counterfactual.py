@@ -1,0 +1,205 @@
+"""What really happens without these examples: retraining, against as many removed at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+
+from dg_explorer.attribution.unrolled_training import Training, outputs_of, train_many
+from dg_explorer.errors import UnknownExampleError
+from dg_explorer.maths.crossing import first_crossing
+
+
+def counterfactual_check(
+    run=None,
+    test: Sequence[int] | None = None,
+    *,
+    remove: Sequence[int],
+    training: Training,
+    at: Sequence[int] | None = None,
+    n_random: int = 20,
+    n_curve: int = 40,
+    models_at_once: int = 16,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Retrain without some examples, and without as many drawn at random, many at once.
+
+    Parameters
+    ----------
+    run : Run, optional
+        The result is added to it as ``validity/removal`` (overwriting an earlier one).
+    test : ids, optional
+        Whose outputs are looked at; default all.
+    remove : ids of training examples
+    at : epochs, optional
+        Where outputs are taken; default the training's recorded epochs.
+    n_random : int
+        Random removals, for the band: the 2.5 % and 97.5 % points of what they do.
+    n_curve : int
+        Epochs, evenly spread, at which test accuracy is taken for t50.
+
+    Returns
+    -------
+    Dataset
+        ``change`` (epoch, test): output without the examples minus output with all of them;
+        ``band_low``, ``band_high`` (epoch, test) and ``random_change`` (draw, epoch, test) of
+        the random removals; ``beyond_band`` (epoch, test); ``t50``, ``t50_full``,
+        ``t50_random`` (draw): when test accuracy reaches one half for good (NaN: never).
+    """
+    remove = _known(remove, training.train_ids, "training")
+    test = training.test_ids if test is None else _known(test, training.test_ids, "test")
+    at = training.counts(training.recorded_epochs() if at is None else at)
+    grid = np.unique(np.linspace(0, training.n_epochs, n_curve + 1).round().astype(int))
+    rng = np.random.default_rng(seed)
+    weights = np.ones((2 + n_random, training.n_train))
+    weights[1, np.isin(training.train_ids, remove)] = 0
+    for row in weights[2:]:
+        row[rng.choice(training.n_train, len(remove), replace=False)] = 0
+    epochs = np.union1d(at, grid)
+    outputs, accuracy = _retrain(training, weights, epochs, models_at_once)
+    rows = np.flatnonzero(np.isin(training.test_ids, test))
+    order = [int(np.flatnonzero(training.test_ids[rows] == id)[0]) for id in test]
+    there = outputs[:, np.searchsorted(epochs, at)][:, :, rows[order]]
+    change = there[1:] - there[0]
+    low, high = np.quantile(change[1:], [0.025, 0.975], axis=0)
+    t50 = [first_crossing(training.recorded_as(epochs), curve, 0.5) for curve in accuracy]
+    by_test = ("epoch", "test")
+    result = xr.Dataset(
+        {
+            "change": (by_test, change[0]),
+            "band_low": (by_test, low),
+            "band_high": (by_test, high),
+            "beyond_band": (by_test, (change[0] < low) | (change[0] > high)),
+            "random_change": (("draw", *by_test), change[1:]),
+            "t50": t50[1],
+            "t50_full": t50[0],
+            "t50_random": ("draw", t50[2:]),
+        },
+        coords={"epoch": training.recorded_as(at), "test": test, "draw": np.arange(n_random)},
+        attrs={"removed": remove.tolist(), "seed": seed},
+    )
+    if run is not None:
+        run.add("validity/removal", result, overwrite=True)
+    return result
+
+
+def leave_one_out(
+    *,
+    training: Training,
+    train: Sequence[int],
+    test: Sequence[int] | None = None,
+    at: Sequence[int] | None = None,
+    models_at_once: int = 16,
+) -> xr.DataArray:
+    """What each training example really did: output with all minus output without it.
+
+    Has the sign of a score: positive where training on the example raised the output.
+
+    Returns
+    -------
+    DataArray, dims (epoch, test, train)
+    """
+    train = _known(train, training.train_ids, "training")
+    weights = np.ones((len(train) + 1, training.n_train))
+    for row, id in zip(weights[1:], train, strict=True):
+        row[training.train_ids == id] = 0
+    return _effects(training, weights, train, test, at, models_at_once)
+
+
+def window_ablation(
+    *,
+    training: Training,
+    train: int,
+    windows: Sequence[int],
+    test: Sequence[int] | None = None,
+    at: Sequence[int] | None = None,
+) -> xr.DataArray:
+    """What an example did in each window of training: it is dropped in that window only.
+
+    Parameters
+    ----------
+    train : id
+    windows : edges, in epochs from the start of training
+
+    Returns
+    -------
+    DataArray, dims (window, epoch, test)
+        Output with all minus output without the example in the window.
+    """
+    (id,) = _known([train], training.train_ids, "training")
+    edges = np.asarray(windows, dtype=int)
+    n_windows = len(edges) - 1
+    dropped = torch.as_tensor(training.train_ids == id)
+    ones = torch.ones(n_windows + 1, training.n_train, dtype=training.start().theta.dtype)
+
+    def weights(epoch: int) -> torch.Tensor:
+        window = int(np.searchsorted(edges, epoch, side="right")) - 1
+        if not 0 <= window < n_windows:
+            return ones
+        here = ones.clone()
+        here[window + 1, dropped] = 0
+        return here
+
+    effects = _effects(training, weights, np.arange(n_windows), test, at, n_windows + 1)
+    return effects.rename(train="window").transpose("window", "epoch", "test")
+
+
+def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray:
+    test = training.test_ids if test is None else _known(test, training.test_ids, "test")
+    at = training.counts(training.recorded_epochs() if at is None else at)
+    outputs, _ = _retrain(training, weights, np.unique(at), models_at_once, n=len(names) + 1)
+    effects = xr.DataArray(
+        (outputs[:1] - outputs[1:]).transpose(1, 2, 0),
+        dims=("epoch", "test", "train"),
+        coords={
+            "epoch": training.recorded_as(np.unique(at)),
+            "test": training.test_ids,
+            "train": names,
+        },
+    )
+    return effects.sel(test=test)
+
+
+def _retrain(training, weights, epochs, models_at_once, n=None) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (model, epoch, test) and test accuracy (model, epoch) of a model for each row."""
+    training = training.with_changes(record_at=tuple(int(e) for e in epochs))
+    if callable(weights):
+        return _retrain_once(training, weights, n)
+    parts = [
+        _retrain_once(training, torch.as_tensor(weights[start : start + models_at_once]))
+        for start in range(0, len(weights), models_at_once)
+    ]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _retrain_once(training, weights, n=None):
+    theta = training.start().theta
+    if not callable(weights):
+        weights, n = weights.to(theta.dtype), len(weights)
+    right = training.with_changes(output=_is_right)
+    outputs, accuracy = [], []
+
+    def take(_, after):
+        outputs.append(outputs_of(training, after).double())
+        accuracy.append(outputs_of(right, after).double().mean(1))
+
+    train_many(training, weights, theta.expand(n, -1), on_epoch=take)
+    return torch.stack(outputs, 1).numpy(), torch.stack(accuracy, 1).numpy()
+
+
+def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (logits.argmax(-1) == labels).to(logits.dtype)
+
+
+def _known(ids, known: np.ndarray, kind: str) -> np.ndarray:
+    ids = np.atleast_1d(np.asarray(ids, dtype=int))
+    unknown = np.setdiff1d(ids, known)
+    if len(unknown):
+        raise UnknownExampleError(
+            f"No {kind} example has id {unknown[0]}; there are {len(known)}, from {known.min()} "
+            f"to {known.max()}."
+        )
+    return ids

@@ -1,0 +1,131 @@
+"""Does a score predict retraining, epoch by epoch and method by method?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch.utils.data import TensorDataset
+
+from dg_explorer.attribution.methods import method_class
+from dg_explorer.attribution.unrolled_training import Training, train_many
+from dg_explorer.errors import DGExplorerError
+from dg_explorer.evaluation.lds import linear_datamodeling_score
+from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
+
+
+class NoScoresError(DGExplorerError, KeyError):
+    """There are no scores to be checked."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+def lds_over_time(
+    run=None,
+    *,
+    scores: Mapping[str, xr.DataArray] | None = None,
+    truth: xr.Dataset | None = None,
+    training: Training | None = None,
+    drop: float = 0.05,
+    n_subsets: int = 64,
+    models_at_once: int = 16,
+    path=None,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The linear datamodeling score of every method at every recorded epoch, with intervals.
+
+    Parameters
+    ----------
+    run : Run, optional
+        Its ``scores/<method>`` groups are checked and the result is added as ``validity/lds``.
+    scores : mapping method -> (epoch, test, train), optional
+        Scores to check instead of, or beside, the run's.
+    truth : Dataset, optional
+        ``mask`` and ``output`` by epoch, as `subset_retraining` returns them. Without it
+        `training` is run again on `n_subsets` subsets that each lack a share `drop`.
+    path : folder, optional
+        Where finished retrainings are kept, to resume from.
+
+    Returns
+    -------
+    Dataset
+        ``lds``, ``low``, ``high`` over (method, epoch); NaN where a method has no scores.
+
+    Raises
+    ------
+    NoScoresError
+        If neither the run nor `scores` has any.
+    """
+    scores = dict(scores or {})
+    if run is not None:
+        for group in run.groups():
+            if group.startswith("scores/"):
+                scores.setdefault(group.removeprefix("scores/"), run[group]["score"])
+    if not scores:
+        raise NoScoresError(
+            "There are no scores to check. Add some with attribute(run, ..., method='trak')."
+        )
+    if truth is None:
+        if training is None:
+            raise NoScoresError(
+                "Checking scores needs retraining: give training=..., or truth=... of before."
+            )
+        epochs = sorted({int(e) for s in scores.values() for e in s["epoch"].values})
+        masks = random_subsets(n_subsets, training.train_ids, keep=1 - drop, seed=seed)
+        truth = subset_retraining(
+            training.with_changes(record_at=tuple(epochs)),
+            masks,
+            models_at_once=models_at_once,
+            path=path,
+        )
+    rows = []
+    for method, score in scores.items():
+        shared = np.intersect1d(score["epoch"].values, truth["epoch"].values)
+        checked = linear_datamodeling_score(
+            score.sel(epoch=shared).load(), truth["mask"], truth["output"], seed=seed
+        )
+        rows.append(checked.drop_vars("per_query").drop_vars("test").expand_dims(method=[method]))
+    result = xr.concat(rows, dim="method", join="outer").sortby("epoch")
+    result.attrs = {"n_subsets": truth.sizes["subset"], "drop": truth.attrs.get("drop", drop)}
+    if run is not None:
+        run.add("validity/lds", result, overwrite=True)
+    return result
+
+
+def scores_by_epoch(
+    training: Training, method: str, test: Sequence[int], **settings
+) -> xr.DataArray:
+    """Scores of a checkpoint method at each recorded epoch of a training, (epoch, test, train).
+
+    The training is run once; nothing is written.
+    """
+    flat = training.start()
+    states: list[torch.Tensor] = []
+    train_many(
+        training,
+        torch.ones(1, training.n_train, dtype=flat.theta.dtype),
+        flat.theta[None],
+        on_epoch=lambda _, theta: states.append(theta[0]),
+    )
+    position = {int(id): i for i, id in enumerate(training.test_ids)}
+    rows = torch.as_tensor([position[int(id)] for id in test])
+    train = TensorDataset(training.inputs, training.labels)
+    asked = TensorDataset(training.test_inputs[rows], training.test_labels[rows])
+    attributor_class = method_class(method)
+    by_epoch = []
+    for theta in states:
+        model = training.model(training.seed)
+        model.load_state_dict(flat.unflatten(theta), strict=False)
+        by_epoch.append(attributor_class(model, **settings).attribute(train, asked).numpy())
+    return xr.DataArray(
+        np.stack(by_epoch),
+        dims=("epoch", "test", "train"),
+        coords={
+            "epoch": training.recorded_epochs(),
+            "test": np.asarray(test),
+            "train": training.train_ids,
+        },
+    )

@@ -1,0 +1,113 @@
+"""A light that says when to believe a score: green, amber or red, with its reasons in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+GREEN, AMBER = 0.9, 0.5
+_ORDER = ("grey", "green", "amber", "red")
+
+
+@dataclass(frozen=True)
+class Light:
+    """How far scores at one epoch may be believed.
+
+    Attributes
+    ----------
+    colour : "green", "amber", "red", or "grey" where nothing was measured
+    reasons : tuple of str
+        Whole sentences with the numbers they rest on.
+    causal : bool
+        Whether scores may be put as causes ("because of"); never for red and grey.
+    """
+
+    colour: str
+    reasons: tuple[str, ...]
+
+    @property
+    def causal(self) -> bool:
+        return self.colour in ("green", "amber")
+
+    def __str__(self) -> str:
+        return f"{self.colour}: {' '.join(self.reasons)}"
+
+
+def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
+    """The light for a run's scores at an epoch, from what ``validity/`` holds.
+
+    Parameters
+    ----------
+    epoch : int
+        Measurements of the nearest epoch at which there is one are used, and it is named.
+    method : str, optional
+        Whose datamodeling score counts too, if it was measured.
+
+    Returns
+    -------
+    Light
+        The worst of: metasmoothness (green from .9, amber from .5, red below), and the
+        method's LDS (red if its interval includes 0 or less, amber below .3).
+    """
+    findings = [_by_metasmoothness(run, epoch)]
+    if method is not None and "validity/lds" in run:
+        findings.append(_by_lds(run, epoch, method))
+    colour = max((f[0] for f in findings), key=_ORDER.index)
+    # A measured LDS does not make up for metasmoothness that nobody looked at.
+    if findings[0][0] == "grey" and colour == "green":
+        colour = "amber"
+    return Light(colour, tuple(f[1] for f in findings if f[1]))
+
+
+def _by_metasmoothness(run, epoch: int) -> tuple[str, str]:
+    if "validity/metasmoothness" not in run:
+        return "grey", (
+            "Nobody has measured whether this training answers small changes smoothly; "
+            "metasmoothness(run, training=...) does."
+        )
+    measured = run["validity/metasmoothness"]["metasmoothness"].dropna("epoch")
+    if measured.sizes["epoch"] == 0:
+        return "grey", "Metasmoothness could not be measured at any epoch."
+    near = measured.sel(epoch=epoch, method="nearest")
+    value, at = float(near), int(near["epoch"])
+    where = f"at {_time(run, at)}"
+    if value >= GREEN:
+        return "green", (
+            f"Metasmoothness is {value:.2f} {where}: small changes of the data have "
+            "proportionate effects."
+        )
+    if value >= AMBER:
+        return "amber", (
+            f"Metasmoothness is {value:.2f} {where}: the effect of small changes is only partly "
+            "predictable. Check single claims with counterfactual_check."
+        )
+    return "red", (
+        f"Metasmoothness is {value:.2f} {where}: training answers small changes chaotically, so "
+        "no score predicts what removing an example would do. These scores describe the model; "
+        "they do not explain it."
+    )
+
+
+def _by_lds(run, epoch: int, method: str) -> tuple[str, str]:
+    lds = run["validity/lds"].load()
+    if method not in lds["method"].values:
+        return "grey", f"The scores of {method!r} were not compared with retraining."
+    row = lds.sel(method=method).dropna("epoch")
+    if row.sizes["epoch"] == 0:
+        return "grey", f"The scores of {method!r} were not compared with retraining."
+    near = row.sel(epoch=epoch, method="nearest")
+    value, low, high = (float(near[name]) for name in ("lds", "low", "high"))
+    said = (
+        f"LDS of {method!r} is {value:.2f} ({low:.2f} to {high:.2f}) at "
+        f"{_time(run, int(near['epoch']))}"
+    )
+    if low <= 0 or not np.isfinite(value):
+        return "red", f"{said}: it does not predict retraining better than chance."
+    if value < 0.3:
+        return "amber", f"{said}: it predicts retraining weakly."
+    return "green", f"{said}: it predicts retraining."
+
+
+def _time(run, epoch: int) -> str:
+    return f"{run.time_unit} {epoch}"

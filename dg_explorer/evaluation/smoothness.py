@@ -1,0 +1,114 @@
+"""Metasmoothness: does training answer small changes of its data in a predictable way?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from dg_explorer.attribution.unrolled_training import Training, train_many
+
+
+def sign_agreement(
+    start: torch.Tensor, base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor
+) -> torch.Tensor:
+    """How far two successive finite differences of the parameters agree in sign, -1 to 1.
+
+    Parameters
+    ----------
+    start, base : Tensor, shape (parameter,)
+        Parameters before training, and after training with weights w.
+    once, twice : Tensor, shape (direction, parameter)
+        After training with w + h v and with w + 2 h v.
+
+    Returns
+    -------
+    Tensor, shape (direction,)
+        Share of parameters whose differences have one sign, less the share where they have
+        opposite signs, each weighted by how far training moved the parameter: 1 is smooth, 0
+        what noise would give.
+
+    References
+    ----------
+    Engstrom et al. (2025), "Optimizing ML Training with Metagradient Descent",
+    arXiv 2503.13751, definition of empirical metasmoothness.
+    """
+    moved = (base - start).abs()
+    agree = torch.sign(once - base) * torch.sign(twice - once)
+    return (agree * moved).sum(-1) / moved.sum()
+
+
+def metasmoothness(
+    run=None,
+    *,
+    training: Training,
+    h: float = 0.05,
+    directions: int = 4,
+    seed: int = 0,
+) -> xr.Dataset:
+    """The metasmoothness of a training at each of its recorded epochs.
+
+    Trains 1 + 2 `directions` models at once, with example weights w, w + h v and w + 2 h v,
+    where v is +1 or -1 at random for each example.
+
+    Parameters
+    ----------
+    run : Run, optional
+        The result is added to it as ``validity/metasmoothness``.
+    training : Training
+        `training_of_run` makes one from a run.
+    h : float
+        Size of the change of each weight.
+    directions : int
+        Random v to average over.
+
+    Returns
+    -------
+    Dataset
+        ``metasmoothness`` over (epoch), with ``metasmoothness_low`` and ``_high`` (the extremes
+        over directions). At or above .9 derivatives may be read as causes; below .5 they may
+        not. NaN at the start, where nothing has moved.
+    """
+    rng = np.random.default_rng(seed)
+    v = torch.as_tensor(rng.choice([-1.0, 1.0], size=(directions, training.n_train)))
+    theta = training.start().theta
+    weights = torch.cat([torch.zeros_like(v[:1]), h * v, 2 * h * v]).add(1).to(theta.dtype)
+    rows = []
+
+    def measure(_, after):
+        once, twice = after[1:].split(directions)
+        rows.append(sign_agreement(theta, after[0], once, twice).double().numpy())
+
+    train_many(training, weights, theta.expand(len(weights), -1), on_epoch=measure)
+    by_direction = np.stack(rows)
+    result = xr.Dataset(
+        {
+            "metasmoothness": ("epoch", by_direction.mean(1)),
+            "metasmoothness_low": ("epoch", by_direction.min(1)),
+            "metasmoothness_high": ("epoch", by_direction.max(1)),
+        },
+        coords={"epoch": training.recorded_epochs()},
+        attrs={"h": h, "directions": directions, "seed": seed},
+    )
+    if run is not None:
+        run.add("validity/metasmoothness", result, overwrite=True)
+    return result
+
+
+def main() -> None:
+    """Print the metasmoothness of both recipes of modular addition."""
+    from dg_explorer.evaluation.modular_addition import N_STEPS, modular_addition
+
+    torch.set_num_threads(1)
+    for recipe, epochs in (("fast", (65, 100, 200, 395, 700, 1055)), ("smooth", None)):
+        epochs = epochs or (75, 100, 200, 265, 515, 1000)
+        training = modular_addition(
+            recipe, n_steps=min(N_STEPS[recipe], epochs[-1]), record_at=epochs
+        )
+        result = metasmoothness(training=training, directions=2)["metasmoothness"]
+        row = "  ".join(f"{e}: {v:.2f}" for e, v in zip(epochs, result.values, strict=True))
+        print(f"{recipe:8} step {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
