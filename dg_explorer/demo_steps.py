@@ -37,7 +37,8 @@ def complete(demo: DemoRun, *, moments: int = MOMENTS, progress: bool = True) ->
     epochs = spread(saved_epochs(run), moments)
     attribute(run, demo.model(), demo.train, demo.test, epochs=epochs, progress=progress)
     for group in run.groups():
-        if group.startswith("features/"):
-            add_projections(run, group.removeprefix("features/"))
+        layer = group.removeprefix("features/")
+        if layer != group and f"projections/{layer}" not in run:
+            add_projections(run, layer)
     add_transitions(run)
     add_cartography(run)

@@ -19,7 +19,10 @@ from tqdm.auto import tqdm
 from ..ids import with_ids
 from ..recording import Recorder
 from ..run import Run
+from .answer_circle import add_answer_circle
 from .demo_run import DemoRun, one_thread
+
+LAYERS = ["hidden", "fc2"]  # the quadratic units, and the logits
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,10 @@ def make(path=None, *, recipe: Recipe = FAST, seed: int = 0, progress=True, over
     (train, test), net = _prepare(recipe, seed)
     run = Run.create(
         path,
-        name=recipe.name,
+        name=recipe.name.replace("-", ", ").capitalize(),
         train_examples=_table("train", train.ids, recipe.p),
         test_examples=_table("test", test.ids, recipe.p),
-        config=asdict(recipe),
+        config=asdict(recipe) | _about(recipe, net),
         seed=seed,
         time_unit="step",
         overwrite=overwrite,
@@ -134,7 +137,7 @@ def make(path=None, *, recipe: Recipe = FAST, seed: int = 0, progress=True, over
     inputs, labels = train.dataset.tensors
     ids = torch.from_numpy(train.ids)
     record_at = set(recipe.recorded_steps())
-    recorder = Recorder(run, net, opt, test=test, train=train, layers=["hidden"], replay=True)
+    recorder = Recorder(run, net, opt, test=test, train=train, layers=LAYERS, replay=True)
     with one_thread(), recorder as rec:
         bar = tqdm(range(recipe.steps + 1), desc=f"training {recipe.name}", disable=not progress)
         for step in bar:
@@ -148,6 +151,7 @@ def make(path=None, *, recipe: Recipe = FAST, seed: int = 0, progress=True, over
             opt.zero_grad()
             loss.backward()
             opt.step()
+    add_answer_circle(run, recipe.p)
     return DemoRun(
         run=run,
         model=lambda: model(recipe, seed),
@@ -160,6 +164,12 @@ def make(path=None, *, recipe: Recipe = FAST, seed: int = 0, progress=True, over
         seed=seed,
         settings=asdict(recipe),
     )
+
+
+def _about(recipe: Recipe, net: nn.Module) -> dict:
+    parameters = sum(weight.numel() for weight in net.parameters())
+    task = f"(a + b) mod {recipe.p}"
+    return {"about": task, "model": "quadratic MLP", "parameters": parameters}
 
 
 def _table(split: str, ids: np.ndarray, p: int) -> dict:

@@ -152,6 +152,8 @@ def _chunk(sources: Sources, layer: str) -> int:
 
 
 def _about(data) -> str:
+    if data.attrs.get("about"):
+        return str(data.attrs["about"])
     name = _NAMES.get(data.attrs.get("method"), "projection")
     if "explained" in data:
         share = float(np.nanmean(data["explained"].isel(axis=slice(0, 2)).sum("axis").values))
