@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import NonFiniteError, SettingError
@@ -54,12 +54,9 @@ def loss_hessian(model, task: Task, batches: Iterable, names: list[str]) -> torc
             return task.loss(task.predict(called, batch), batch).sum()
 
         for batch in batches:
-
-            def column(direction, batch=batch):
-                return jvp(grad(lambda v: total_loss(v, batch)), (flat,), (direction,))[1]
-
+            _, pull = vjp(grad(lambda v, batch=batch: total_loss(v, batch)), flat)
             for start in range(0, total, COLUMNS):
-                out[start : start + COLUMNS] += vmap(column)(eye[start : start + COLUMNS])
+                out[start : start + COLUMNS] += vmap(pull)(eye[start : start + COLUMNS])[0]
     if not torch.isfinite(out).all():
         raise NonFiniteError("The Hessian of the loss is not finite.")
     return (out + out.T) / 2

@@ -45,14 +45,14 @@ def solve(
         return damped_solve(matrix, right, added)
     matrix, b = matrix.double(), right.double().T
     if solver == "cg":
-        x, residual, taken = _conjugate_gradients(matrix, b, added, steps, tolerance)
+        x, residual = _conjugate_gradients(matrix, b, added, steps, tolerance)
     elif solver == "lissa":
-        x, residual, taken = _neumann(matrix, b, added, steps, tolerance)
+        x, residual = _neumann(matrix, b, added, steps, tolerance)
     else:
         raise SettingError(f"No solver {solver!r} here; there are {', '.join(SOLVERS)}.")
     if residual > tolerance:
         raise NotConvergedError(
-            f"{solver} left a relative residual of {residual:.1e} after {taken} steps, above "
+            f"{solver} left a relative residual of {residual:.1e} after at most {steps} steps, above "
             f"{tolerance:g}. Raise damping= or steps=, or use solver='exact'."
         )
     return x.T
@@ -68,7 +68,7 @@ def _conjugate_gradients(matrix, b, added, steps, tolerance):
     x, r = torch.zeros_like(b), b.clone()
     z = scale * r
     p, rz = z.clone(), (r * z).sum(0)
-    for step in range(1, steps + 1):
+    for _ in range(steps):
         mp = matrix @ p + added * p
         bend = (p * mp).sum(0)
         if bool((bend < 0).any()):
@@ -86,7 +86,7 @@ def _conjugate_gradients(matrix, b, added, steps, tolerance):
         p = z + (new / rz.clamp(min=1e-300)) * p
         rz = new
     r = b - matrix @ x - added * x
-    return x, float((r.norm(dim=0) / size).max()), step
+    return x, float((r.norm(dim=0) / size).max())
 
 
 def _neumann(matrix, b, added, steps, tolerance):
@@ -98,12 +98,12 @@ def _neumann(matrix, b, added, steps, tolerance):
     s = float(matrix.abs().sum(1).max()) + added
     size = b.norm(dim=0).clamp(min=1e-300)
     x, r = b / s, b
-    for step in range(1, steps + 1):
+    for _ in range(steps):
         r = b - matrix @ x - added * x
         if float((r.norm(dim=0) / size).max()) <= tolerance:
             break
         x = x + r / s
-    return x, float((r.norm(dim=0) / size).max()), step
+    return x, float((r.norm(dim=0) / size).max())
 
 
 def leading_eigenpairs(matrix: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
