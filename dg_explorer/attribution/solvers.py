@@ -52,8 +52,8 @@ def solve(
         raise SettingError(f"No solver {solver!r} here; there are {', '.join(SOLVERS)}.")
     if residual > tolerance:
         raise NotConvergedError(
-            f"{solver} left a relative residual of {residual:.1e} after at most {steps} steps, above "
-            f"{tolerance:g}. Raise damping= or steps=, or use solver='exact'."
+            f"{solver} left a relative residual of {residual:.1e} after at most {steps} steps, "
+            f"above {tolerance:g}. Raise damping= or steps=, or use solver='exact'."
         )
     return x.T
 
