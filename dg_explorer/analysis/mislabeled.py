@@ -53,7 +53,8 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     DataFrame, index `train`, most suspect first
         suspicion (0 to 1), rank, label, suggested_label (what the model said most often
         instead, while it was right on most), support (the share of those epochs), action
-        ("relabel" where it kept saying the same, "remove", or "keep"), and each signal. Also written to
+        ("relabel" where it kept saying the same, "remove", or "keep"), and each signal. Also
+        written to
         `analyses/mislabeled`.
     """
     if "dynamics/train" not in run:
