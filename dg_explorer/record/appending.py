@@ -16,9 +16,9 @@ from .journal import Journal
 from .locations import Writing, may_write
 
 _FLUSH_ROWS = 32  # rows kept in the journal before they move into the arrays, per group
-_FLUSH_SECONDS = 2.0  # and the longest they wait there, so that a live view keeps up
-_FLUSH_SHARE = 0.015  # but flushing takes no more than this share of the time,
-_FLUSH_LATEST = 20.0  # unless a view would have to wait longer than this
+FLUSH_SECONDS = 2.0  # and the longest they wait there, so that a live view keeps up
+FLUSH_SHARE = 0.015  # but flushing takes no more than this share of the time,
+FLUSH_LATEST = 20.0  # unless a view would have to wait longer than this
 _LOCK_SECONDS = 5.0  # how long to wait for another process that appends to the same run
 _DIRECT_BYTES = 4 << 20  # rows this large skip the journal: they would be written twice
 
@@ -61,7 +61,7 @@ class Appender:
                     self._journal.write(group, rows)
                 self.pending.setdefault(group, []).append(rows)
         self._last[group] = int(rows[dim].values[-1])
-        patience = max(_FLUSH_SECONDS, min(self._flush_took / _FLUSH_SHARE, _FLUSH_LATEST))
+        patience = max(FLUSH_SECONDS, min(self._flush_took / FLUSH_SHARE, FLUSH_LATEST))
         waited = time.monotonic() - self._flushed_at > patience
         if waited or sum(map(len, self.pending.values())) >= _FLUSH_ROWS * len(self.pending):
             self.flush()

@@ -24,7 +24,7 @@ class GradientSampler:
         kept too, for the cosine.
     """
 
-    def __init__(self, model, optimizer, every: int = 100):
+    def __init__(self, model, optimizer, every: int = 250):
         self.every = every
         self.layers = parameters_by_layer(model)
         self._parameters = [p for _, parameters in self.layers.values() for p in parameters]
@@ -64,7 +64,7 @@ class GradientSampler:
         gradients = [p.grad for p in self._parameters]
         if self._left <= 0:
             self._samples.append(self._measure(gradients))
-            self._before = torch._foreach_add([p.detach() for p in self._parameters], 0)
+            self._before = [p.detach().clone() for p in self._parameters]
             self._left = self.every
         self._previous = [None if g is None else g.detach().clone() for g in gradients]
         self._previous_step = self._step
@@ -72,9 +72,10 @@ class GradientSampler:
     def _after_step(self, optimizer, args, kwargs) -> None:
         if self._before is None:
             return
-        now = [p.detach() for p in self._parameters]
-        change = _by_layer(_norms(torch._foreach_sub(now, self._before)), self._owner)
         size = _by_layer(_norms(self._before), self._owner)
+        for before, now in zip(self._before, self._parameters):
+            before.sub_(now.detach())  # in place: fresh memory would cost more than the sums
+        change = _by_layer(_norms(self._before), self._owner)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._samples[-1]["update_ratio"] = np.where(size > 0, change / size, np.nan)
         self._before = None

@@ -9,7 +9,7 @@ from .measures import measure
 from .table import ExampleTable
 
 # one reduction for so many steps; ten times cheaper than one a step
-STEPS = 32
+STEPS = 64
 # or earlier, so that a large vocabulary does not fill the memory
 BYTES = 64 << 20
 
@@ -58,25 +58,21 @@ class LogitBuffer:
                 "Logits, labels or ids were changed in place after rec.batch(...), so what was "
                 "recorded is not what the model said. Hand over a .clone(), or change a copy."
             )
-        for part in _of_one_width(kept):
-            self._reduce(part)
+        try:
+            joined = [torch.cat(column) for column in list(zip(*kept))[:3]]
+        except (RuntimeError, IndexError):  # of several widths or devices, so one at a time
+            for logits, labels, ids, _ in kept:
+                self._reduce(logits, labels, ids)
+        else:
+            self._reduce(*joined)
 
-    def _reduce(self, kept: list[tuple]) -> None:
-        logits, labels, ids = (torch.cat([entry[i] for entry in kept]) for i in range(3))
+    def _reduce(self, logits, labels, ids) -> None:
         if len(ids) != len(logits):
             raise DataError(
-                f"{len(logits)} rows of logits came with {len(ids)} ids. Pass the ids that the batch "
-                f"itself carries: for inputs, labels, ids in loader."
+                f"{len(logits)} rows of logits came with {len(ids)} ids. Pass the ids that the "
+                f"batch itself carries: for inputs, labels, ids in loader."
             )
         with torch.no_grad():
             found = measure(logits, labels)
         measures = {name: value.cpu().numpy() for name, value in zip(found._fields, found)}
         self.table.fill(ids.cpu().numpy(), labels.cpu().numpy(), measures)
-
-
-def _of_one_width(kept: list[tuple]) -> list[list[tuple]]:
-    # logits of another width or device cannot be joined; in practice there is one part
-    parts: dict = {}
-    for entry in kept:
-        parts.setdefault((entry[0].shape[1:], entry[0].device), []).append(entry)
-    return list(parts.values())

@@ -38,7 +38,8 @@ class ReplayLog:
 
     def batch(self, ids) -> None:
         """Note who is in the step to come; several batches before one step are accumulated."""
-        self._ids.append(np.array(torch.as_tensor(ids).cpu(), dtype=np.int64).reshape(-1))
+        ids = ids.cpu().numpy() if torch.is_tensor(ids) else ids
+        self._ids.append(np.array(ids, dtype=np.int64).reshape(-1))
 
     def step(self) -> None:
         """Note that the optimizer is about to step."""

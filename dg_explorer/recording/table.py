@@ -62,10 +62,10 @@ class ExampleTable:
             if wrong.size:
                 i = wrong[0]
                 raise DataError(
-                    f"{wrong.size} of {len(ids)} examples come with another label than the record's: "
-                    f"{self.split} example {ids[i]} has label {self.labels[where[i]]} there and "
-                    f"{labels[i]} here. Most likely the ids belong to another order of the data: "
-                    f"wrap the dataset with with_ids() before shuffling."
+                    f"{wrong.size} of {len(ids)} examples come with another label than the "
+                    f"record's: {self.split} example {ids[i]} has label {self.labels[where[i]]} "
+                    f"there and {labels[i]} here. Most likely the ids belong to another order of "
+                    f"the data: wrap the dataset with with_ids() before shuffling."
                 )
         for name, column in self.columns.items():
             column[where] = measures[name]
@@ -97,9 +97,8 @@ class ExampleTable:
         return float(self.columns[name][there].mean()) if there.any() else float("nan")
 
     def _unknown(self, ids) -> None:
+        n, ends = len(self.ids), self._sorted[[0, -1]] if len(self.ids) else ("-", "-")
         raise UnknownExampleError(
-            f"The record has no {self.split} example {ids[0]}; it has {len(self.ids)}, with ids from "
-            f"{self._sorted[0] if len(self.ids) else '-'} to "
-            f"{self._sorted[-1] if len(self.ids) else '-'}. Create the run with every example it is "
-            f"trained on."
+            f"The record has no {self.split} example {ids[0]}; it has {n}, with ids from {ends[0]} "
+            f"to {ends[1]}. Create the run with every example that it is trained on."
         )

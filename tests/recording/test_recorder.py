@@ -1,0 +1,204 @@
+"""The record says what really happened, and recording changes nothing of it."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from dg_explorer import Recorder, Run
+from dg_explorer.checkpoints import load_weights
+from dg_explorer.errors import DataError, SettingError, ShuffledLoaderError, UnknownExampleError
+
+
+def recorded(task, path=None, *, seen=None, epochs=3, **settings):
+    run, model = task.run(path), task.model()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with Recorder(run, model, optimizer, test=task.test, **settings) as rec:
+        task.fit(model, optimizer, rec, epochs=epochs, seen=seen)
+    return run, model
+
+
+def test_each_example_gets_its_own_loss_under_a_shuffled_loader(task):
+    seen = []
+    run, _ = recorded(task, seen=seen)
+    dynamics = run["dynamics/train"].load()
+    for epoch, ids, logits, labels in seen:
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        for i, loss, right in zip(ids.tolist(), losses, logits.argmax(1) == labels):
+            cell = dynamics.sel(epoch=epoch, train=i)
+            assert float(cell.loss) == pytest.approx(float(loss), rel=1e-5, abs=1e-6)
+            assert bool(cell.correct) == bool(right)
+
+
+def test_metrics_are_the_means_of_the_dynamics(task):
+    run, _ = recorded(task)
+    for split in ("train", "test"):
+        dynamics = run[f"dynamics/{split}"]
+        metrics = run["metrics"]
+        assert np.allclose(metrics[f"{split}_loss"], dynamics.loss.mean(split))
+        assert np.allclose(metrics[f"{split}_accuracy"], dynamics.correct.mean(split))
+    assert run["metrics"].steps_taken.values.tolist() == [4, 8, 12]
+
+
+def test_the_test_set_is_evaluated_with_the_checkpoint_of_the_epoch(task):
+    run, model = recorded(task)
+    inputs, labels = task.test.tensors
+    for epoch in run.epochs():
+        model.load_state_dict(load_weights(run, epoch))
+        losses = F.cross_entropy(model(inputs), labels, reduction="none")
+        assert np.allclose(run["dynamics/test"].loss.sel(epoch=epoch), losses.detach(), atol=1e-6)
+
+
+def test_recording_everything_changes_no_bit_of_the_training(task):
+    def trained(record):
+        model = task.model(dropout=0.3)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        torch.manual_seed(5)
+        recorder = None
+        if record:
+            loader = DataLoader(task.train, 7, shuffle=True)  # draws from the global generator
+            everything = {"train": loader, "test": task.test, "layers": ["1", "3"], "replay": True}
+            recorder = Recorder(task.run(), model, optimizer, gradient_every=1, **everything)
+        task.fit(model, optimizer, recorder)
+        assert model.training
+        return model.state_dict()
+
+    for a, b in zip(trained(False).values(), trained(True).values()):
+        assert torch.equal(a, b)
+
+
+def test_frozen_modules_stay_in_evaluation_mode(task):
+    model = task.model(dropout=0.5)
+    model[2].eval()
+    rec = Recorder(task.run(), model, test=task.test)
+    rec.epoch(0)
+    assert [m.training for m in model] == [True, True, False, True]
+
+
+def test_training_examples_are_evaluated_when_no_batches_are_handed_over(task):
+    run, model = task.run(), task.model()
+    Recorder(run, model, train=task.loader(), test=task.test).epoch(0)
+    losses = F.cross_entropy(model(task.x), task.y, reduction="none").detach()
+    dynamics = run["dynamics/train"]
+    assert np.allclose(dynamics.loss.sel(epoch=0, train=task.ids.numpy()), losses, atol=1e-6)
+    assert "weights of this epoch" in dynamics.attrs["measured"]
+
+
+def test_features_are_the_outputs_of_the_layer_for_the_ids_they_name(task):
+    run, model = task.run(), task.model()
+    settings = {"layers": ["1"], "feature_examples": 20}
+    with Recorder(run, model, train=task.loader(), test=task.test, **settings) as rec:
+        rec.epoch(0)
+    features = run["features/1"].load()
+    assert features["split"].values.tolist() == ["train"] * 20 + ["test"] * 20
+    hidden = {"train": model[:2](task.x), "test": model[:2](task.test.tensors[0])}
+    where = {"train": {int(i): k for k, i in enumerate(task.ids)}, "test": range(30)}
+    for example in range(40):
+        split, name = str(features["split"][example].item()), int(features["id"][example])
+        expected = hidden[split][where[split][name]].detach()
+        assert np.allclose(features.activation[0, example], expected, atol=1e-6)
+
+
+def test_an_example_not_seen_differs_from_one_with_nan_logits(task):
+    run, model = task.run(), task.model()
+    rec = Recorder(run, model)
+    logits = torch.tensor([[torch.nan, 0, 0], [1.0, 0, 0]])
+    rec.batch(logits, task.y[:2], task.ids[:2])
+    rec.epoch(0)
+    first = run["dynamics/train"].sel(epoch=0)
+    nan, fine, unseen = (first.sel(train=int(i)) for i in task.ids[:3])
+    assert np.isnan(nan.loss)
+    assert nan.prediction >= 0
+    assert np.isfinite(fine.loss)
+    assert np.isnan(unseen.loss)
+    assert unseen.prediction == -1
+
+
+def test_an_interrupted_recording_resumes_to_the_same_record(task, tmp_path):
+    whole, model = recorded(task, epochs=5, replay=True, layers=["1"], train=task.train)
+    path = tmp_path / "run"
+    settings = {"test": task.test, "replay": True, "layers": ["1"], "train": task.train}
+    first = task.model()
+    optimizer = torch.optim.Adam(first.parameters(), 1e-2)
+    with Recorder(task.run(path), first, optimizer, checkpoint_every=2, **settings) as rec:
+        task.fit(first, optimizer, rec, epochs=4)  # checkpoints at 0 and 2, rows up to 3
+    again = task.model(seed=9)
+    optimizer = torch.optim.Adam(again.parameters(), 1e-2)
+    with Recorder(Run.open(path), again, optimizer, checkpoint_every=2, **settings) as rec:
+        assert rec.resume() == 2
+        task.fit(again, optimizer, rec, first=3, epochs=2)
+    resumed = Run.open(path)
+    for group in ("metrics", "dynamics/train", "dynamics/test", "features/1", "replay"):
+        assert whole[group].load().drop_attrs().equals(resumed[group].load().drop_attrs()), group
+    for a, b in zip(model.state_dict().values(), again.state_dict().values()):
+        assert torch.equal(a, b)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_a_shuffled_loader_without_ids_is_refused(task):
+    loader = DataLoader(task.test, 8, shuffle=True)
+    with pytest.raises(ShuffledLoaderError, match=r"with_ids\(dataset\)"):
+        Recorder(task.run(), task.model(), test=loader)
+
+
+def test_ids_of_another_order_are_noticed_by_their_labels(task):
+    rec = Recorder(task.run(), task.model())
+    rec.batch(torch.zeros(60, 3), task.y, task.ids.roll(1))
+    with pytest.raises(DataError, match=r"another label than the record's.*with_ids"):
+        rec.epoch(0)
+
+
+def test_an_unknown_id_is_named(task):
+    rec = Recorder(task.run(), task.model())
+    rec.batch(torch.zeros(1, 3), task.y[:1], torch.tensor([5]))
+    with pytest.raises(UnknownExampleError, match=r"no train example 5; it has 60"):
+        rec.epoch(0)
+
+
+@pytest.mark.parametrize("epoch", [1, 0])
+def test_epochs_out_of_order_or_repeated_are_refused(task, epoch):
+    rec = Recorder(task.run(), task.model(), test=task.test)
+    rec.epoch(1)
+    with pytest.raises(SettingError, match=r"Epoch . comes (again|after 1)"):
+        rec.epoch(epoch)
+
+
+def test_logits_changed_in_place_are_noticed(task):
+    rec = Recorder(task.run(), task.model())
+    logits = torch.zeros(2, 3)
+    rec.batch(logits, task.y[:2], task.ids[:2])
+    logits += 1
+    with pytest.raises(DataError, match="changed in place"):
+        rec.epoch(0)
+
+
+def test_a_layer_that_does_not_exist_lists_the_closest_names(task):
+    model = torch.nn.ModuleDict({"fc1": torch.nn.Linear(5, 3), "head": torch.nn.Linear(3, 3)})
+    with pytest.raises(SettingError, match=r"no layer 'fc2'; closest are 'fc1'"):
+        Recorder(task.run(), model, layers=["fc2"])
+
+
+@pytest.mark.parametrize("setting", ["checkpoint_every", "gradient_every", "feature_every"])
+def test_a_negative_count_is_refused(task, setting):
+    with pytest.raises(SettingError, match=setting):
+        Recorder(task.run(), task.model(), **{setting: -1})
+
+
+def test_an_empty_dataset_is_refused(task):
+    empty = torch.utils.data.TensorDataset(torch.zeros(0, 5), torch.zeros(0))
+    with pytest.raises(DataError, match="no examples"):
+        Recorder(task.run(), task.model(), test=empty)
+
+
+def test_a_new_recorder_takes_over_from_one_that_a_crashed_cell_left(task):
+    model = task.model()
+    optimizer = torch.optim.Adam(model.parameters())
+    Recorder(task.run(), model, optimizer)
+    hooks = len(optimizer._optimizer_step_pre_hooks)
+    rec = Recorder(task.run(), model, optimizer)
+    assert len(optimizer._optimizer_step_pre_hooks) == hooks
+    rec.close()
+    assert not optimizer._optimizer_step_pre_hooks

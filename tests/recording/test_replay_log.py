@@ -1,0 +1,96 @@
+"""From the record alone the training can be run again, bit for bit; or the record says why not."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dg_explorer import Recorder
+from dg_explorer.checkpoints import load_checkpoint, load_initial, load_weights
+from dg_explorer.errors import CheckpointError, SettingError
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_the_training_can_be_replayed_from_the_record_alone(task, name):
+    run, model = task.run(), task.model().double()
+    settings = {"AdamW": {"weight_decay": 0.1}, "SGD": {"momentum": 0.9}}[name]
+    optimizer = getattr(torch.optim, name)(model.parameters(), 1e-2, **settings)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    with Recorder(run, model, optimizer, replay=True) as rec:
+        for epoch in range(3):
+            for x, y, ids in task.loader(epoch):
+                logits = model(x.double())
+                optimizer.zero_grad()
+                F.cross_entropy(logits, y).backward()
+                rec.batch(logits, y, ids)
+                optimizer.step()
+                schedule.step()
+            rec.epoch(epoch)
+
+    # nothing but the record and the examples from here on
+    replay, examples = run["replay"].load(), dict(zip(task.ids.tolist(), range(60)))
+    attrs = replay.attrs
+    assert json.loads(attrs["missing"]) == []
+    again = task.model(seed=7).double()
+    kept = json.loads(attrs["settings"])[0]
+    kept = {k: v for k, v in kept.items() if k in settings}
+    optimizer = getattr(torch.optim, attrs["optimizer"])(again.parameters(), 1e-2, **kept)
+    load_initial(run).restore(again, optimizer)
+    taken = dict(zip(run["metrics"].steps_taken.values.tolist(), run.epochs().tolist()))
+    for step in replay.step.values.tolist():
+        row = replay.sel(step=step)
+        at = [examples[i] for i in row.train_id.values.tolist() if i >= 0]
+        optimizer.param_groups[0]["lr"] = float(row.learning_rate)
+        optimizer.zero_grad()
+        F.cross_entropy(again(task.x[at].double()), task.y[at]).backward()
+        optimizer.step()
+        if step + 1 in taken:
+            recorded = load_weights(run, taken[step + 1])
+            assert all(torch.equal(v, recorded[k]) for k, v in again.state_dict().items())
+    state = load_checkpoint(run, 2).optimizer_state()
+    assert set(state) == {k for k, _ in again.named_parameters()}
+
+
+def test_the_record_says_plainly_that_there_is_no_replay_and_what_remains(task):
+    run = task.run()
+    Recorder(run, task.model(), test=task.test)
+    assert "replay=True" in run.attrs["replay"]
+    assert "trak" in run.attrs["replay"]
+    with pytest.raises(CheckpointError, match="replay=True"):
+        load_initial(run)
+
+
+def test_what_an_exact_replay_lacks_is_listed(task):
+    run, model = task.run(), task.model(dropout=0.5)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer, replay=True, test=task.test) as rec:
+        for epoch in range(2):
+            F.cross_entropy(model(task.x), task.y).backward()
+            optimizer.step()  # nobody said who was in this step
+            optimizer.param_groups[0]["weight_decay"] = 0.1 * epoch
+            rec.epoch(epoch)
+    missing = " | ".join(json.loads(run["replay"].attrs["missing"]))
+    assert "dropout" in missing
+    assert "order of the examples" in missing
+    assert "optimizer's settings" in missing
+
+
+def test_a_larger_batch_later_widens_the_table_of_the_order(task):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer, replay=True) as rec:
+        for epoch, size in enumerate((4, 9, 2)):
+            logits = model(task.x[:size])
+            optimizer.zero_grad()
+            F.cross_entropy(logits, task.y[:size]).backward()
+            rec.batch(logits, task.y[:size], task.ids[:size])
+            optimizer.step()
+            rec.epoch(epoch)
+    order = run["replay"].train_id.values
+    assert [row[row >= 0].tolist() for row in order] == [task.ids[:k].tolist() for k in (4, 9, 2)]
+
+
+def test_replay_without_an_optimizer_is_refused(task):
+    with pytest.raises(SettingError, match="needs the optimizer"):
+        Recorder(task.run(), task.model(), replay=True)
