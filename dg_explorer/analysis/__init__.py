@@ -23,7 +23,7 @@ _EXPORTS = {
     "comparison_table": "comparison",
     "debias": "debiasing",
     "find_mislabeled": "mislabeled",
-    "gradient_flags": "gradient_flags",
+    "gradient_flags": "flow_flags",
     "plot_comparison": "comparison",
 }
 

@@ -13,7 +13,7 @@ from ..maths.gradient_noise import gradient_noise_scale
 from ..recording.gradient_sampling import dead_units, parameters_by_layer
 from ..recording.layer_outputs import find_layers
 from .epoch_order import check_epoch
-from .gradient_flags import gradient_flags
+from .flow_flags import gradient_flags
 from .on_record import OnRecord
 
 VARIABLES = (
