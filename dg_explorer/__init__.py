@@ -38,6 +38,12 @@ _EXPORTS = {
     "InfluenceExplorer": "widgets",
     "MemorizationTimeline": "widgets",
     "explore": "widgets",
+    "BiasView": "widgets",
+    "DynamicsMap": "widgets",
+    "FeatureEvolution": "widgets",
+    "GradientFlow": "widgets",
+    "RunComparison": "widgets",
+    "TransitionView": "widgets",
 }
 
 __all__ = ["__version__", *_EXPORTS]
@@ -46,7 +52,8 @@ __all__ = ["__version__", *_EXPORTS]
 def __getattr__(name: str):
     if name not in _EXPORTS:
         raise AttributeError(f"module 'dg_explorer' has no attribute {name!r}")
-    value = getattr(import_module(f"dg_explorer.{_EXPORTS[name]}"), name)
+    module = import_module(f"dg_explorer.{_EXPORTS[name]}")
+    value = module if _EXPORTS[name] == name else getattr(module, name)  # `demos` is a module
     globals()[name] = value
     return value
 
