@@ -202,6 +202,10 @@ def _join(parts: list[Factor]) -> Factor:
         parts = [_written_out(p) for p in parts]
         first = parts[0]
         return replace(first, gradient=torch.cat([p.gradient for p in parts]))
+    if hasattr(first, "x"):  # a convolution
+        if len({p.x.shape[1:] for p in parts}) > 1:
+            return _join([_written_out(p) for p in parts])
+        return replace(first, x=torch.cat([p.x for p in parts]), d=torch.cat([p.d for p in parts]))
     length = max(p.d.shape[1] for p in parts)
     d = torch.cat([_pad(p.d, length) for p in parts])
     if isinstance(first, Lookup):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from .convolution import Convolution
 from .damping import absolute_damping
 from .factors import Factor, Outer, concatenate
 from .kernel import diagonal
@@ -42,7 +43,8 @@ def kronecker_scores(
     added = absolute_damping((trace / len(ascent[0]))[None, None], damping)
     scores = torch.zeros(len(test[0]), len(ascent[0]), dtype=torch.float64)
     scores = scores.to(trace.device)
-    for curvature, query, train in zip(layers, test, ascent, strict=True):
+    for blocks in zip(layers, test, ascent, strict=True):
+        curvature, query, train = (f.outer() if isinstance(f, Convolution) else f for f in blocks)
         if all(isinstance(f, Outer) and f.weight for f in (curvature, query, train)):
             basis = _Kronecker(curvature, corrected)
         else:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .convolution import Convolution, Geometry
 from .factors import Explicit, Factor, Lookup, Outer
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
@@ -59,8 +60,17 @@ def factor(
         return Outer(a, d, weight, bias, tuple(module.weight.shape))
     if module.groups > 1:
         return _grouped(module, weight, bias, uses)
-    a, d = _stack([(_patches(module, x), d.flatten(2).mT) for x, d in uses])
-    return Outer(a, d, weight, bias, tuple(module.weight.shape))
+    geometry, shape = Geometry.of(module), tuple(module.weight.shape)
+    if len(uses) == 1:
+        x, d = (_image(u) for u in uses[0])
+        return Convolution(x, d, weight, bias, shape, geometry)
+    a, d = _stack([(geometry.patches(_image(x)), d.flatten(2).mT) for x, d in uses])
+    return Outer(a, d, weight, bias, shape)
+
+
+def _image(x):
+    """One-dimensional signals as images of height 1."""
+    return x[:, :, None] if x.ndim == 3 else x
 
 
 def _positions(x, d, n, x_features):
@@ -90,6 +100,8 @@ def _drop_idle(x, d):
 
 def compact(found: Factor) -> Factor:
     """The same gradients in the smaller form: written out where that beats the factors."""
+    if isinstance(found, Convolution):
+        found = found.outer()
     if not isinstance(found, Outer) or found.a.shape[1] <= 1:
         return found
     factored = found.a.shape[1] * (found.a.shape[2] + found.d.shape[2])
@@ -104,30 +116,12 @@ def _explicit(gradients: dict[str, torch.Tensor]) -> Explicit:
     )
 
 
-def _patches(module, x):
-    """Unfolded input of a convolution, shape (example, position, channel x kernel)."""
-    kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
-    if isinstance(module.padding, str) or module.padding_mode != "zeros":
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
-        padding = (0,) * len(kernel)
-    else:
-        padding = module.padding
-    if isinstance(module, nn.Conv1d):
-        x = x[:, :, None]
-        kernel, stride, dilation = (1, *kernel), (1, *stride), (1, *dilation)
-        padding = (0, *padding)
-    if all(k == 1 for k in kernel) and not any(padding):
-        return x[:, :, :: stride[0], :: stride[1]].flatten(2).mT
-    return F.unfold(x, kernel, dilation, padding, stride).mT
-
-
 def _grouped(module, weight, bias, uses) -> Explicit:
     total: dict[str, torch.Tensor] = {}
     groups = module.groups
     for x, d in uses:
         n = d.shape[0]
-        a = _patches(module, x).mT.reshape(n, groups, -1, d.flatten(2).shape[2])
+        a = Geometry.of(module).patches(_image(x)).mT.reshape(n, groups, -1, d.flatten(2).shape[2])
         g = d.flatten(2).reshape(n, groups, -1, a.shape[-1])
         found = {}
         if weight:
