@@ -1,0 +1,224 @@
+"""Factored sketches: random projections that use the form a layer's gradient comes in.
+
+A dense projection of the gradients of a model with P parameters to k numbers costs P k a
+example, hundreds of times the pass that made them. Two cheaper maps keep inner products on
+average, chosen for each parameter by its shape alone:
+
+- *fold*: random signs, then sums of every k-th entry: one addition an entry, and as close to the
+  exact kernel as a dense projection of the same width;
+- *channels*: for convolutions and large layers, inputs and outputs are first projected to a few
+  dozen channels, so that the gradient itself is never formed; then folded.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from ..errors import SettingError
+from .convolution import Convolution
+from .factors import Explicit, Factor, Lookup, Outer
+
+CHANNELS = 64  # channels kept on each side of a layer
+LARGE = 64  # times the width: matrices with more entries are projected by channels
+CHUNK = 1 << 19  # gradient entries written out at a time: 2 MB stay in the cache
+
+
+@dataclass(frozen=True)
+class FactoredSketch:
+    """A random linear map of per-example gradients to `dim` numbers, cheap to apply.
+
+    Used like `Projection`: two features belong together only if their sketches are equal.
+
+    Parameters
+    ----------
+    dim : int
+        Numbers an example.
+    seed : int
+
+    References
+    ----------
+    Charikar, Chen, Farach-Colton (2004), for sketches by signs and buckets; Grosse & Martens
+    (2016), for gradients of convolutions as Kronecker products summed over positions.
+    """
+
+    dim: int
+    seed: int = 0
+    _made: dict = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self):
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1:
+            raise SettingError(f"A sketch needs a dimension of at least 1, not {self.dim!r}.")
+        if not isinstance(self.seed, int):
+            raise SettingError(f"The seed of a sketch is an integer, not {self.seed!r}.")
+
+    def __str__(self) -> str:
+        return f"factored sketch to {self.dim}, seed {self.seed}"
+
+    @cached_property
+    def kind(self) -> str:
+        return "factored"
+
+    def __call__(self, layers: list[Factor]) -> torch.Tensor:
+        """Sketch gradients given as factors of each layer; shape (example, dim)."""
+        first = layers[0]
+        like = first.gradient if isinstance(first, Explicit) else first.d
+        out = like.new_zeros(len(first), self.dim)
+        for factor in layers:
+            self._add(factor, out)
+        return out
+
+    def vector(self, gradient: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Sketch one gradient, given by parameter name; shape (dim,)."""
+        out = None
+        for name, value in gradient.items():
+            out = value.new_zeros(1, self.dim) if out is None else out
+            self._add_written(name, value[None], out)
+        return out[0]
+
+    def matrix(self, shapes: dict[str, torch.Size]) -> torch.Tensor:
+        """The whole map, float32, shape (dim, entries): to look at, for small models."""
+        blocks = []
+        for name, shape in shapes.items():
+            eye = torch.eye(torch.Size(shape).numel())
+            out = torch.zeros(len(eye), self.dim)
+            self._add_written(name, eye.reshape(-1, *shape), out)
+            blocks.append(out)
+        return torch.cat(blocks).T
+
+    # ---------------------------------------------------------------- one layer
+
+    def by_channels(self, shape) -> bool:
+        """Whether a parameter of this shape is projected by channels."""
+        entries = int(torch.Size(shape).numel())
+        return len(shape) >= 2 and (
+            entries > LARGE * self.dim or (len(shape) > 2 and entries > CHANNELS**2)
+        )
+
+    def _add(self, factor: Factor, out: torch.Tensor) -> None:
+        if isinstance(factor, (Outer, Convolution)) and not factor.weight:
+            self._add_named(factor.gradients(), out)
+        elif isinstance(factor, (Outer, Convolution)) and self.by_channels(factor.shape):
+            if isinstance(factor, Convolution):
+                self._add_convolution(factor, out)
+            else:
+                self._add_outer_channels(factor, out)
+        elif isinstance(factor, Outer):
+            self._add_outer(factor, out)
+        elif isinstance(factor, Lookup):
+            self._add_lookup(factor, out)
+        else:
+            self._add_named(factor.gradients(), out)
+
+    def _add_named(self, gradients, out) -> None:
+        for name, gradient in gradients.items():
+            self._add_written(name, gradient, out)
+
+    def _add_written(self, name, gradient, out) -> None:
+        """An explicit gradient, shape (example, *parameter)."""
+        shape = gradient.shape[1:]
+        if self.by_channels(shape):
+            p, q = self._channels(name, shape, gradient)
+            g = torch.einsum("noi...,oy->nyi...", gradient, p) if p is not None else gradient
+            gradient = torch.einsum("nyi...,ix->nyx...", g, q) if q is not None else g
+        self._fold(name, gradient.flatten(1), out)
+
+    def _add_outer(self, factor: Outer, out) -> None:
+        step = max(1, CHUNK // max(factor.numel, 1))
+        for start in range(0, len(factor), step):
+            part = factor.take(slice(start, start + step))
+            here = out[start : start + step]
+            if part.d.shape[1] == 1:
+                gradient = part.d[:, 0, :, None] * part.a[:, 0, None, :]
+            else:
+                gradient = part.d.mT @ part.a
+            self._fold(factor.weight, gradient.flatten(1), here)
+        if factor.bias:
+            self._fold(factor.bias, factor.d.sum(1), out)
+
+    def _add_outer_channels(self, factor: Outer, out) -> None:
+        shape = factor.shape
+        p, q = self._channels(factor.weight, shape, factor.d)
+        d = factor.d if p is None else factor.d @ p
+        a = factor.a
+        if len(shape) > 2:  # unfolded patches of a convolution that was called twice
+            a = a.reshape(*a.shape[:2], shape[1], -1)
+            a = a if q is None else torch.einsum("ntik,ix->ntxk", a, q)
+            a = a.flatten(2)
+        elif q is not None:
+            a = a @ q
+        self._fold(factor.weight, (d.mT @ a).flatten(1), out)
+        if factor.bias:
+            self._fold(factor.bias, factor.d.sum(1), out)
+
+    def _add_convolution(self, factor: Convolution, out) -> None:
+        p, q = self._channels(factor.weight, factor.shape, factor.d)
+        d = factor.d if p is None else torch.einsum("nohw,oy->nyhw", factor.d, p)
+        x = factor.x if q is None else torch.einsum("nihw,ix->nxhw", factor.x, q)
+        patches = factor.geometry.patches(x)
+        self._fold(factor.weight, (d.flatten(2) @ patches).flatten(1), out)
+        if factor.bias:
+            self._fold(factor.bias, factor.d.sum((2, 3)), out)
+
+    def _add_lookup(self, factor: Lookup, out) -> None:
+        width = factor.d.shape[2]
+        if self.by_channels((factor.rows, width)):
+            p, q = self._channels(factor.weight, (factor.rows, width), factor.d)
+            d = factor.d if q is None else factor.d @ q
+            if p is None:
+                p = torch.eye(factor.rows, dtype=d.dtype, device=d.device)
+            self._fold(factor.weight, (p[factor.tokens].mT @ d).flatten(1), out)
+            return
+        signs, shift = self._signs(factor.weight, factor.rows * width, factor.d)
+        index = factor.tokens[..., None] * width + torch.arange(width, device=factor.d.device)
+        values = factor.d * signs[index]
+        out.scatter_add_(1, ((index + shift) % self.dim).flatten(1), values.flatten(1))
+
+    # ---------------------------------------------------------------- the two maps
+
+    def _fold(self, name: str, gradient: torch.Tensor, out: torch.Tensor) -> None:
+        """Add signs times the gradient, every `dim`-th entry to the same column."""
+        entries = gradient.shape[1]
+        signs, shift = self._signs(name, entries, gradient)
+        # the columns start somewhere else for each parameter, so small ones do not pile up
+        at = 0
+        while at < entries:
+            column = (shift + at) % self.dim
+            stop = min(entries, at + self.dim - column)
+            out[:, column : column + stop - at].addcmul_(gradient[:, at:stop], signs[at:stop])
+            at = stop
+
+    def _signs(self, name, entries, like) -> tuple[torch.Tensor, int]:
+        key = (name, "signs", entries, like.dtype, like.device)
+        if key not in self._made:
+            generator = self._generator(name, "signs")
+            bits = torch.randint(0, 2, (entries,), generator=generator, dtype=torch.int8)
+            signs = (2 * bits - 1).to(like.dtype).to(like.device)
+            self._made[key] = signs, int(torch.randint(0, self.dim, (), generator=generator))
+        return self._made[key]
+
+    def _channels(self, name, shape, like):
+        """Maps of outputs and inputs to fewer channels, None for a side that is small enough."""
+        key = (name, "channels", tuple(shape), like.dtype, like.device)
+        if key not in self._made:
+            self._made[key] = tuple(
+                self._map(name, side, size, like) for side, size in zip("oi", shape[:2])
+            )
+        return self._made[key]
+
+    def _map(self, name, side, size, like):
+        if size <= CHANNELS:
+            return None
+        entries = torch.randn(size, CHANNELS, generator=self._generator(name, side))
+        if size <= 1 << 13:  # orthogonal directions disturb inner products less
+            entries = torch.linalg.qr(entries).Q * (size / CHANNELS) ** 0.5
+        else:
+            entries = entries / CHANNELS**0.5
+        return entries.to(like.dtype).to(like.device)
+
+    def _generator(self, name: str, use: str) -> torch.Generator:
+        key = zlib.crc32(f"sketch/{use}/{self.seed}/{name}".encode())
+        return torch.Generator().manual_seed(key)

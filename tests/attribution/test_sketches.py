@@ -1,0 +1,112 @@
+"""Factored sketches: linear, unbiased, the same however the gradient arrives, and close enough."""
+
+import pytest
+import torch
+from attribution_models import TinyTransformer, examples, mlp
+from torch import nn
+
+from dg_explorer.attribution import sketches
+from dg_explorer.attribution.capture import attach, explicit_gradients
+from dg_explorer.attribution.projections import Projection
+from dg_explorer.attribution.sketches import FactoredSketch
+from dg_explorer.attribution.tasks import as_task
+from dg_explorer.errors import SettingError
+
+TASK = as_task("classification")
+
+
+def convolutional():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 9, 3, stride=2), nn.Flatten(),
+        nn.Linear(81, 4),
+    )  # fmt: skip
+
+
+def images():
+    torch.manual_seed(1)
+    return torch.randn(6, 3, 8, 8), torch.randint(0, 4, (6,))
+
+
+def tokens():
+    torch.manual_seed(1)
+    return torch.randint(0, 11, (6, 3)), torch.randint(0, 11, (6,))
+
+
+CASES = {
+    "mlp": (lambda: mlp(dtype=torch.float32), lambda: examples(6, dtype=torch.float32).tensors),
+    "convolutions": (convolutional, images),
+    "transformer": (TinyTransformer, tokens),
+}
+
+
+@pytest.fixture(params=[64, 4])
+def channels(request, monkeypatch):
+    """With few channels every matrix is projected by channels; with many, none is."""
+    monkeypatch.setattr(sketches, "CHANNELS", request.param)
+    monkeypatch.setattr(sketches, "LARGE", request.param // 8)
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_sketch_of_factors_is_the_matrix_times_the_gradient(case, channels):
+    make, data = CASES[case]
+    model, batch = make(), data()
+    capture = attach(model, TASK, batch)
+    explicit = explicit_gradients(model, TASK, batch, capture.parameters)
+    sketch = FactoredSketch(32, seed=3)
+    matrix = sketch.matrix({name: g.shape[1:] for name, g in explicit.items()})
+    flat = torch.cat([g.flatten(1) for g in explicit.values()], 1)
+    found = sketch(capture(batch).factors[0])
+    torch.testing.assert_close(found, flat @ matrix.T, rtol=1e-3, atol=1e-4)
+    one = sketch.vector({name: g[2] for name, g in explicit.items()})
+    torch.testing.assert_close(found[2], one, rtol=1e-3, atol=1e-4)
+
+
+def test_inner_products_are_right_on_average_over_seeds(channels):
+    torch.manual_seed(0)
+    shapes = {"w": torch.Size((9, 7, 3, 3)), "b": torch.Size((9,)), "v": torch.Size((12, 20))}
+    total = sum(s.numel() for s in shapes.values())
+    mean = sum(m.T @ m for m in (FactoredSketch(64, s).matrix(shapes) for s in range(200))) / 200
+    off = mean - torch.eye(total)
+    # the error of one entry is about 1 / sqrt(64 * 200) by fold, 1 / sqrt(4 * 200) by channels
+    assert float(off.diagonal().abs().max()) < (1e-3 if channels == 64 else 0.5)
+    assert float(off.square().mean().sqrt()) < (0.012 if channels == 64 else 0.03)
+
+
+def test_the_error_is_that_of_a_dense_projection_of_the_same_width():
+    torch.manual_seed(0)
+    model = mlp(dtype=torch.float32, hidden=64, inputs=40)
+    batch = examples(40, inputs=40, dtype=torch.float32).tensors
+    layers = attach(model, TASK, batch)(batch).factors[0]
+    g = torch.cat([f.flat() for f in layers], 1)
+    exact = g @ g.T
+
+    def error(kind):
+        parts = [kind(seed)(layers) for seed in range(20)]
+        return sum(float((z @ z.T - exact).norm()) for z in parts) / 20
+
+    assert error(lambda s: FactoredSketch(256, s)) < 1.1 * error(lambda s: Projection(256, seed=s))
+
+
+def test_sketches_of_other_seeds_differ_and_of_the_same_seed_agree():
+    shapes = {"w": torch.Size((5, 7))}
+    a, b, c = (FactoredSketch(8, seed).matrix(shapes) for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert str(FactoredSketch(8, 0)) != str(FactoredSketch(8, 1))
+
+
+def test_batches_of_any_size_give_the_same_rows():
+    model, batch = convolutional(), images()
+    capture, sketch = attach(model, TASK, batch), FactoredSketch(64)
+    whole = sketch(capture(batch).factors[0])
+    parts = [sketch(capture((batch[0][i : i + 1], batch[1][i : i + 1])).factors[0])
+             for i in range(6)]  # fmt: skip
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [0, 2.5, True])
+def test_a_width_that_is_no_positive_integer_is_refused(dim):
+    with pytest.raises(SettingError, match="at least 1"):
+        FactoredSketch(dim)
