@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from .blocks import Block
 
@@ -61,6 +62,26 @@ def group_scores(sources: Sources, method: str) -> dict[str, Block]:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean[:, group] = np.where(counts > 0, sums / counts, np.nan)
     return {"epoch": score["epoch"].values, "mean": mean}
+
+
+def bias_table(sources: Sources, method: str | None) -> xr.Dataset:
+    """group_accuracy (epoch, group), and group_score (score_epoch, train_group): the mean score
+    of each training group on the test group that ends worst."""
+    names = sources.faces.groups
+    accuracy = group_accuracy(sources)
+    there = np.nonzero(accuracy["count"])[0]
+    table = xr.Dataset(
+        {"group_accuracy": (("epoch", "group"), accuracy["accuracy"][:, there])},
+        {"epoch": accuracy["epoch"], "group": [names[group] for group in there]},
+    )
+    method = method or next(iter(sources.reader.methods), None)
+    if method is None or "train" not in sources.reader.scores(method).dims:
+        return table
+    worst = there[np.nan_to_num(accuracy["accuracy"][-1, there], nan=2.0).argmin()]
+    scores = group_scores(sources, method)
+    return table.assign_coords(score_epoch=scores["epoch"], train_group=names).assign(
+        group_score=(("score_epoch", "train_group"), scores["mean"][:, worst])
+    )
 
 
 def has_groups(sources: Sources) -> bool:

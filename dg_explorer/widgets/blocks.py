@@ -64,7 +64,11 @@ def unpack(container: bytes) -> tuple[dict, dict[str, Block]]:
             ]
         else:
             count = int(np.prod(shape))
-            values = np.frombuffer(container, "<" + entry["dtype"], count, at)
+            if entry["dtype"] == "f2":
+                planes = np.frombuffer(container, np.uint8, 2 * count, at).reshape(2, count)
+                values = np.ascontiguousarray(planes.T).view("<f2")[:, 0]
+            else:
+                values = np.frombuffer(container, "<" + entry["dtype"], count, at)
             blocks[entry["name"]] = values.reshape(shape)
     return head["attrs"], blocks
 
@@ -84,7 +88,9 @@ def _encoded(name: str, block: Block) -> tuple[str, list[int], bytes]:
     if dtype not in _DTYPES:
         raise TypeError(f"block {name!r} has dtype {array.dtype}, which the browser cannot read")
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-    return dtype, list(array.shape), little.tobytes()
+    data = little.tobytes()
+    # low and high bytes apart: what compresses of half floats is in the high ones
+    return dtype, list(array.shape), data[::2] + data[1::2] if dtype == "f2" else data
 
 
 def _strings(values: Iterable[str]) -> bytes:

@@ -15,6 +15,7 @@ from ..errors import SettingError
 from ..run import Run
 from . import tables
 from .faces import Faces
+from .fitting import fitting_k
 from .linked import LinkedSelection
 from .opening import opening
 from .page import STATIC, page
@@ -23,8 +24,6 @@ from .reader import RunReader
 from .selection import Selection
 from .serve import Sources, answer
 from .still import still
-
-_PAGE_K, _PAGE_BYTES = 8, 4_800_000
 
 
 class Explorer(anywidget.AnyWidget):
@@ -119,21 +118,16 @@ class Explorer(anywidget.AnyWidget):
         path : file to write
         theme : "light", "dark", or "auto" for the reader's own
         k : top training examples kept a side, epoch and test example
-            By default 8, or fewer where the page would pass 4.8 MB.
+            By default 8, or down to 6 where the page would pass 5 MB.
         """
         if theme not in ("auto", "light", "dark"):
             raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
         state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
         title = f"{self.run.name} · dg_explorer"
-        wanted = _PAGE_K if k is None else k
-        while True:
-            sources = Sources(self._sources.reader, self._sources.faces, wanted)
-            held = preview(sources, budget=None, first=self.selection.value)
-            text = page(held, state, title=title, theme=theme)
-            if k is not None or len(text) <= _PAGE_BYTES or wanted <= 3:
-                break
-            # what a page takes grows about as k does
-            wanted = max(3, min(wanted - 1, int(wanted * _PAGE_BYTES / len(text))))
+        kept = k or fitting_k(self._sources)
+        sources = Sources(self._sources.reader, self._sources.faces, kept)
+        held = preview(sources, budget=None, first=self.selection.value)
+        text = page(held, state, title=title, theme=theme)
         path = Path(path)
         path.write_text(text, encoding="utf-8")
         return path

@@ -13,9 +13,12 @@ HALF, GENERALIZED = 0.5, 0.95  # test accuracy
 def marks(reader: RunReader) -> list[dict]:
     """Marks in order of time, each `{kind, label, epoch}`.
 
-    A mark is the first recorded epoch from which the accuracy stays at its threshold or above:
+    Those that `add_transitions` put into the record, where it did.
+    Else a mark is the first recorded epoch from which the accuracy stays at its threshold:
     a single lucky epoch is not a transition. Test marks need the accuracy to have been below.
     """
+    if reader.has("transitions") and (found := _analysed(reader)):
+        return found
     if not reader.has("metrics"):
         return []
     metrics = reader.group("metrics")
@@ -28,6 +31,24 @@ def marks(reader: RunReader) -> list[dict]:
     ):
         if name in metrics and (at := stays_above(metrics[name].values, threshold)) is not None:
             out.append({"kind": kind, "label": label, "epoch": int(epochs[at])})
+    return sorted(out, key=lambda mark: mark["epoch"])
+
+
+def _analysed(reader: RunReader) -> list[dict]:
+    data = reader.group("transitions")
+    out = []
+    for kind, label, name in (
+        ("memorized", "memorized", "t_memorized"),
+        ("onset", "onset", "onset"),
+        ("half", "50 %", "t50"),
+        ("generalized", "95 %", "t95"),
+    ):
+        if name in data and data[name].ndim == 0 and np.isfinite(at := float(data[name])):
+            out.append({"kind": kind, "label": label, "epoch": round(at, 1)})
+    bounds = data["interval"].values if "interval" in data else np.full(2, np.nan)
+    half = next((mark for mark in out if mark["kind"] == "half"), None)
+    if half and np.isfinite(bounds).all():
+        half |= {"low": float(bounds.min()), "high": float(bounds.max())}
     return sorted(out, key=lambda mark: mark["epoch"])
 
 

@@ -17,6 +17,8 @@ def opening(reader: RunReader) -> Selection:
         epochs = reader.epochs
     at = {mark["kind"]: mark["epoch"] for mark in marks(reader)}
     telling = at.get("half", at.get("generalized"))
+    if telling is not None and telling <= at.get("memorized", -np.inf):
+        telling = None  # learned before it memorized: nothing turns there
     epoch = 0
     if len(epochs):
         epoch = epochs[-1] if telling is None else epochs[np.abs(epochs - telling).argmin()]

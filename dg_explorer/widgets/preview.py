@@ -19,7 +19,11 @@ _EAGER_SECONDS = 0.3  # spent on scores before anybody asked for them; the rest 
 
 
 def preview(
-    sources: Sources, *, budget: int | None = LIVE_BYTES, first: Selection | None = None
+    sources: Sources,
+    *,
+    budget: int | None = LIVE_BYTES,
+    first: Selection | None = None,
+    scores: bool = True,
 ) -> bytes:
     """The container a board starts from.
 
@@ -27,11 +31,14 @@ def preview(
     ----------
     budget : bytes the answers inside may take, most useful first; None for all of them
     first : the selection whose scores come before the others
+    scores : False leaves them out
     """
     blocks, attrs = _core(sources)
     spent = sum(_size(block) for block in blocks.values())
     until = None
     for key in _keys(sources, first or Selection(), everything=budget is None):
+        if key.startswith("scores/") and not scores:
+            break
         if budget is not None and key.startswith("scores/"):
             until = until or time.monotonic() + _EAGER_SECONDS
             if time.monotonic() > until:

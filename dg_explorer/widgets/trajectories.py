@@ -26,7 +26,7 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
     Returns
     -------
     dict of blocks
-        train, position (column); score (epoch, column) as float16 in units of `scale` (epoch),
+        train, position (column); score (column, epoch) as float16 in units of `scale` (epoch),
         the largest size at that epoch, NaN where nothing is finite; top (epoch, side, rank):
         columns, ranked in full precision; counts (epoch, bin) over -scale..scale;
         cut (epoch, 2): the 95 % and 5 % quantile of all scores, in units of `scale`.
@@ -53,7 +53,7 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
     return {
         "train": ids[union],
         "position": positions[union].astype(np.uint32),
-        "score": (np.where(finite, scores, np.nan)[:, union] / unit).astype(np.float16),
+        "score": (np.where(finite, scores, np.nan)[:, union] / unit).T.astype(np.float16),
         "scale": scale,
         "top": columns.astype(np.uint8 if small else np.uint16),
         "counts": np.minimum(counts, 65535).astype(np.uint16),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from .blocks import Block
 
@@ -22,7 +23,8 @@ def influence_course(sources: Sources, method: str) -> dict[str, Block]:
     """The mean score of every training example over test examples, at each scored epoch.
 
     Blocks: epoch; mean (epoch, train) as float16 in units of `scale` (epoch), NaN where nothing
-    finite is recorded; flips (epoch, epoch): the share of (test, train) pairs whose score has
+    finite is recorded; plain_mean, plain_scale the same without the factor 1 - p, where the
+    record keeps it apart; flips (epoch, epoch): the share of (test, train) pairs whose score has
     opposite signs at the two epochs, pairs with a zero or NaN left out; tests: how many test
     examples it rests on, of how many.
     """
@@ -57,14 +59,50 @@ def influence_course(sources: Sources, method: str) -> dict[str, Block]:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counted > 0, total / counted, np.nan)
         flips = np.where(pairs > 0, (pairs - same) / (2 * pairs), np.nan)
-    scale = np.abs(np.nan_to_num(mean)).max(1, initial=0)
-    unit = np.where(scale > 0, scale, 1)[:, None]
-    return {
-        "epoch": score["epoch"].values,
-        "mean": (mean / unit).astype(np.float16),
-        "scale": unit[:, 0].astype(np.float32),
+    out = {"epoch": score["epoch"].values, **_scaled("", mean)}
+    if "weight" in data:
+        weight = data["weight"].sel(epoch=out["epoch"]).reindex(train=train)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            plain = np.where(weight.values > 0, mean / weight.values, np.nan)
+        out |= _scaled("plain_", plain)
+    return out | {
         "flips": flips.astype(np.float32),
         "tests": np.array([n_tests, data.sizes["test"]], np.int32),
+    }
+
+
+def gain_table(sources: Sources, method: str | None, ends: tuple | None) -> xr.Dataset:
+    """before, after and change of the mean score, over `train`, between two moments.
+
+    Without the factor 1 - p where the record keeps it apart, as the view shows it. `ends` are
+    taken to the nearest scored epochs; the first and the last where None.
+    """
+    method = method or next(iter(sources.reader.methods), "trak")
+    course = influence_course(sources, method)
+    epochs = course["epoch"]
+    prefix = "plain_" if "plain_mean" in course else ""
+    mean = course[f"{prefix}mean"].astype(float) * course[f"{prefix}scale"][:, None]
+    ends = ends or (epochs[0], epochs[-1])
+    before, after = (int(np.abs(epochs - end).argmin()) for end in ends)
+    return xr.Dataset(
+        {
+            "before": ("train", mean[before]),
+            "after": ("train", mean[after]),
+            "change": ("train", mean[after] - mean[before]),
+        },
+        {"train": sources.reader.ids("train")},
+        {"pre_epoch": int(epochs[before]), "post_epoch": int(epochs[after]), "method": method},
+    )
+
+
+def _scaled(prefix: str, mean: np.ndarray) -> dict[str, Block]:
+    """Values (epoch, train) as float16 in units of the largest at each epoch, and those units."""
+    finite = np.where(np.isfinite(mean), mean, np.nan)
+    scale = np.nanmax(np.abs(finite), axis=1, initial=0)
+    unit = np.where(scale > 0, scale, 1)[:, None]
+    return {
+        f"{prefix}mean": (finite / unit).astype(np.float16),
+        f"{prefix}scale": unit[:, 0].astype(np.float32),
     }
 
 

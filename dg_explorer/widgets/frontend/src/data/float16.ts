@@ -1,4 +1,4 @@
-// Half floats to single floats, for browsers without Float16Array.
+// Half floats to single floats; they come as two planes of bytes, low and high.
 let table: Float32Array | null = null;
 
 function build(): Float32Array {
@@ -11,9 +11,9 @@ function build(): Float32Array {
   return out;
 }
 
-export function float16ToFloat32(halves: Uint16Array): Float32Array {
+export function float16ToFloat32(planes: Uint8Array): Float32Array {
   table ??= build();
-  const out = new Float32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) out[i] = table[halves[i]!]!;
+  const n = planes.length >> 1, out = new Float32Array(n);
+  for (let i = 0; i < n; i++) out[i] = table[planes[i]! | (planes[n + i]! << 8)]!;
   return out;
 }

@@ -7,7 +7,7 @@ import { Examples } from "./examples";
 import { type Method, TestScores } from "./scores";
 import type { Source } from "./source";
 
-export interface Mark { kind: "memorized" | "half" | "generalized"; epoch: number; label: string; low?: number; high?: number }
+export interface Mark { kind: "memorized" | "onset" | "half" | "generalized"; epoch: number; label: string; low?: number; high?: number }
 export interface Curve { name: string; epochs: Numbers; values: Numbers }
 /** How far the scores may be believed: a level with its plain words. */
 export interface Light { level: "green" | "amber" | "red" | "grey"; text: string; detail: string }

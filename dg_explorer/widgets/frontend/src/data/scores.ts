@@ -27,7 +27,9 @@ export class TestScores {
   }
 
   /** Score of a column at an epoch; NaN where it is not recorded. */
-  score(epoch: number, column: number): number { return this.#score[epoch * this.count + column]! * this.#scale[epoch]!; }
+  score(epoch: number, column: number): number { return this.#score[column * this.epochs.length + epoch]! * this.#scale[epoch]!; }
+  /** A column's score at an epoch as a share of the largest there, -1 to 1: the length of its bar. */
+  share(epoch: number, column: number): number { return this.#score[column * this.epochs.length + epoch]!; }
   /** The largest size of a score at an epoch, over all training examples. */
   scale(epoch: number): number { return this.#scale[epoch] ?? NaN; }
   get largest(): number { return Math.max(0, ...Array.from(this.#scale).filter(Number.isFinite)); }

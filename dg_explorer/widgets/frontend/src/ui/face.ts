@@ -7,7 +7,7 @@ import { clipped } from "./format";
 export function nameOf(face: Face): string {
   if (face.text) return face.text;
   if (face.cells.length && !face.picture) return face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
-  return `#${face.id}`;
+  return face.label ? `label ${face.label} · #${face.id}` : `#${face.id}`;
 }
 
 export function paint(canvas: HTMLCanvasElement, { width, height, channels, bytes }: Picture): void {

@@ -8,6 +8,7 @@ export function moment(value: number): string { return group.format(Math.abs(val
 
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return "–";
+  if (share < 0) return `−${percent(-share)}`;
   const p = share * 100;
   // 99.96 % must not read 100 %
   if (p > 99.9 && p < 100) return "99.9 %";
@@ -21,6 +22,13 @@ export function signed(value: number): string {
   const size = Math.abs(value);
   const sign = value < 0 ? "−" : value > 0 ? "+" : "";
   return sign + magnitude(size);
+}
+
+/** A margin in nats: as many digits as tell cards apart. */
+export function nats(value: number): string {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value), sign = value < 0 ? "−" : "+";
+  return size < 0.005 ? "0.00" : sign + (size >= 100 ? size.toFixed(0) : size >= 1 ? size.toFixed(1) : size.toFixed(2));
 }
 
 export function magnitude(size: number): string {
@@ -39,6 +47,8 @@ export function plural(n: number, one: string, many = `${one}s`): string { retur
 /** At most `most` characters, cut between whole characters (emoji and marks stay whole). */
 export function clipped(text: string, most: number): string {
   if (text.length <= most) return text;
-  const parts = typeof Intl.Segmenter === "function" ? Array.from(new Intl.Segmenter().segment(text.slice(0, most * 4)), (s) => s.segment) : Array.from(text);
-  return parts.length <= most ? text : parts.slice(0, most - 1).join("") + "…";
+  // a character people see may be many code units long, so take plenty and count
+  const some = text.slice(0, most * 32);
+  const parts = typeof Intl.Segmenter === "function" ? Array.from(new Intl.Segmenter().segment(some), (s) => s.segment) : Array.from(some);
+  return parts.length <= most ? some : parts.slice(0, most - 1).join("") + "…";
 }

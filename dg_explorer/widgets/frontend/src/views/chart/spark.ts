@@ -5,14 +5,14 @@ import { linear, path, type Scale } from "../timeline/axis";
 
 export class Spark {
   readonly element: SVGSVGElement;
-  #zero = svg("line", { class: "dg-grid", x1: 0 }); #curve = svg("path", { class: "dg-spark-curve" }); #dot = svg("circle", { class: "dg-spark-dot", r: 2.6 });
+  #zero = svg("line", { class: "dg-grid", x1: 0 }); #curve = svg("path", { class: "dg-tiny-curve" }); #dot = svg("circle", { class: "dg-tiny-dot", r: 2.6 });
   #epochs: ArrayLike<number> = []; #values: ArrayLike<number> = [];
   #x: Scale = linear(0, 1, 0, 1); #y: Scale = linear(0, 1, 0, 1);
   #width: number; #height: number;
 
   constructor(width = 116, height = 22) {
     this.#width = width; this.#height = height;
-    this.element = svg("svg", { class: "dg-spark", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" }, this.#zero, this.#curve, this.#dot);
+    this.element = svg("svg", { class: "dg-tiny", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" }, this.#zero, this.#curve, this.#dot);
   }
 
   /** `size` puts several sparks on one scale. */

@@ -10,6 +10,8 @@ import { along, centred, css, diverging, kind, ordered, type Rgb, rgb } from "./
 
 export const COLOURS = [["label", "label"], ["correct", "right or wrong"], ["loss", "loss"], ["memorization", "memorization"], ["group", "group"], ["influence", "influence on the chosen test example"]] as const;
 
+const LISTED = 12; // names in a legend
+
 export interface Swatch { readonly colour: string; readonly text: string }
 export type Legend =
   | { readonly kind: "swatches"; readonly items: readonly Swatch[]; readonly more: number }
@@ -85,10 +87,10 @@ function kinds(codes: ArrayLike<number>, names: readonly string[], theme: Theme)
   const inks = names.map((_, code) => kind(code, names.length, theme));
   const ink: Ink = (row) => inks[codes[row]!] ?? null;
   // numbered kinds in their order are a scale of hues
-  if (names.length > 8 && names.every((name) => /^-?\d+(\.\d+)?$/.test(name))) return { ink, legend: { kind: "bar", stops: inks.map(css), low: names[0]!, high: names[names.length - 1]! } };
+  if (names.length > LISTED && names.every((name) => /^-?\d+(\.\d+)?$/.test(name))) return { ink, legend: { kind: "bar", stops: inks.map(css), low: names[0]!, high: names[names.length - 1]! } };
   return {
     ink,
-    legend: { kind: "swatches", items: names.slice(0, 8).map((text, code) => ({ colour: css(inks[code]!), text })), more: Math.max(0, names.length - 8) },
+    legend: { kind: "swatches", items: names.slice(0, names.length <= LISTED ? LISTED : 8).map((text, code) => ({ colour: css(inks[code]!), text })), more: names.length <= LISTED ? 0 : names.length - 8 },
   };
 }
 

@@ -3,7 +3,7 @@ import type { Dynamics } from "../../data/dynamics";
 import type { Face } from "../../data/examples";
 import { el, put, say } from "../../ui/dom";
 import { FaceBox } from "../../ui/face";
-import { clipped, moment, signed } from "../../ui/format";
+import { clipped, moment, nats } from "../../ui/format";
 import { icon, turnInto } from "../../ui/icons";
 
 export class Card {
@@ -46,7 +46,7 @@ export class Card {
     this.#bar.style.left = `${share < 0 ? 50 + share : 50}%`;
     this.#bar.style.width = `${Math.max(1, Math.abs(share))}%`;
     this.#bar.className = right ? "dg-right" : "dg-wrong";
-    say(this.#margin, known ? `margin ${signed(Number(margin.toPrecision(2)))}` : "margin not recorded");
+    say(this.#margin, known ? `margin ${nats(margin)}` : "margin not recorded");
     say(this.#since, history(dynamics, now, position, right));
   }
 }
@@ -54,6 +54,6 @@ export class Card {
 function history(dynamics: Dynamics, now: number, position: number, right: boolean): string {
   const since = dynamics.since(now, position);
   const when = moment(dynamics.epochs[since] ?? 0);
-  if (right) return since === 0 ? "right from the start" : `right since ${when}`;
-  return since === 0 ? "not yet learned" : `wrong since ${when}`;
+  if (right) return since === 0 ? "always right" : `right since ${when}`;
+  return since === 0 ? "not learned" : `wrong since ${when}`;
 }

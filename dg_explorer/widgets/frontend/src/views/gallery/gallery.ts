@@ -28,7 +28,7 @@ class Gallery implements View {
     this.#context = context;
     const { record, store, signal, guard } = context;
     this.#count = el("span", { class: "dg-muted" });
-    this.#search = el("input", { type: "search", placeholder: "Search text, label or #id", "aria-label": "Search test examples", "data-testid": "dg-search", spellcheck: "false", autocomplete: "off" });
+    this.#search = el("input", { type: "search", placeholder: "Search, or #id", "aria-label": "Search test examples", "data-testid": "dg-search", spellcheck: "false", autocomplete: "off" });
     this.#search.addEventListener("input", guard(() => store.set({ search: this.#search.value })), { signal });
     this.#filters = FILTERS.map(([value, text]) => el("button", { type: "button", class: "dg-chip", "data-value": value, "data-testid": `dg-filter-${value}` }, text));
     for (const button of this.#filters) button.addEventListener("click", guard(() => store.set({ filter: button.dataset.value! })), { signal });

@@ -2,7 +2,7 @@
 import { along, type Rgb } from "../evolution/palette";
 
 export const MEASURES = [["norm", "gradient norm"], ["update_ratio", "update ratio"], ["cosine_to_previous", "cosine to previous"], ["dead_units", "dead units"]] as const;
-export const FLAGS = ["", "vanishing", "exploding", "not a number"] as const;
+export const FLAGS = ["", "vanishing", "exploding", "not finite"] as const;
 
 export interface Tone { readonly share: (value: number) => number; readonly low: number; readonly high: number; readonly centred: boolean; readonly log: boolean }
 

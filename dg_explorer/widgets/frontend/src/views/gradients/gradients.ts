@@ -60,7 +60,7 @@ class GradientFlow implements View {
 
   #draw(blocks: Blocks, dark: boolean, line: string): void {
     const { values, shape } = blocks.grid(this.#measure), epochs = blocks.numbers("epoch"), flags = blocks.numbers("flag"), names = blocks.strings("layer"), layers = shape[1]!, n = epochs.length;
-    const { record } = this.#context, right = Math.max(LEFT + 60, this.#width - RIGHT), row = this.#row = Math.max(4, Math.min(34, Math.floor(MOST_HEIGHT / layers))), height = row * layers;
+    const { record } = this.#context, right = Math.max(LEFT + 60, this.#width - RIGHT), row = this.#row = Math.max(4, Math.min(layers <= 4 ? 52 : 34, Math.floor(MOST_HEIGHT / layers))), height = row * layers;
     this.#x = linear(record.epochs.length ? record.first : epochs[0]!, record.epochs.length ? record.last : epochs[n - 1]!, LEFT, right);
     const tone = toneOf(this.#measure, values), stops: readonly Rgb[] = tone.centred ? diverging(dark) : ordered(dark), ratio = Math.min(3, devicePixelRatio || 1), { style } = this.#canvas;
     this.#canvas.width = Math.round((right - LEFT) * ratio); this.#canvas.height = Math.round(height * ratio);

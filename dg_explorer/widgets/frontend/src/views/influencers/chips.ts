@@ -22,11 +22,12 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
   if (!test) return chips;
   if (train.labelCode >= 0) {
     if (train.labelCode === test.labelCode) chips.push({ text: "same label", kind: "same" });
-    else if (!train.text) chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
+    else if (!train.text && !train.picture) chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
   }
   const shared = sharedWords(test, train);
   if (shared.length) chips.push({ text: `shares ${clipped(shared.slice(0, 2).join(", "), 24)}`, kind: "plain" });
   else if (!train.text) for (const [name, value] of train.cells) {
+    if (/label/.test(name)) continue; // said already
     if (test.cells.some(([other, theirs]) => other === name && theirs === value)) { chips.push({ text: `same ${clipped(name, 20)}`, kind: "plain" }); break; }
   }
   if (train.group !== null && train.group !== test.group) chips.push({ text: `group ${clipped(train.group, 20)}`, kind: "plain" });

@@ -22,7 +22,7 @@ export class Column {
     this.#list = el("div", { class: "dg-ranks", role: "listbox", tabindex: 0, "aria-label": `Training examples: ${title.toLowerCase()}`, "data-testid": side ? "dg-hurt" : "dg-helped" });
     this.#none = el("p", { class: "dg-empty", hidden: true }, side ? "Nothing lowered it here." : "Nothing raised it here.");
     this.element = el("div", { class: `dg-column dg-${side ? "hurt" : "helped"}` },
-      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), ` ${title}`), this.#list, this.#none);
+      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), ` ${title} `, el("span", { class: "dg-muted" }, side ? "lowered the margin" : "raised the margin")), this.#list, this.#none);
     const { signal, guard, store } = context;
     this.#list.addEventListener("click", guard((event) => {
       const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
@@ -44,7 +44,7 @@ export class Column {
     this.#list.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), { signal });
   }
 
-  update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, rows: number): number[] {
+  update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, rows: number, raw: boolean): number[] {
     const { record } = this.#context, train = record.examples.train;
     const columns = scores.top(epoch, this.#side);
     const ids = columns.map((column) => scores.train[column]!);
@@ -61,7 +61,7 @@ export class Column {
         this.#list.append(row.element);
       }
       const face = train.face(scores.position[column]!);
-      row.fill(scores, column, face, test, record.first, record.last);
+      row.fill(scores, column, face, test, record.first, record.last, raw);
       row.at(scores, column, epoch, when, scale);
       row.element.style.transform = `translateY(${rank * ROW}px)`;
       put(row.element, { role: "option", "aria-selected": String(id === chosen), "aria-posinset": rank + 1, "aria-setsize": columns.length });

@@ -5,7 +5,7 @@ import { NotHere } from "../../data/source";
 import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
 import { clipped, moment } from "../../ui/format";
-import { icon } from "../../ui/icons";
+import { icon, turnInto } from "../../ui/icons";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Column } from "./column";
 import { Distribution } from "./distribution";
@@ -14,7 +14,7 @@ const ROWS = 8;
 
 class Influencers implements View {
   #context: Context;
-  #title: HTMLElement; #where: HTMLElement; #fixed: HTMLButtonElement; #body: HTMLElement; #message: HTMLElement;
+  #title: HTMLElement; #where: HTMLElement; #light: HTMLElement; #fixed: HTMLButtonElement; #body: HTMLElement; #message: HTMLElement;
   #helped: Column; #hurt: Column; #spread = new Distribution();
   #scores: TestScores | null = null;
   #key = ""; // what is wanted
@@ -29,12 +29,13 @@ class Influencers implements View {
     const { signal, guard, redraw } = context;
     this.#title = el("bdi", { class: "dg-clip", dir: "auto" });
     this.#where = el("span", { class: "dg-muted dg-clip" });
-    this.#fixed = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", title: "Scale the bars to the largest score of the whole run instead of this moment", "data-testid": "dg-fixed" }, "one scale for all");
+    this.#light = el("span", { class: "dg-light dg-spot", role: "img", "data-testid": "dg-panel-light" }, icon("grey"));
+    this.#fixed = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", title: "Scale the bars to the largest score of the whole run instead of this moment", "data-testid": "dg-fixed" }, "fixed scale");
     this.#fixed.addEventListener("click", guard(() => { this.#wholeRun = !this.#wholeRun; put(this.#fixed, { "aria-pressed": String(this.#wholeRun) }); redraw(); }), { signal });
     this.#helped = new Column(context, 0); this.#hurt = new Column(context, 1);
     this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
     this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
-    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip" }, "Influence on ", this.#title), this.#where, el("span", { class: "dg-push" }), this.#fixed),
+    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip" }, "Influence on ", this.#title), this.#where, this.#light, el("span", { class: "dg-push" }), this.#fixed),
       this.#body, this.#spread.element, this.#message);
     context.onSize(this.#spread.element, (width) => { this.#spread.size(width); redraw(); });
   }
@@ -57,10 +58,13 @@ class Influencers implements View {
     say(this.#where, at === shown ? `at ${record.unit} ${moment(at)}` : `at ${record.unit} ${moment(at)}, the nearest with scores`);
     if (!Number.isFinite(scale)) { this.#empty("Scores here are not numbers", `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`); return; }
     this.#show(true);
+    const light = record.light(selection.epoch, method.id);
+    put(this.#light, { "data-level": light.level, "aria-label": light.text, title: `${light.text}. ${light.detail}` });
+    turnInto(this.#light, light.level);
     put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
     const bars = this.#wholeRun ? scores.largest : scale;
-    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS);
-    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS);
+    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS, this.#wholeRun);
+    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS, this.#wholeRun);
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
     this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train);
     this.#faces(scores, [...helped, ...hurt]);
@@ -94,7 +98,7 @@ class Influencers implements View {
   }
 
   #show(scores: boolean): void {
-    this.#body.hidden = this.#spread.element.hidden = this.#fixed.hidden = !scores;
+    this.#body.hidden = this.#spread.element.hidden = this.#fixed.hidden = this.#light.hidden = !scores;
     this.#message.hidden = scores;
   }
 

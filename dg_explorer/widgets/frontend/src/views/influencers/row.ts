@@ -24,14 +24,14 @@ export class InfluencerRow {
   }
 
   /** What does not change with the epoch. */
-  fill(scores: TestScores, column: number, face: Face | null, test: Face | null, first: number, last: number): void {
-    const now = [scores, column, face, test];
+  fill(scores: TestScores, column: number, face: Face | null, test: Face | null, first: number, last: number, raw: boolean): void {
+    const now = [scores, column, face, test, raw];
     if (now.every((value, i) => value === this.#filled[i])) return;
     this.#filled = now;
     put(this.element, { "data-id": scores.train[column]! });
     this.#face.fill(face);
     this.#chips.replaceChildren(...chipsOf(test, face).map(({ text, kind }) => el("span", { class: `dg-tag dg-tag-${kind}`, title: text }, text)));
-    this.#spark.fill(scores, column, first, last);
+    this.#spark.fill(scores, column, first, last, raw);
   }
 
   at(scores: TestScores, column: number, epoch: number, when: number, scale: number): void {

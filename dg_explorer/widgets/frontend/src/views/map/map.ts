@@ -116,15 +116,15 @@ class DynamicsMap implements View {
     const [left, right, low, high] = this.#blocks!.numbers("bounds") as unknown as [number, number, number, number];
     for (const value of ticks(low, high, 5)) {
       const y = ((value - low) / (high - low)) * most * f.ky + f.dy + 6;
-      if (y > 0 && y < height + 10) parts.push(svg("line", { class: "dg-grid", x1: 40, x2: width + 40, y1: y, y2: y }), svg("text", { x: 34, y: y + 4, "text-anchor": "end" }, String(value)));
+      if (y > 0 && y < height + 10) parts.push(svg("line", { class: "dg-grid", x1: 52, x2: width + 52, y1: y, y2: y }), svg("text", { x: 46, y: y + 4, "text-anchor": "end" }, String(value)));
     }
     for (const value of ticks(left, right, Math.max(2, Math.floor(width / 90)))) {
-      const x = ((value - left) / (right - left)) * most * f.kx + f.dx + 40;
-      if (x > 38 && x < width + 42) parts.push(svg("line", { class: "dg-grid", x1: x, x2: x, y1: 6, y2: height + 6 }), svg("text", { x, y: height + 22, "text-anchor": "middle" }, String(value)));
+      const x = ((value - left) / (right - left)) * most * f.kx + f.dx + 52;
+      if (x > 50 && x < width + 54) parts.push(svg("line", { class: "dg-grid", x1: x, x2: x, y1: 6, y2: height + 6 }), svg("text", { x, y: height + 22, "text-anchor": "middle" }, String(value)));
     }
-    parts.push(svg("text", { x: 40 + width / 2, y: height + 37, "text-anchor": "middle", class: "dg-axis-name" }, "variability: how much the probability of its label wavers"),
-      svg("text", { transform: `translate(10,${6 + height / 2}) rotate(-90)`, "text-anchor": "middle", class: "dg-axis-name" }, "confidence"));
-    put(this.#axes, { viewBox: `0 0 ${width + 44} ${height + 42}`, width: width + 44, height: height + 42 });
+    parts.push(svg("text", { x: 52 + width / 2, y: height + 37, "text-anchor": "middle", class: "dg-axis-name" }, "variability: how much the probability of its label wavers"),
+      svg("text", { transform: `translate(11,${6 + height / 2}) rotate(-90)`, "text-anchor": "middle", class: "dg-axis-name" }, "confidence"));
+    put(this.#axes, { viewBox: `0 0 ${width + 56} ${height + 42}`, width: width + 56, height: height + 42 });
     this.#axes.replaceChildren(...parts);
   }
 

@@ -29,7 +29,7 @@ export function drawPlot(group: SVGGElement, record: Record, lines: readonly Lin
   }
   if (!lines.length) parts.push(svg("text", { class: "dg-note", x: (LEFT + right) / 2, y: (TOP + BOTTOM) / 2, "text-anchor": "middle" }, "no accuracy or loss is recorded"));
   for (const line of [...lines].reverse()) {
-    parts.push(svg("path", { class: `dg-curve dg-${line.role}`, d: path(line.epochs, line.values, x, y) }));
+    parts.push(svg("path", { class: `dg-curve dg-${line.role}`, d: path(line.epochs, line.values, x, (value) => Math.min(BOTTOM, Math.max(TOP, y(value)))) }));
     // one recorded moment makes no line
     if (line.epochs.length === 1) parts.push(svg("circle", { class: `dg-dot dg-${line.role}`, cx: x(line.epochs[0]!), cy: y(line.values[0]!), r: 3.5 }));
   }
@@ -38,7 +38,7 @@ export function drawPlot(group: SVGGElement, record: Record, lines: readonly Lin
 }
 
 function marks(record: Record, x: Scale, right: number): SVGElement[] {
-  const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.label} ${moment(mark.epoch)}` }));
+  const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.label} at ${moment(mark.epoch)}` }));
   const placed = placeLabels(shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })), LEFT, right);
   return shown.flatMap(({ mark, text }, i) => {
     const at = x(mark.epoch), { x: tx, anchor, row } = placed[i]!;

@@ -3,7 +3,7 @@ import type { Blocks } from "../../data/blocks";
 import { indexNearest } from "../../data/epochs";
 import { emptyState, Waiting } from "../../ui/await";
 import { menu } from "../../ui/controls";
-import { el, say } from "../../ui/dom";
+import { el, put, say } from "../../ui/dom";
 import { clipped, count, moment, percent, signed } from "../../ui/format";
 import { type Item, MiniList } from "../../ui/mini";
 import type { Context, State, View, ViewKind } from "../../view";
@@ -18,6 +18,7 @@ class Transition implements View {
   #gained: MiniList; #lost: MiniList; #histogram: Histogram;
   #from = el("span"); #where = el("span", { class: "dg-muted" }); #flips = el("b"); #flipsOf = el("span"); #common = el("p", { class: "dg-panel-note" });
   #property: HTMLSelectElement; #body: HTMLElement; #none: HTMLElement | null = null; #slot: HTMLElement; #propertyBox: HTMLElement;
+  #weigh: HTMLButtonElement; #weighted = false;
   #key = ""; #items: { gained: Item[]; lost: Item[]; crowd: number[] } = { gained: [], lost: [], crowd: [] };
 
   constructor(context: Context, slot: HTMLElement) {
@@ -28,11 +29,13 @@ class Transition implements View {
     this.#histogram = new Histogram(context);
     this.#property = menu("Property", [], "dg-property");
     this.#property.addEventListener("change", guard(() => { this.#key = ""; redraw(); }), { signal });
+    this.#weigh = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", "data-testid": "dg-weigh", title: "Scores hold the factor 1 − p of each training example, which falls by orders of magnitude as it is fitted; off leaves it out, so that moments compare" }, "with 1 − p");
+    this.#weigh.addEventListener("click", guard(() => { this.#weighted = !this.#weighted; redraw(); }), { signal });
     const choose = el("button", { type: "button", class: "dg-chip", "data-testid": "dg-select-gainers", title: "Select these training examples on the whole board" }, "select them");
     choose.addEventListener("click", guard(() => { const ids = this.#waitingIds(); store.set({ selected: this.#items.crowd.map((row) => ids[row]!).sort((a, b) => a - b) }); }), { signal });
     this.#propertyBox = el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, el("span", { "data-testid": "dg-crowd" }), this.#property, choose), this.#histogram.element, el("div", { class: "dg-legend-shapes dg-small" }, el("span", { class: "dg-swatch-key" }, el("i", { class: "dg-sign-bar" }), "gained most"), el("span", { class: "dg-swatch-key" }, el("i", { class: "dg-sign-all" }), "as many of the whole training set")), this.#common);
     this.#body = el("div", {},
-      el("div", { class: "dg-panel-title" }, this.#from, this.#where),
+      el("div", { class: "dg-panel-title" }, this.#from, this.#where, el("span", { class: "dg-push" }), this.#weigh),
       el("div", { class: "dg-thirds" },
         el("div", {}, el("div", { class: "dg-h3 dg-up" }, "+ Gained influence"), this.#gained.element),
         el("div", {}, el("div", { class: "dg-h3 dg-down" }, "− Lost influence"), this.#lost.element),
@@ -51,14 +54,18 @@ class Transition implements View {
     if (blocks && epochs.length < 2) { this.#none = emptyState("Scores at one moment only", "A transition compares two moments. Score more epochs, then refresh the board:", `attribute(run, model, train, test, method="${method!.id}", epochs=[...])`); this.#slot.append(this.#none); return; }
     if (!blocks || !properties) return;
     const [from, to] = selection.range ?? defaultRange(record), before = indexNearest(epochs, from), after = indexNearest(epochs, to);
-    const key = [method!.id, before, after, this.#property.value].join("|");
+    this.#weigh.hidden = !blocks.has("plain_mean");
+    put(this.#weigh, { "aria-pressed": String(this.#weighted) });
+    const key = [method!.id, before, after, this.#property.value, this.#weighted].join("|");
     if (key !== this.#key) { this.#key = key; this.#compare(blocks, properties, before, after, selection.range !== null); }
     this.#gained.update(this.#items.gained, selection.train, selection.epoch);
     this.#lost.update(this.#items.lost, selection.train, selection.epoch);
   }
 
+  #plainly(blocks: Blocks): boolean { return !this.#weighted && blocks.has("plain_mean"); }
+
   #compare(blocks: Blocks, properties: Blocks, before: number, after: number, brushed: boolean): void {
-    const { record } = this.#context, epochs = blocks.numbers("epoch"), { values: mean, shape } = blocks.grid("mean"), scale = blocks.numbers("scale"), n = shape[1] ?? 0, ids = properties.numbers("id");
+    const { record } = this.#context, epochs = blocks.numbers("epoch"), plain = this.#plainly(blocks) ? "plain_" : "", { values: mean, shape } = blocks.grid(`${plain}mean`), scale = blocks.numbers(`${plain}scale`), n = shape[1] ?? 0, ids = properties.numbers("id");
     const change = gains(mean, scale, n, before, after);
     const item = (row: number): Item => ({ id: ids[row]!, place: row, value: signed(change[row]!), course: { epochs, values: courseOf(mean, scale, n, row) } });
     this.#items = { gained: extremes(change, ROWS, 1).map(item), lost: extremes(change, ROWS, -1).map(item), crowd: extremes(change, crowd(n), 1) };

@@ -1,0 +1,100 @@
+// Bias: who is left behind, and which groups of training examples teach the shortcut.
+import type { Blocks } from "../../data/blocks";
+import { indexNearest } from "../../data/epochs";
+import { Waiting } from "../../ui/await";
+import { menu } from "../../ui/controls";
+import { el, put, say } from "../../ui/dom";
+import { clipped, count, moment, percent, signed } from "../../ui/format";
+import { category, type Theme } from "../../ui/theme";
+import type { Context, State, View, ViewKind } from "../../view";
+import { Chart, type Series } from "../chart/chart";
+import { along, centred, css, diverging } from "../evolution/palette";
+import { curveOf, largest, lesson, worst } from "./groups";
+
+class Bias implements View {
+  #context: Context; #accuracy: Waiting; #scores: Waiting;
+  #chart: Chart; #lessons: Chart; #group: HTMLSelectElement; #table: HTMLTableElement; #cells: HTMLTableCellElement[][] = [];
+  #worst = el("span", { "data-testid": "dg-worst" }); #when = el("span", { class: "dg-muted" }); #left: HTMLElement; #right: HTMLElement;
+  #shown: readonly unknown[] = [];
+
+  constructor(context: Context, slot: HTMLElement) {
+    this.#context = context;
+    const { record, signal, guard, redraw, store, player } = context, { groups } = record;
+    const settings = { first: record.first, last: record.last, unit: record.unit };
+    const pick = (when: number): void => { player.pause(); store.set({ epoch: record.epochs[indexNearest(record.epochs, when)] ?? when }); };
+    this.#accuracy = new Waiting(context); this.#scores = new Waiting(context);
+    this.#chart = new Chart(context, { ...settings, label: "Test accuracy of each group over training", low: 0, high: 1, height: 196, right: 150, format: (v) => `${Math.round(v * 100)} %` }, pick);
+    this.#lessons = new Chart(context, { ...settings, label: "Mean score of each training group on the chosen test group", height: 196, right: 158, format: (v) => (v ? signed(Number(v.toPrecision(2))) : "0") }, pick);
+    this.#group = menu("Test group", groups.map((name, code) => ({ value: String(code), text: clipped(name, 30) })), "dg-bias-group");
+    this.#group.addEventListener("change", guard(() => { this.#group.dataset.chosen = "1"; redraw(); }), { signal });
+    this.#table = this.#matrix(groups);
+    this.#left = el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "Test accuracy by group"), this.#chart.element, el("p", { class: "dg-panel-note" }, this.#worst));
+    this.#right = el("div", { class: "dg-bias-right" },
+      el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "Who teaches", this.#group), this.#lessons.element, el("p", { class: "dg-panel-note" }, "Mean score of each training group; above zero it raised the margin of the right class.")),
+      el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "All pairs", this.#when), el("div", { class: "dg-matrix-frame" }, this.#table)));
+    slot.append(el("div", { class: "dg-bias" }, this.#left, this.#right), this.#accuracy.element, this.#scores.element);
+  }
+
+  update({ selection, theme }: State): void {
+    const { record } = this.#context, method = record.method(selection.method);
+    const accuracy = record.attrs.has_dynamics_test ? this.#accuracy.take("accuracy/test") : null, scores = method && record.attrs.has_course ? this.#scores.take(`bias/${method.id}`) : null;
+    this.#left.hidden = !accuracy; this.#right.hidden = !scores;
+    const at = accuracy ? indexNearest(accuracy.numbers("epoch"), selection.epoch) : 0, last = accuracy ? this.#lowest(accuracy, at) : -1;
+    if (!this.#group.dataset.chosen && accuracy) {
+      // the group to ask about first is the one that ends worst
+      const end = worst(accuracy.numbers("accuracy"), record.groups.length, accuracy.numbers("epoch").length - 1);
+      if (end >= 0) { this.#group.value = String(end); this.#group.dataset.chosen = "1"; }
+    }
+    const shown = [accuracy, scores, theme, this.#group.value, last];
+    if (shown.some((part, i) => part !== this.#shown[i])) { this.#shown = shown; this.#fill(accuracy, scores, theme, last); }
+    if (accuracy) this.#chart.update(selection.epoch);
+    if (scores) { this.#lessons.update(selection.epoch); this.#pairs(scores, selection.epoch, theme); }
+  }
+
+  #lowest(accuracy: Blocks, at: number): number {
+    const { record } = this.#context, n = record.groups.length, values = accuracy.numbers("accuracy"), group = worst(values, n, at);
+    if (group < 0) { say(this.#worst, "No test example has a group."); return group; }
+    say(this.#worst, `Worst at ${record.unit} ${moment(accuracy.numbers("epoch")[at]!)}: group ${clipped(record.groups[group]!, 30)} with ${percent(values[at * n + group]!)} of ${count(accuracy.numbers("count")[group]!)} right.`);
+    return group;
+  }
+
+  #fill(accuracy: Blocks | null, scores: Blocks | null, theme: Theme, lowest: number): void {
+    const { groups } = this.#context.record, n = groups.length;
+    if (accuracy) {
+      const epochs = accuracy.numbers("epoch"), values = accuracy.numbers("accuracy"), sizes = accuracy.numbers("count");
+      this.#chart.set(groups.flatMap((name, group): Series[] => (sizes[group] ? [{ name, colour: category(group, theme), epochs, values: curveOf(values, epochs.length, n, group), strong: group === lowest, dashed: group >= 8 }] : [])));
+    }
+    if (scores) {
+      const epochs = scores.numbers("epoch"), mean = scores.numbers("mean"), test = Number(this.#group.value);
+      this.#lessons.set(groups.map((name, train) => ({ name, colour: category(train, theme), epochs, values: lesson(mean, epochs.length, n, test, train), strong: train === test, dashed: train >= 8 })));
+    }
+  }
+
+  #matrix(groups: readonly string[]): HTMLTableElement {
+    const short = (name: string): HTMLElement => el("bdi", { dir: "auto", title: clipped(name, 400) }, clipped(name, 12));
+    this.#cells = groups.map(() => groups.map(() => el("td")));
+    return el("table", { class: "dg-matrix" }, el("caption", { class: "dg-small" }, "rows teach, columns learn"),
+      el("thead", {}, el("tr", {}, el("td"), ...groups.map((name) => el("th", { scope: "col" }, short(name))))),
+      el("tbody", {}, ...groups.map((name, train) => el("tr", {}, el("th", { scope: "row" }, short(name)), ...groups.map((_, test) => this.#cells[train]![test]!)))));
+  }
+
+  #pairs(scores: Blocks, when: number, theme: Theme): void {
+    const { groups, unit } = this.#context.record, n = groups.length, epochs = scores.numbers("epoch"), mean = scores.numbers("mean"), at = indexNearest(epochs, when), size = largest(mean, n, at), stops = diverging(theme.dark);
+    say(this.#when, `${unit} ${moment(epochs[at]!)}`);
+    for (let train = 0; train < n; train++) for (let test = 0; test < n; test++) {
+      const cell = this.#cells[train]![test]!, value = mean[(at * n + test) * n + train]!, known = Number.isFinite(value), share = known ? centred(value, size) : 0.5;
+      say(cell, n <= 8 ? (known ? signed(Number(value.toPrecision(2))) : "–") : "");
+      cell.style.background = known ? css(along(stops, share)) : "";
+      // the strong ends of the scale carry the paper's colour, the middle the ink's
+      put(cell, { "data-strong": Math.abs(share - 0.5) > 0.3 || null, title: `${clipped(groups[train]!, 60)} on ${clipped(groups[test]!, 60)}: ${known ? signed(value) : "not recorded"}` });
+    }
+  }
+
+  destroy(): void { this.#accuracy.destroy(); this.#scores.destroy(); }
+}
+
+export const bias: ViewKind = {
+  name: "bias", title: "Bias", slot: "tabs", has: (record) => record.attrs.has_groups === true && (record.attrs.has_course === true || record.attrs.has_dynamics_test === true),
+  lacks: "To see who teaches whom, give the examples a column \"group\" when the run is created, with two groups or more.",
+  make: (context, slot) => new Bias(context, slot),
+};

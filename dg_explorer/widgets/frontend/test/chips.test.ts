@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Face } from "../src/data/examples";
+import { chipsOf, sharedWords } from "../src/views/influencers/chips";
+import { outline } from "../src/views/influencers/distribution";
+
+const face = (more: Partial<Face>): Face => ({ split: "train", id: 1, position: 0, label: "1", labelCode: 1, group: null, text: null, picture: null, cells: [], flags: [], firstLearned: null, ...more });
+
+test("shared words leave out the label and signs", () => {
+  assert.deepEqual(sharedWords(face({ text: "14 + 18 = 1" }), face({ text: "18 + 14 = 1" })), ["14", "18"]);
+  assert.deepEqual(sharedWords(face({ text: "1 + 0 = 1" }), face({ text: "1 + 3 = 4", label: "4" })), []);
+});
+
+test("chips name what is the same, and warnings first", () => {
+  const test = face({ text: "14 + 18 = 1" });
+  assert.deepEqual(chipsOf(test, face({ text: "8 + 18 = 26", labelCode: 26, label: "26", flags: ["never learned"] })).map((chip) => chip.text), ["never learned", "shares 18"]);
+  assert.deepEqual(chipsOf(test, face({ text: "15 + 17 = 1" })).map((chip) => chip.kind), ["same"]);
+  assert.deepEqual(chipsOf(test, null), []);
+});
+
+test("an empty histogram draws nothing, a full one closes its outline", () => {
+  assert.equal(outline([0, 0], 0, 2, 10, 10), "");
+  assert.equal(outline([4, 1], 0, 2, 10, 10), "M0,10L0.0,0.0L5.0,0.0L5.0,5.0L10.0,5.0L10,10Z");
+});
