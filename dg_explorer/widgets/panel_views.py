@@ -72,7 +72,7 @@ class GradientFlow(Explorer):
 
     def to_plotly(self, *, theme: str = "light"):
         """The heatmap of norms as a plain figure."""
-        from ..analysis.gradient_flags import gradient_flags
+        from ..analysis.flow_flags import gradient_flags
         from ..figures.gradient_flow import gradient_flow_figure
 
         gradients = self._sources.reader.group("gradients").load()
