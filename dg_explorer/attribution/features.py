@@ -91,10 +91,16 @@ def join_features(parts: list[GradientFeatures]) -> GradientFeatures:
     first = parts[0]
     for part in parts[1:]:
         check_same_origin(first.origin, part.origin, "chunks")
+    curvature = None
+    if first.curvature is not None:
+        curvature = [sum(each) for each in zip(*[p.curvature for p in parts], strict=True)]
     models = [
         [concatenate([part.models[m][r] for part in parts]) for r in range(len(first.models[m]))]
         for m in range(len(first.models))
     ]
+    curvature = None
+    if first.curvature is not None:  # sums over examples
+        curvature = [sum(each) for each in zip(*(p.curvature for p in parts), strict=True)]
     return replace(
         first,
         models=models,

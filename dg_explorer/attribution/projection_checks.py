@@ -6,8 +6,10 @@ import torch
 
 from ..errors import SettingError
 from .capture import select_parameters
+from .factors import Explicit
 
 LARGEST = 1 << 28  # entries: a matrix of 1 GB
+BLOCK = 512  # columns of the matrix found together
 
 
 class ProjectionChecks:
@@ -35,8 +37,14 @@ class ProjectionChecks:
                 f"The projection of {self.total_params:,} parameters to {self.proj_dim} is never "
                 f"stored, and too big to look at; name a few layers with layers=."
             )
-        shapes = {name: p.shape for name, p in self._attributed().items()}
-        return self._padded(projection.matrix(shapes))
+        columns = []
+        for name, parameter in self._attributed().items():
+            size = parameter.numel()
+            for start in range(0, size, BLOCK):
+                rows = torch.zeros(min(BLOCK, size - start), size)
+                rows.diagonal(start).fill_(1)
+                columns.append(projection([Explicit(rows, (name,), (tuple(parameter.shape),))]))
+        return self._padded(torch.cat(columns).T.float())
 
     def _compute_gradient_vector(self, loss: torch.Tensor) -> torch.Tensor:
         """The gradient of a scalar by the attributed parameters, shape (total_params,)."""
@@ -50,7 +58,11 @@ class ProjectionChecks:
         """The projection of one gradient, shape (proj_dim,)."""
         attributed = self._attributed()
         parts = gradient.split([p.numel() for p in attributed.values()])
-        return self._padded(self._projecting().vector(dict(zip(attributed, parts))))
+        factors = [
+            Explicit(part[None], (name,), (tuple(attributed[name].shape),))
+            for name, part in zip(attributed, parts, strict=True)
+        ]
+        return self._padded(self._projecting()(factors)[0])
 
     def _attributed(self) -> dict[str, torch.nn.Parameter]:
         own = dict(self.model.named_parameters())

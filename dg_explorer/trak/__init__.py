@@ -8,6 +8,15 @@ _EXPORTS = {
     "TRAKAttributor": "attribution.trak",
     "TRAKer": "attribution.traker",
     "DelayedGeneralizationTRAK": "attribution.delayed",
+    "compute_attribution_stability": "attribution.stability",
+    "validate_trak_setup": "attribution.setup_checks",
+    "compute_features_chunked": "attribution.chunked",
+    "create_dummy_loader": "attribution.dummy_data",
+    "analyze_grokking_attributions": "attribution.grokking",
+    "analyze_grokking_examples": "attribution.grokking",
+    "analyze_bias_attributions": "evaluation.spurious",
+    "benchmark_trak_efficiency": "evaluation.trak_efficiency",
+    "evaluate_attribution_quality": "evaluation.attribution_quality",
 }
 
 __all__ = list(_EXPORTS)
