@@ -27,7 +27,16 @@ _EXPORTS = {
     "model_checkpoints": "checkpoints",
     # recording
     "Recorder": "recording",
+    "TrainingDynamicsTracker": "recording",
     # analysis
+    "BiasAttributor": "analysis",
+    "FeatureEvolutionTracker": "analysis",
+    "GradientFlowAnalyzer": "analysis",
+    "LearningDynamicsAnalyzer": "analysis",
+    "MemorizationDetector": "analysis",
+    "PhaseTransitionAttributor": "analysis",
+    "compare_runs": "analysis",
+    "find_mislabeled": "analysis",
     "add_cartography": "analysis",
     "add_memorization": "analysis",
     "add_projections": "analysis",

@@ -87,7 +87,12 @@ def group_of(run, split: str, ids: np.ndarray, column: str = "group") -> np.ndar
 
 
 def alignment_at(
-    scores: xr.Dataset, losses: xr.DataArray, groups: np.ndarray, *, sharpness: float = 1.0
+    scores: xr.Dataset,
+    losses: xr.DataArray,
+    groups: np.ndarray,
+    *,
+    sharpness: float = 1.0,
+    comparable: bool = False,
 ) -> xr.DataArray:
     """D3M alignment of each training example, from the scores of one epoch.
 
@@ -97,8 +102,11 @@ def alignment_at(
         `score` (test, train) and perhaps `weight` (train).
     losses : DataArray (test)
         For the same test examples, as are `groups`.
+    comparable : bool
+        Leave out the factor 1 - p, so that epochs compare; for one model it belongs to the score.
     """
-    matrix = unweighted(scores).transpose("test", "train")
+    matrix = unweighted(scores) if comparable else scores["score"]
+    matrix = matrix.transpose("test", "train")
     loss = losses.sel(test=matrix["test"].values).values
     # a loss that overflowed is a large one, not a missing one
     loss = np.nan_to_num(loss, nan=0.0, posinf=1e3)
@@ -126,6 +134,7 @@ def _group_scores(run, scores: xr.Dataset, dynamics: xr.Dataset, group: str, sha
             dynamics["loss"].sel(epoch=epoch),
             test_groups,
             sharpness=sharpness,
+            comparable=True,
         ).values
         for column, kind in enumerate(kinds):
             found[row, column] = alignment[train_groups == kind].mean()
