@@ -20,19 +20,22 @@ from .factors import concatenate
 from .features import FeatureMismatchError
 from .projections import Projection
 from .ridge import damped_inverse
+from .sketches import FactoredSketch
 
 KEPT = 2  # columns that hold no gradient: weight and tag
 PENDING = 512  # examples projected together: the matrix is drawn once for all of them
 TAG = 2.0**-100  # times a whole number below 2^24, exact in float32
 
 
-def projection_of(proj_dim: int, kind: str, seed: int) -> Projection:
+def projection_of(proj_dim: int, kind: str, seed: int) -> Projection | FactoredSketch:
     """The projection behind features of `proj_dim` columns."""
     if isinstance(proj_dim, bool) or not isinstance(proj_dim, int) or proj_dim <= KEPT:
         raise SettingError(
             f"proj_dim={proj_dim!r} must be a whole number above {KEPT}, such as 512; or None for "
             f"exact scores without a projection."
         )
+    if kind == "factored":
+        return FactoredSketch(proj_dim - KEPT, seed)
     return Projection(proj_dim - KEPT, kind, seed)
 
 
@@ -60,13 +63,13 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
     return torch.cat(blocks, 1)
 
 
-def tag(digest: str, parameters, task: str, projection: Projection) -> float:
+def tag(digest: str, parameters, task: str, projection: Projection | FactoredSketch) -> float:
     """A number that stands for where features come from."""
     origin = "/".join([digest, task, str(projection), *parameters])
     return (zlib.crc32(origin.encode()) % (1 << 24)) * TAG
 
 
-def _project(projection: Projection, pending) -> torch.Tensor:
+def _project(projection: Projection | FactoredSketch, pending) -> torch.Tensor:
     factors = concatenate([found.factors[0] for found in pending])
     weight = torch.cat([found.weight for found in pending])
     rows = projection(factors).float()

@@ -47,7 +47,7 @@ class FactoredSketch:
 
     dim: int
     seed: int = 0
-    _made: dict = field(default_factory=dict, compare=False, repr=False)
+    _made: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __post_init__(self):
         if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1:

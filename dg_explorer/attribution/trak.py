@@ -30,7 +30,8 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         Project gradients to so many numbers; features are then plain tensors, shape
         (example, proj_dim), that can be saved, cut and concatenated (see `projected`). Scores
         are those of the paper's estimator, whose error falls slowly with `proj_dim`.
-    projection : "rademacher", "gaussian" or "sparse"
+    projection : "factored", "rademacher", "gaussian" or "sparse"
+        The first costs about one more pass; the dense ones are the paper's, and slow.
     projection_seed : int
     **settings
         Those of every attributor: `task`, `checkpoints`, `layers`, `device`, `damping`,
@@ -50,7 +51,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         *,
         task="classification",
         proj_dim: int | None = None,
-        projection: str = "rademacher",
+        projection: str = "factored",
         projection_seed: int = 0,
         checkpoints=None,
         layers=None,

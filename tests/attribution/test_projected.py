@@ -35,7 +35,7 @@ def correlation(a, b):
 
 
 @pytest.mark.parametrize("proj_dim", [12, 66])  # narrower and wider than the training set
-@pytest.mark.parametrize("projection", ["rademacher", "gaussian", "sparse"])
+@pytest.mark.parametrize("projection", ["factored", "rademacher", "gaussian", "sparse"])
 def test_scores_are_the_papers_formula_on_projected_gradients(train, test, proj_dim, projection):
     attributor = TRAKAttributor(model(), proj_dim=proj_dim, projection=projection, damping=0.2)
     matrix = attributor.projection_matrix.double()
