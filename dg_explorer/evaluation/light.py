@@ -93,7 +93,8 @@ def _by_lds(run, epoch: int, method: str) -> tuple[str, str]:
     lds = run["validity/lds"].load()
     if method not in lds["method"].values:
         return "grey", f"The scores of {method!r} were not compared with retraining."
-    row = lds.sel(method=method).dropna("epoch")
+    # `sel(method=...)` would be taken for a way to interpolate.
+    row = lds.sel({"method": method}).dropna("epoch")
     if row.sizes["epoch"] == 0:
         return "grey", f"The scores of {method!r} were not compared with retraining."
     near = row.sel(epoch=epoch, method="nearest")

@@ -82,9 +82,9 @@ def main() -> None:
         print(f"\ndrop {drop:.0%}, {len(settings.seeds)} seeds, {settings.queries} queries each")
         print(f"{'epoch (= step)':16}" + "".join(f"{e:>7d}" for e in RECORD_AT))
         for method in mean["method"].values:
-            row = mean["lds"].sel(drop=drop, method=method)
+            row = mean["lds"].sel({"drop": drop, "method": method})
             print(f"{method:16}" + "".join(f"{v:7.2f}" for v in row.values))
-        unrolled = mean["lds"].sel(drop=drop, method="unrolled")
+        unrolled = mean["lds"].sel({"drop": drop, "method": "unrolled"})
         others = mean["lds"].sel(drop=drop).drop_sel(method="unrolled").max("method")
         print(f"{'lead over best':16}" + "".join(f"{v:7.2f}" for v in (unrolled - others).values))
 

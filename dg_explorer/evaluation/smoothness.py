@@ -9,33 +9,31 @@ import xarray as xr
 from dg_explorer.attribution.unrolled_training import Training, train_many
 
 
-def sign_agreement(
-    start: torch.Tensor, base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor
-) -> torch.Tensor:
+def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) -> torch.Tensor:
     """How far two successive finite differences of the parameters agree in sign, -1 to 1.
 
     Parameters
     ----------
-    start, base : Tensor, shape (parameter,)
-        Parameters before training, and after training with weights w.
+    base : Tensor, shape (parameter,)
+        Parameters after training with weights w.
     once, twice : Tensor, shape (direction, parameter)
         After training with w + h v and with w + 2 h v.
 
     Returns
     -------
     Tensor, shape (direction,)
-        Share of parameters whose differences have one sign, less the share where they have
-        opposite signs, each weighted by how far training moved the parameter: 1 is smooth, 0
-        what noise would give.
+        Share of parameters whose two differences have one sign, less the share where they have
+        opposite signs, each weighted by how far the first difference moved it: 1 is smooth, 0
+        what noise would give. NaN where nothing moved.
 
     References
     ----------
     Engstrom et al. (2025), "Optimizing ML Training with Metagradient Descent",
     arXiv 2503.13751, definition of empirical metasmoothness.
     """
-    moved = (base - start).abs()
-    agree = torch.sign(once - base) * torch.sign(twice - once)
-    return (agree * moved).sum(-1) / moved.sum()
+    first, second = once - base, twice - once
+    moved = first.abs()
+    return (torch.sign(first) * torch.sign(second) * moved).sum(-1) / moved.sum(-1)
 
 
 def metasmoothness(
@@ -77,7 +75,7 @@ def metasmoothness(
 
     def measure(_, after):
         once, twice = after[1:].split(directions)
-        rows.append(sign_agreement(theta, after[0], once, twice).double().numpy())
+        rows.append(sign_agreement(after[0], once, twice).double().numpy())
 
     train_many(training, weights, theta.expand(len(weights), -1), on_epoch=measure)
     by_direction = np.stack(rows)

@@ -1,0 +1,61 @@
+"""How well a number for each example finds the mislabelled ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from scipy.stats import rankdata
+
+from dg_explorer.errors import DataError
+
+
+def mislabel_auroc(
+    suspicion: xr.DataArray | np.ndarray,
+    mislabelled: xr.DataArray | np.ndarray,
+    *,
+    n_bootstrap: int = 400,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Chance that a mislabelled example is more suspicious than a rightly labelled one.
+
+    Parameters
+    ----------
+    suspicion : shape (train,)
+        Such as self-influence; higher is more suspicious. NaN counts as least suspicious.
+    mislabelled : bool, shape (train,)
+        Joined by id where both carry labels.
+
+    Returns
+    -------
+    Dataset
+        ``auroc`` with ``low`` and ``high`` (95 % interval over examples).
+
+    Raises
+    ------
+    DataError
+        If all or none are mislabelled, or ids differ.
+    """
+    if isinstance(suspicion, xr.DataArray) and isinstance(mislabelled, xr.DataArray):
+        if set(suspicion["train"].values) - set(mislabelled["train"].values):
+            raise DataError("Some examples have a suspicion but no flag of being mislabelled.")
+        mislabelled = mislabelled.sel(train=suspicion["train"])
+    values = np.nan_to_num(np.asarray(suspicion, dtype=float), nan=-np.inf)
+    flags = np.asarray(mislabelled, dtype=bool)
+    if values.shape != flags.shape:
+        raise DataError(f"Suspicion of shape {values.shape} and flags of shape {flags.shape}.")
+    if flags.all() or not flags.any():
+        raise DataError(
+            f"{flags.sum()} of {len(flags)} are mislabelled; there must be some of each kind."
+        )
+    rng = np.random.default_rng(seed)
+    bad, good = values[flags], values[~flags]
+    again = [
+        _auroc(rng.choice(bad, len(bad)), rng.choice(good, len(good))) for _ in range(n_bootstrap)
+    ]
+    low, high = np.quantile(again, [0.025, 0.975])
+    return xr.Dataset({"auroc": _auroc(bad, good), "low": low, "high": high})
+
+
+def _auroc(bad: np.ndarray, good: np.ndarray) -> float:
+    ranks = rankdata(np.concatenate([bad, good]))[: len(bad)]
+    return float((ranks.sum() - len(bad) * (len(bad) + 1) / 2) / (len(bad) * len(good)))

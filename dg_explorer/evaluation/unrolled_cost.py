@@ -1,0 +1,74 @@
+"""What exact influence through training costs, as multiples of one training.
+
+``python -m dg_explorer.evaluation.unrolled_cost [--steps 1000] [--queries 1 32]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+from dg_explorer.attribution.unrolled import UnrolledAttributor
+from dg_explorer.evaluation.modular_addition import modular_addition
+
+
+def seconds_of_training(training) -> float:
+    """CPU seconds of training with torch's own optimizer, without recording anything."""
+    model = training.model(training.seed)
+    settings = training.optimizer
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.lr_at(0, 1),
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )
+    start = time.process_time()
+    for _ in range(training.n_epochs):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(training.inputs), training.labels).backward()
+        optimizer.step()
+    return time.process_time() - start
+
+
+def resident_bytes() -> int:
+    """Memory of this process in use now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def main() -> None:
+    """Print CPU seconds, multiples of one training, and peak memory over the model and data."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--memory", type=float, nargs="+", default=[300, 100], help="MB")
+    settings = parser.parse_args()
+    torch.set_num_threads(1)
+    training = modular_addition("smooth", n_steps=settings.steps)
+    # A first run pays for what torch loads on first use.
+    UnrolledAttributor(modular_addition("smooth", n_steps=60)).attribute(training.test_ids[:1])
+    one = min(seconds_of_training(training) for _ in range(2))
+    print(f"one training of {settings.steps} steps: {one:.2f} CPU s, one thread")
+    for memory in settings.memory:
+        for n_queries in settings.queries:
+            attributor = UnrolledAttributor(training, memory=int(memory * 1e6))
+            plan = attributor.plan(n_queries)
+            states = "all states" if plan.segment_length == 1 else "sqrt(T) states"
+            before, start = resident_bytes(), time.process_time()
+            attributor.attribute(training.test_ids[:n_queries])
+            seconds = time.process_time() - start
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+            print(
+                f"memory={memory:.0f} MB ({states}, {plan.queries_at_once} at once), "
+                f"{n_queries:3d} queries: {seconds:.1f} CPU s = {seconds / one:.1f} x training, "
+                f"peak {peak / 1e6:.0f} MB over the start",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

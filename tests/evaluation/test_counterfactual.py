@@ -1,0 +1,218 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dg_explorer.attribution.unrolled import UnrolledAttributor
+from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
+from dg_explorer.attribution.unrolled_training import Training
+from dg_explorer.errors import DataError, UnknownExampleError
+from dg_explorer.evaluation.brittle import brittleness
+from dg_explorer.evaluation.counterfactual import (
+    counterfactual_check,
+    leave_one_out,
+    window_ablation,
+)
+from dg_explorer.evaluation.lds_by_method import NoScoresError, lds_over_time, scores_by_epoch
+from dg_explorer.evaluation.light import validity_light
+from dg_explorer.evaluation.mislabels import mislabel_auroc
+from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
+from dg_explorer.evaluation.smoothness import metasmoothness, sign_agreement
+from dg_explorer.run import Run
+from dg_explorer.schema import SIGN
+
+
+def linear(seed):
+    torch.manual_seed(seed)
+    return nn.Linear(3, 2).double()
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Two separable classes; example 10 is the only one that knows the third input."""
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(16, 3, generator=generator, dtype=torch.float64)
+    labels = (inputs[:, 0] > 0).long()
+    inputs[:, 2] = 0
+    inputs[0] = torch.tensor([0.0, 0.0, 2.0])
+    labels[0] = 1
+    test_inputs = torch.tensor([[0.0, 0.0, 2.0], [2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]]).double()
+    return Training(
+        model=linear,
+        inputs=inputs,
+        labels=labels,
+        test_inputs=test_inputs,
+        test_labels=torch.tensor([1, 1, 0]),
+        optimizer=OptimizerSettings(kind="sgd", lr=1.0),
+        n_epochs=12,
+        record_at=(4, 12),
+        train_ids=np.arange(16) + 10,
+        test_ids=np.array([7, 8, 9]),
+    )
+
+
+def test_removing_the_one_example_that_matters_leaves_the_random_band(training):
+    check = counterfactual_check(training=training, remove=[10], n_random=12)
+    # One example of 16 is drawn at random too, so draws that hit it are left aside.
+    change = check.change.sel(epoch=12, test=7)
+    others = check.random_change.sel(epoch=12, test=7)
+    others = others.where(abs(others - change) > 1e-9, drop=True)
+    assert others.size >= 8
+    assert float(change) < 10 * float(others.min()) < 0
+    band = check.random_change.sel(epoch=12, test=7).quantile([0.025, 0.975])
+    np.testing.assert_allclose(
+        band, [check.band_low.sel(epoch=12, test=7), check.band_high.sel(epoch=12, test=7)]
+    )
+
+
+def test_a_check_of_one_removal_is_its_leave_one_out_with_the_sign_turned(training):
+    check = counterfactual_check(None, [7, 9], training=training, remove=[13], n_random=2)
+    effect = leave_one_out(training=training, train=[13], test=[7, 9])
+    np.testing.assert_allclose(check.change, -effect.sel(train=13), atol=1e-12)
+
+
+def test_test_examples_come_back_in_the_order_asked_for(training):
+    check = counterfactual_check(None, [9, 7], training=training, remove=[10], n_random=2)
+    straight = counterfactual_check(None, [7, 9], training=training, remove=[10], n_random=2)
+    assert check.test.values.tolist() == [9, 7]
+    np.testing.assert_array_equal(check.change.sel(test=7), straight.change.sel(test=7))
+
+
+def test_leave_one_out_is_close_to_the_derivative_in_a_smooth_training(training):
+    effects = leave_one_out(training=training, train=training.train_ids)
+    scores = UnrolledAttributor(training).attribute().score
+    together = np.corrcoef(effects.values.ravel(), scores.sel(train=effects.train).values.ravel())
+    assert together[0, 1] > 0.95
+
+
+def test_dropping_an_example_in_every_window_is_dropping_it(training):
+    effects = window_ablation(training=training, train=10, windows=[0, 12])
+    alone = leave_one_out(training=training, train=[10])
+    np.testing.assert_allclose(effects.sel(window=0), alone.sel(train=10), atol=1e-12)
+
+
+def test_dropping_an_example_after_an_epoch_changes_nothing_before_it(training):
+    effects = window_ablation(training=training, train=10, windows=[0, 4, 12])
+    assert (effects.sel(window=1, epoch=4) == 0).all()
+    assert abs(effects.sel(window=1, epoch=12, test=7)) > 0
+
+
+def test_an_unknown_example_to_remove_is_named(training):
+    with pytest.raises(UnknownExampleError, match="training example has id 3"):
+        counterfactual_check(training=training, remove=[3])
+
+
+def test_the_one_supporter_makes_its_query_brittle(training):
+    scores = UnrolledAttributor(training).attribute(epochs=[12]).score.squeeze("epoch", drop=True)
+    found = brittleness(scores, training=training, sizes=(1, 2))
+    without_any = leave_one_out(training=training, train=[10], test=[7], at=[12]).item()
+    change = found.output.sel(size=0, test=7) - found.output.sel(size=1, test=7)
+    assert float(change) == pytest.approx(without_any)
+    assert np.isnan(found.smallest.sel(test=8))
+
+
+def test_lds_of_the_derivative_beats_its_permutation(training):
+    masks = random_subsets(24, training.train_ids, keep=0.8)
+    truth = subset_retraining(training, masks)
+    score = UnrolledAttributor(training).attribute().score
+    permuted = score.copy(data=np.random.default_rng(0).permuted(score.values, axis=2))
+    lds = lds_over_time(scores={"unrolled": score, "permuted": permuted}, truth=truth).lds
+    assert (lds.sel({"method": "unrolled"}) > 0.8).all()
+    assert (lds.sel({"method": "unrolled"}) > lds.sel({"method": "permuted"}) + 0.4).all()
+
+
+def test_checking_without_scores_says_how_to_get_some(training):
+    with pytest.raises(NoScoresError, match="attribute"):
+        lds_over_time(training=training)
+
+
+def test_scores_by_epoch_are_those_of_the_checkpoints(training):
+    by_epoch = scores_by_epoch(training, "gradient_dot", [8, 7])
+    alone = scores_by_epoch(training.with_changes(record_at=(12,)), "gradient_dot", [8, 7])
+    np.testing.assert_allclose(by_epoch.sel(epoch=12), alone.sel(epoch=12))
+    assert by_epoch.test.values.tolist() == [8, 7]
+
+
+def test_sign_agreement_is_one_on_a_line_and_minus_one_on_a_zigzag():
+    base = torch.tensor([1.0, 1.0])
+    assert sign_agreement(base, base[None] + 1, base[None] + 3).item() == 1
+    assert sign_agreement(base, base[None] + 1, base[None]).item() == -1
+
+
+def test_sign_agreement_weighs_parameters_by_how_far_they_moved():
+    base = torch.zeros(2)
+    once, twice = torch.tensor([[3.0, 1.0]]), torch.tensor([[6.0, 0.0]])
+    assert sign_agreement(base, once, twice).item() == pytest.approx((3 - 1) / 4)
+
+
+def test_a_convex_training_is_metasmooth(training):
+    result = metasmoothness(training=training)
+    assert result.metasmoothness.sel(epoch=12) > 0.9
+
+
+def test_auroc_counts_pairs():
+    rng = np.random.default_rng(0)
+    values, flags = rng.integers(0, 5, 30), rng.random(30) < 0.3
+    bad, good = values[flags], values[~flags]
+    slow = np.mean([(b > g) + 0.5 * (b == g) for b in bad for g in good])
+    assert float(mislabel_auroc(values, flags).auroc) == pytest.approx(slow)
+    with pytest.raises(DataError, match="some of each kind"):
+        mislabel_auroc(values, np.zeros(30, bool))
+
+
+@pytest.fixture
+def run(training):
+    return Run.create(
+        name="check",
+        train_examples={"label": training.labels.numpy(), "train": training.train_ids},
+        test_examples={"label": training.test_labels.numpy(), "test": training.test_ids},
+    )
+
+
+def add_metasmoothness(run, values):
+    import xarray as xr
+
+    run.add(
+        "validity/metasmoothness",
+        xr.Dataset(
+            {"metasmoothness": ("epoch", np.array(values))},
+            coords={"epoch": np.arange(len(values)) * 10},
+        ),
+    )
+
+
+def test_the_light_follows_metasmoothness_at_the_nearest_epoch(run):
+    add_metasmoothness(run, [0.95, 0.6, 0.1])
+    colours = [validity_light(run, epoch).colour for epoch in (0, 9, 20, 100)]
+    assert colours == ["green", "amber", "red", "red"]
+    assert not validity_light(run, 20).causal
+    assert "epoch 20" in str(validity_light(run, 100))
+
+
+def test_an_unchecked_run_has_no_causal_light(run):
+    light = validity_light(run, 5)
+    assert light.colour == "grey"
+    assert not light.causal
+    assert "metasmoothness" in str(light)
+
+
+def test_scores_that_predict_nothing_are_red_however_smooth_the_training(run, training):
+    add_metasmoothness(run, [0.95, 0.95])
+    masks = random_subsets(24, training.train_ids, keep=0.8)
+    truth = subset_retraining(training, masks)
+    score = UnrolledAttributor(training).attribute().score
+    rng = np.random.default_rng(0)
+    noise = score.copy(data=rng.permuted(score.values, axis=2))
+    lds_over_time(run, scores={"unrolled": score, "noise": noise}, truth=truth)
+    assert validity_light(run, 4, method="unrolled").colour == "green"
+    assert validity_light(run, 4, method="noise").colour in ("amber", "red")
+
+
+def test_results_live_in_the_record(run, training):
+    metasmoothness(run, training=training)
+    counterfactual_check(run, training=training, remove=[10], n_random=3)
+    scores = UnrolledAttributor(training).attribute()
+    run.add("scores/unrolled", scores)
+    lds_over_time(run, training=training, n_subsets=8)
+    assert {"validity/metasmoothness", "validity/removal", "validity/lds"} <= set(run.groups())
+    assert run["scores/unrolled"].attrs["sign"] == SIGN
