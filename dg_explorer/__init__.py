@@ -23,10 +23,27 @@ _EXPORTS = {
     "TRAKAttributor": "attribution",
     "TRAKer": "attribution",
     "TracInAttributor": "attribution",
+    "UnrolledAttributor": "attribution",
+    # evaluation
+    "add_unrolled_scores": "evaluation",
+    "brittleness": "evaluation",
+    "counterfactual_check": "evaluation",
+    "lds_over_time": "evaluation",
+    "leave_one_out": "evaluation",
+    "linear_datamodeling_score": "evaluation",
+    "metasmoothness": "evaluation",
+    "mislabel_auroc": "evaluation",
+    "subset_retraining": "evaluation",
+    "training_of_run": "evaluation",
+    "validity_light": "evaluation",
+    "window_ablation": "evaluation",
     # checkpoints
     "model_checkpoints": "checkpoints",
     # recording
+    "HuggingFaceRecorder": "recording",
+    "LightningRecorder": "recording",
     "Recorder": "recording",
+    "TrainingDynamicsTracker": "recording",
     "TrainingDynamicsTracker": "recording",
     # analysis
     "BiasAttributor": "analysis",
