@@ -43,7 +43,9 @@ def test_clicking_a_test_pair_shows_the_influencers_the_record_names(quickstart,
     expect(card).to_have_attribute("aria-selected", "true")
     slider = page.get_by_test_id("dg-timeline")
     for key in ("ArrowLeft", "End"):
+        before = slider.get_attribute("aria-valuenow")
         slider.press(key)
+        expect(slider).not_to_have_attribute("aria-valuenow", before)
         epoch = int(slider.get_attribute("aria-valuenow"))
         told = "[explorer.selection.epoch, explorer.selection.test]"
         wait_until(lambda: quickstart.python(told) == [epoch, test])  # noqa: B023

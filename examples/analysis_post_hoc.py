@@ -1,0 +1,92 @@
+"""Analyse checkpoints that are already on disk: memorization, features, the transition.
+
+Without --checkpoints a small grokking run is trained first and its weights are written as
+`model_epoch_<n>.pt`, so that the rest is what you would do with your own.
+
+    python examples/analysis_post_hoc.py --out results
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+import dg_explorer as dg
+from dg_explorer.analysis import (
+    FeatureEvolutionTracker,
+    MemorizationDetector,
+    PhaseTransitionAttributor,
+)
+
+
+def write_checkpoints(demo, folder: Path, every: int) -> None:
+    """What another training script might have left behind: plain state_dicts."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(step, model):
+        if step % every == 0:
+            torch.save(model.state_dict(), folder / f"model_epoch_{step}.pt")
+
+    demo.retrain(each=save)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoints", type=Path, help="folder of model_epoch_<n>.pt")
+    parser.add_argument("--every", type=int, default=100, help="steps from one to the next")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    options = parser.parse_args()
+
+    demo = dg.demos.make("grokking-smooth", progress=False)
+    folder = options.checkpoints or options.out / "checkpoints"
+    if options.checkpoints is None:
+        write_checkpoints(demo, folder, options.every)
+    train_loader = DataLoader(demo.train, batch_size=512)
+    test_loader = DataLoader(demo.test, batch_size=512)
+
+    # read without unpickling, in the order of their numbers
+    checkpoints = {}
+    for epoch, weights in dg.model_checkpoints(folder).items():
+        model = demo.model()
+        model.load_state_dict(weights)
+        checkpoints[epoch] = model.eval()
+    print(f"checkpoints: {', '.join(map(str, checkpoints))}")
+
+    memorization = MemorizationDetector(num_classes=23)
+    tracker = FeatureEvolutionTracker(demo.model(), layer_names=["hidden"])
+    accuracy = {}
+    for epoch, model in checkpoints.items():
+        now = memorization.compute_memorization_scores(model, train_loader, test_loader, epoch)
+        accuracy[epoch] = now["test_accuracy"]
+        tracker.model.load_state_dict(model.state_dict())
+        tracker.track_epoch(train_loader, epoch)
+        print(f"step {epoch:4d}: train {now['train_accuracy']:.0%}, test {now['test_accuracy']:.0%}")
+    found = memorization.analyze_memorization_evolution()
+    print(f"transition at step {found['transition_epoch']}")
+    tracker.visualize_evolution("hidden", save_dir=options.out, method="pca")
+    memorization.plot_memorization(save_dir=options.out)
+
+    # which training pairs gained or lost influence across the steepest rise?
+    steps = sorted(accuracy)
+    rises = {step: accuracy[after] - accuracy[step] for step, after in zip(steps, steps[1:])}
+    before = max(rises, key=rises.get)
+    after = steps[steps.index(before) + 1]
+    attributor = PhaseTransitionAttributor(
+        model_checkpoints={step: checkpoints[step] for step in (before, after)},
+        train_data=demo.train,
+        test_data=demo.test,
+    )
+    attributions = attributor.compute_transition_attributions(
+        pre_transition_epoch=before, post_transition_epoch=after
+    )
+    critical = attributor.find_critical_examples(attributions, top_k=10)
+    print(f"from step {before} to {after}, {len(critical)} pairs changed most")
+    texts = demo.run["train_examples"].text
+    for example in critical[:5]:
+        id = int(example["train"] if isinstance(example, dict) else example)
+        print(f"  {texts.sel(train=id).item()}")
+
+
+if __name__ == "__main__":
+    main()
