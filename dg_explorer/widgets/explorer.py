@@ -152,7 +152,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _read(self) -> None:
         reader = RunReader(self.run)
-        self._sources = Sources(reader, Faces(reader, self._show))
+        self._sources = Sources(reader, Faces(reader, self._show), views=self._shown)
 
     def _check(self, selection: Selection) -> None:
         reader = self._sources.reader

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import panels
 from .blocks import pack
 from .preview import preview
 from .serve import Sources, answer
@@ -23,7 +24,7 @@ def fitting_k(sources: Sources, limit: int = PAGE_BYTES) -> int:
     """
     reader = sources.reader
     tests = [(m, t) for m in reader.methods for t in reader.scores(m)["test"].values]
-    if not tests:
+    if not tests or not panels.wanted("scores/", sources.views):
         return MOST
     chosen = np.unique(np.linspace(0, len(tests) - 1, min(_SAMPLED, len(tests))).astype(int))
     rest = _sent(preview(sources, budget=None, scores=False)) + 300_000  # the bundle and styles

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from traitlets import Bunch
 
+from ..errors import SettingError
 from .selection import FIELDS, Selection
 
 
@@ -40,7 +41,10 @@ class LinkedSelection:
         names : the field or fields to watch; all by default
         """
         names = [names] if isinstance(names, str) else names
-        Selection().changed(**{name: getattr(Selection(), name) for name in names or ()})
+        if unknown := sorted(set(names or ()) - set(FIELDS)):
+            raise SettingError(
+                f"A selection has no {', '.join(map(repr, unknown))}; it has {', '.join(FIELDS)}."
+            )
         self._watchers.append((callback, set(names or FIELDS)))
         return callback
 

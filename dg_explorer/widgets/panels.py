@@ -26,6 +26,28 @@ _EAGER_VALUES = 20_000_000  # prepared when a board opens; beyond, when a view a
 _EAGER_POSITIONS = 800_000  # bytes
 
 
+# what each view reads; a view that is not named here reads anything
+_READS = {
+    "head": (),
+    "timeline": (),
+    "gallery": ("examples/test", "dynamics/test"),
+    "influencers": ("examples", "scores"),
+    "evolution": ("projection", "positions", "dynamics", "examples", "scores"),
+    "map": ("map", "examples/train"),
+    "transition": ("course", "properties", "examples/train"),
+    "gradients": ("gradients",),
+    "bias": ("accuracy", "bias"),
+    "validity": ("validity",),
+}
+
+
+def wanted(key: str, views: tuple[str, ...]) -> bool:
+    """Whether any of the views reads a key; every key is where no views are named."""
+    if not views or any(view not in _READS for view in views):
+        return True
+    return any(key.startswith(f"{stem}/") for view in views for stem in _READS[view])
+
+
 def facts(sources: Sources) -> dict[str, bool]:
     """What the record holds for these views: attrs of the preview."""
     reader = sources.reader

@@ -117,7 +117,7 @@ def _keys(sources: Sources, first: Selection, *, everything: bool) -> list[str]:
     for name in sorted(reader.methods, key=lambda m: m != first.method):
         tests = reader.scores(name)["test"].values
         keys += [f"scores/{name}/{test}" for test in sorted(tests, key=lambda t: t != first.test)]
-    return keys
+    return [key for key in keys if panels.wanted(key, sources.views)]
 
 
 def _size(block: Block) -> int:

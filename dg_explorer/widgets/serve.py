@@ -26,6 +26,7 @@ class Sources:
     faces: Faces
     k: int = K
     kept: dict = field(default_factory=dict)  # what several answers share
+    views: tuple[str, ...] = ()  # whose answers are worth preparing; all where empty
 
 
 def _examples(sources: Sources, rest: str) -> dict[str, Block]:

@@ -17,7 +17,7 @@ if (process.argv.includes("--tests")) {
   const result = await build({
     absWorkingDir: here.pathname,
     entryPoints: { board: "src/main.ts" },
-    outdir: "../static", bundle: true, minify: true, write: false, charset: "utf8",
+    outdir: process.env.DG_OUT ?? "../static", bundle: true, minify: true, write: false, charset: "utf8",
     format: "esm", target: "es2022", legalComments: "none",
   });
   for (const file of result.outputFiles) {
