@@ -9,6 +9,7 @@ import torch
 
 from .gradient_computers import as_factors
 from .projections import Projection
+from .sketches import FactoredSketch
 
 
 class ProjectionType(StrEnum):
@@ -42,7 +43,9 @@ class NoOpProjector(AbstractProjector):
 
 
 class BasicProjector(AbstractProjector):
-    """A dense projection with entries +-1 or standard normal, another for each model id.
+    """A projection with entries +-1 or standard normal, another for each model id.
+
+    `proj_type` "sparse" and "factored" are cheaper ones (see `Projection`, `FactoredSketch`).
 
     Entries are made when needed, on any device, so the settings of the TRAK library that
     concern memory (`block_size`, `max_batch_size`, ...) are taken and change nothing.
@@ -53,8 +56,10 @@ class BasicProjector(AbstractProjector):
     ) -> None:
         super().__init__(grad_dim, proj_dim, seed, str(proj_type), device)
 
-    def projection(self, model_id: int) -> Projection:
+    def projection(self, model_id: int) -> Projection | FactoredSketch:
         """The projection of a model id, normalised (unlike `project`)."""
+        if self.proj_type == "factored":
+            return FactoredSketch(self.proj_dim, self.seed + 10_000 * model_id)
         kind = {"normal": "gaussian"}.get(self.proj_type, self.proj_type)
         return Projection(self.proj_dim, kind, self.seed + 10_000 * model_id)
 

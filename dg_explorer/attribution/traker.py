@@ -49,9 +49,10 @@ class TRAKer:
         By default CUDA where there is one.
     gradient_computer : class, optional
     projector : object with `project(grads, model_id)` and `proj_dim`, optional
-        Such as `NoOpProjector()`; by default a dense one made from the settings below.
+        Such as `NoOpProjector()`; by default one made from the settings below.
     proj_dim, projector_seed, proj_type
-        Of the projection; `proj_type` is "rademacher", "normal" or "sparse".
+        Of the projection; `proj_type` is "factored", which costs about one more pass, "sparse",
+        or the library's dense "rademacher" and "normal".
     use_half_precision : bool
         Keep projected gradients in float16: half the disk, three digits.
     grad_wrt : list of str, optional
@@ -89,7 +90,7 @@ class TRAKer:
         grad_wrt=None,
         lambda_reg: float | None = None,
         *,
-        proj_type: str = "rademacher",
+        proj_type: str = "factored",
     ) -> None:
         if isinstance(train_set_size, bool) or not isinstance(train_set_size, int):
             raise SettingError(f"train_set_size is the number of examples, not {train_set_size!r}.")
