@@ -39,23 +39,32 @@ def linear_cka(first: np.ndarray, second: np.ndarray, *, debiased: bool | None =
     if not first.any() or not second.any():
         return float("nan")
     if debiased:
-        kernels = [first @ first.T, second @ second.T]
-        cross, own, other = (
-            _unbiased_hsic(kernels[i], kernels[j]) for i, j in ((0, 1), (0, 0), (1, 1))
-        )
+        cross = _unbiased_hsic(first, second)
+        own, other = _unbiased_hsic(first, first), _unbiased_hsic(second, second)
         return float(cross / np.sqrt(own * other)) if own > 0 and other > 0 else float("nan")
     cross = np.linalg.norm(first.T @ second) ** 2
     return float(cross / (np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)))
 
 
 def _unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
-    """Song et al. (2012), "Feature Selection via Dependence Maximization", JMLR, equation 4."""
+    """Of the linear kernels of two sets of features, shape (example, unit) each.
+
+    Song et al. (2012), "Feature Selection via Dependence Maximization", JMLR, equation 4. The
+    kernels, of one row an example, are not built where there are fewer units than examples.
+    """
     n = len(first)
-    first = first - np.diag(np.diag(first))
-    second = second - np.diag(np.diag(second))
+    if max(first.shape[1], second.shape[1]) < n:
+        product = np.linalg.norm(first.T @ second) ** 2
+    else:
+        product = ((first @ first.T) * (second @ second.T)).sum()
+    diagonal, other_diagonal = (first**2).sum(axis=1), (second**2).sum(axis=1)
+    # sums of the rows of the kernels, their diagonals taken out
+    rows = first @ first.sum(axis=0) - diagonal
+    other_rows = second @ second.sum(axis=0) - other_diagonal
     total = (
-        (first * second).sum()
-        + first.sum() * second.sum() / ((n - 1) * (n - 2))
-        - 2 * (first.sum(axis=0) @ second.sum(axis=0)) / (n - 2)
+        product
+        - diagonal @ other_diagonal
+        + rows.sum() * other_rows.sum() / ((n - 1) * (n - 2))
+        - 2 * (rows @ other_rows) / (n - 2)
     )
     return total / (n * (n - 3))

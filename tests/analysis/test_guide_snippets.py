@@ -6,6 +6,7 @@ The names and the calls are the documents' own, with the import root changed.
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_quick_start(training, capsys):
     figure = analyzer.plot_learning_dynamics(save_dir="./results")
     print(f"Hard examples: {len(analysis['hard_examples'])}")
     assert "Hard examples: " in capsys.readouterr().out
-    page = open("results/learning_dynamics.html").read()
+    page = Path("results/learning_dynamics.html").read_text()
     assert "Plotly.newPlot" in page
     assert 'src="http' not in page
     assert figure.layout.title.text
@@ -88,7 +89,7 @@ def test_all_analyzers_together_while_training(training, capsys):
     memorization.plot_memorization(save_dir="./analysis")
     assert "Epoch 2: Memorization=" in capsys.readouterr().out
     for name in ("learning_dynamics", "gradient_flow", "memorization"):
-        assert "Plotly.newPlot" in open(f"analysis/{name}.html").read()
+        assert "Plotly.newPlot" in Path(f"analysis/{name}.html").read_text()
 
 
 def test_memorization_of_saved_checkpoints(training, capsys):

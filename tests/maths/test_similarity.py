@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from dg_explorer.maths.similarity import linear_cka
 
@@ -18,19 +19,20 @@ def test_cka_equals_the_cosine_of_centred_kernels():
     np.testing.assert_allclose(got, centred_alignment(first, second), rtol=1e-12)
 
 
-def test_debiased_hsic_equals_a_sum_over_quadruples():
+@pytest.mark.parametrize("width", [3, 9])
+def test_debiased_hsic_equals_a_sum_over_quadruples(width):
     # the U-statistic itself, over all ordered quadruples of different examples
     from itertools import permutations
 
     from dg_explorer.maths.similarity import _unbiased_hsic
 
     rng = np.random.default_rng(1)
-    first, second = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    first, second = rng.normal(size=(6, width)), rng.normal(size=(6, 2))
     a, b = first @ first.T, second @ second.T
     terms = [
         a[i, j] * (b[i, j] + b[q, r] - 2 * b[i, q]) for i, j, q, r in permutations(range(6), 4)
     ]
-    np.testing.assert_allclose(_unbiased_hsic(a, b), np.mean(terms), rtol=1e-10)
+    np.testing.assert_allclose(_unbiased_hsic(first, second), np.mean(terms), rtol=1e-10)
 
 
 def test_rotation_scale_and_shift_do_not_matter():
