@@ -56,11 +56,27 @@ class GradientSampler:
         for handle in self._handles:
             handle.remove()
 
-    def _before_step(self, optimizer, args, kwargs) -> None:
+    def _before_step(self, optimizer, args, kwargs):
         self._step += 1
         self._left -= 1
         if self._left > 1:
-            return
+            return None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._look()
+            return None
+
+        # with a closure (LBFGS, Lightning) the gradients are made within the step
+        def then_look(*arguments, **settings):
+            result = closure(*arguments, **settings)
+            if self._previous_step != self._step:
+                self._look()
+            return result
+
+        rest = {k: v for k, v in kwargs.items() if k != "closure"}
+        return (args[0], then_look, *args[2:]), rest
+
+    def _look(self) -> None:
         gradients = [p.grad for p in self._parameters]
         if self._left <= 0:
             self._samples.append(self._measure(gradients))

@@ -38,7 +38,7 @@ class Served:
             raise DataError("There are no examples in this dataset; evaluation needs at least one.")
         self._data = data
         self._batch_size = batch_size
-        self._tensors = _tensors(data)
+        self._tensors = tensors_of(data)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,12 +96,12 @@ def forward(model, batch) -> tuple[torch.Tensor, torch.Tensor]:
     return getattr(output, "logits", output), labels
 
 
-def _tensors(data) -> tuple | None:
+def tensors_of(data) -> tuple | None:
     """The tensors behind a dataset that only slices tensors, in the order of its ids."""
     if isinstance(data, WithIds):
-        return _tensors(data.dataset)
+        return tensors_of(data.dataset)
     if isinstance(data, Subset):
-        inner = _tensors(data.dataset)
+        inner = tensors_of(data.dataset)
         at = torch.as_tensor(data.indices, dtype=torch.int64)
         return None if inner is None else tuple(t[at] for t in inner)
     return data.tensors if isinstance(data, TensorDataset) else None

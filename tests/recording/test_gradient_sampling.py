@@ -57,6 +57,33 @@ def test_every_epoch_of_two_steps_gets_a_sample_and_few_steps_are_sampled(task):
     assert counts == [3, 1, 1, 1, 1, 1, 2]
 
 
+def test_a_step_with_a_closure_is_measured_as_one_without(task):
+    def sampled(closure):
+        model = task.model()
+        optimizer = torch.optim.SGD(model.parameters(), 0.05)
+        sampler = GradientSampler(model, optimizer, every=1)
+        rows = []
+
+        def backward():
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(task.x), task.y)
+            loss.backward()
+            return loss
+
+        for _ in range(3):
+            if closure:
+                optimizer.step(closure=backward)
+            else:
+                backward()
+                optimizer.step()
+            rows.append(sampler.take()[0])
+        return rows
+
+    for with_closure, without in zip(sampled(True), sampled(False)):
+        for name, values in without.items():
+            assert np.array_equal(with_closure[name], values, equal_nan=True)
+
+
 def test_dead_units_are_those_that_no_example_activates():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
