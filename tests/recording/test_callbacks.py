@@ -66,7 +66,9 @@ def assert_same_record(one, other):
 
 
 def test_hugging_face_trainer_writes_the_record_of_the_plain_loop(task, plain, tmp_path):
-    transformers = pytest.importorskip("transformers")
+    # heavy imports, and wanted by this test only
+    import transformers
+
     from dg_explorer import HuggingFaceRecorder
 
     run, model = task.run(), Net()
@@ -99,7 +101,8 @@ def test_hugging_face_trainer_writes_the_record_of_the_plain_loop(task, plain, t
 
 @pytest.mark.parametrize("logits_too", [False, True])
 def test_lightning_writes_the_record_of_the_plain_loop(task, plain, tmp_path, logits_too):
-    lightning = pytest.importorskip("lightning.pytorch")
+    import lightning.pytorch as lightning
+
     from dg_explorer import LightningRecorder
 
     class Module(lightning.LightningModule):
