@@ -88,7 +88,7 @@ def quantised(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarra
     """Positions (..., 2) in 0..ABSENT - 1 of a square of side `extent` above `low`."""
     with np.errstate(invalid="ignore"):
         share = (position - low) / (extent or 1.0)
-    steps = np.clip(np.rint(np.nan_to_num(share) * (ABSENT - 1)), 0, ABSENT - 1)
+    steps = np.clip(np.rint(np.nan_to_num(share, posinf=1, neginf=0) * (ABSENT - 1)), 0, ABSENT - 1)
     absent = ~np.isfinite(position).all(axis=-1, keepdims=True)
     return np.where(absent, ABSENT, steps).astype(np.uint16)
 
@@ -115,10 +115,10 @@ def moving_frames(position: np.ndarray, low: np.ndarray, extent: float) -> np.nd
         if not len(spots):
             out[row] = 0.5
             continue
-        middle = np.median(spots, axis=0)
-        far = np.abs(spots - middle).max(axis=1)
-        half = min(far.max(), 1.35 * np.quantile(far, 0.97))
-        out[row] = *middle, max(half, 1e-4)
+        far = np.abs(spots - np.median(spots, axis=0)).max(axis=1)
+        near = spots[far <= 1.35 * np.quantile(far, 0.97)]
+        ends = np.stack([near.min(axis=0), near.max(axis=0)])
+        out[row] = *ends.mean(axis=0), max(np.ptp(ends, axis=0).max() / 2, 1e-4)
     return out
 
 

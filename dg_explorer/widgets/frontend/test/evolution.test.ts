@@ -1,0 +1,129 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { ABSENT, between } from "../src/data/projection";
+import { baseAt, fit, HOME, panned, WHOLE, zoomed } from "../src/views/evolution/camera";
+import { byColour, CanvasPainter } from "../src/views/evolution/canvas_painter";
+import { inked, lossOf } from "../src/views/evolution/colouring";
+import { GREY, TEST } from "../src/views/evolution/painter";
+import { along, centred, css, diverging, ordered, rgb } from "../src/views/evolution/palette";
+import { inside, nearest, pixel, type Scene, towards, within } from "../src/views/evolution/where";
+
+const scene = (a: number[], b: number[], share: number): Scene => ({ a: Uint16Array.from(a), b: Uint16Array.from(b), share, fit: { kx: 1, ky: 1, dx: 0, dy: 0 } });
+
+test("a moment lies between its two recorded epochs, and beyond the ends at the end", () => {
+  assert.deepEqual(between([0, 10, 30], 20), { before: 1, after: 2, share: 0.5 });
+  assert.deepEqual(between([0, 10, 30], 99), { before: 2, after: 2, share: 0 });
+  assert.deepEqual(between([5, 10], 1), { before: 0, after: 0, share: 0 });
+  assert.deepEqual(between([7], 7), { before: 0, after: 0, share: 0 });
+});
+
+test("a point moves in a straight line between epochs", () => {
+  assert.deepEqual(pixel(scene([0, 100], [10, 200], 0.5), 0), [5, 150]);
+});
+
+test("an example without a position at either end is nowhere", () => {
+  assert.equal(pixel(scene([ABSENT, ABSENT], [1, 1], 0.2), 0), null);
+  assert.equal(nearest(scene([ABSENT, ABSENT], [1, 1], 0.2), 1, 1, 1, 1e9), -1);
+});
+
+test("the square fills the shorter side of the panel with y upwards", () => {
+  const f = fit(HOME, 400, 300), low = [f.dx, f.dy], high = [(ABSENT - 1) * f.kx + f.dx, (ABSENT - 1) * f.ky + f.dy];
+  assert.ok(Math.abs(high[0]! - low[0]! - (300 - 28)) < 1e-9);
+  assert.ok(low[1]! > high[1]!);
+  assert.ok(Math.abs((low[0]! + high[0]!) / 2 - 200) < 1e-9);
+});
+
+test("zooming keeps what lies under the pointer under the pointer", () => {
+  const before = fit(HOME, 400, 300), q = [40000, 20000], px = q[0]! * before.kx + before.dx, py = q[1]! * before.ky + before.dy;
+  const after = fit(zoomed(HOME, 3, px, py, 400, 300), 400, 300);
+  assert.ok(Math.abs(q[0]! * after.kx + after.dx - px) < 1e-6);
+  assert.ok(Math.abs(q[1]! * after.ky + after.dy - py) < 1e-6);
+});
+
+test("zooming out to the whole and panning there give the whole picture back", () => {
+  assert.deepEqual(zoomed({ zoom: 2, x: 0.1, y: 0.9 }, 0.1, 0, 0, 100, 100), HOME);
+  assert.deepEqual(panned(HOME, 50, 50, 100, 100), HOME);
+});
+
+test("the base of a moment lies between those of its epochs and brings its corner to the panel's", () => {
+  const base = baseAt([0.5, 0.5, 0.5, 0.3, 0.5, 0.1], 0, 1, 0.5);
+  assert.ok(Math.abs(base.x - 0.4) < 1e-12 && Math.abs(base.half - 0.3) < 1e-12);
+  const f = fit(HOME, 228, 228, false, base);
+  assert.ok(Math.abs((base.x - base.half) * (ABSENT - 1) * f.kx + f.dx - 14) < 1e-6);
+  assert.deepEqual(fit(HOME, 100, 100, false, WHOLE), fit(HOME, 100, 100));
+});
+
+test("the nearest example agrees with a slow search, and respects what is asked for", () => {
+  const a = Array.from({ length: 200 }, (_, i) => (i * 7919) % 300), s = scene(a, a, 0);
+  for (const [x, y] of [[10, 20], [150, 150], [299, 1]] as const) {
+    let best = -1, least = Infinity;
+    for (let row = 0; row < 100; row++) { const d = Math.hypot(a[2 * row]! - x, a[2 * row + 1]! - y); if (d <= least) { least = d; best = row; } }
+    assert.equal(nearest(s, 100, x, y, 1e4), best);
+  }
+  assert.equal(nearest(scene([0, 0, 5, 0], [0, 0, 5, 0], 0), 2, 0, 0, 100, (row) => row === 1), 1);
+  assert.equal(nearest(scene([0, 0], [0, 0], 0), 1, 50, 0, 10), -1);
+});
+
+test("an arrow key goes to the next example in its direction", () => {
+  const s = scene([50, 50, 60, 50, 50, 20, 10, 52], [50, 50, 60, 50, 50, 20, 10, 52], 0);
+  assert.equal(towards(s, 4, 50, 50, 1, 0, 0), 1);
+  assert.equal(towards(s, 4, 50, 50, 0, -1, 0), 2);
+  assert.equal(towards(s, 4, 50, 50, -1, 0, 0), 3);
+  assert.equal(towards(s, 4, 50, 50, 0, 1, 0), -1);
+});
+
+test("a lasso takes what lies within, also when it is not convex", () => {
+  const horseshoe = [0, 0, 30, 0, 30, 30, 20, 30, 20, 10, 10, 10, 10, 30, 0, 30];
+  assert.ok(inside(horseshoe, 5, 20) && inside(horseshoe, 25, 20) && !inside(horseshoe, 15, 20));
+  assert.deepEqual(within(scene([5, 20, 15, 20, 25, 20], [5, 20, 15, 20, 25, 20], 0), 3, horseshoe), [0, 2]);
+});
+
+test("a diverging scale has zero in its middle, and both signs at equal distance", () => {
+  assert.equal(centred(0, 2), 0.5);
+  assert.equal(centred(2, 2) + centred(-2, 2), 1);
+  assert.equal(centred(3, 0), 0.5);
+  for (const dark of [true, false]) assert.equal(diverging(dark).length % 2, 1);
+});
+
+test("an ordered scale runs one way in brightness", () => {
+  for (const dark of [true, false]) {
+    const light = [0, 0.25, 0.5, 0.75, 1].map((s) => along(ordered(dark), s).reduce((p, q) => p + q)), steps = light.slice(1).map((v, i) => Math.sign(v - light[i]!));
+    assert.equal(new Set(steps).size, 1);
+  }
+});
+
+test("colours of style sheets are read in all their forms", () => {
+  for (const text of ["#336699", "#369", "rgb(51, 102, 153)", "rgb(51 102 153 / 50%)"]) assert.deepEqual(rgb(text).map(Math.round), [51, 102, 153]);
+  assert.equal(css([1.4, 2, 3]), "rgb(1,2,3)");
+});
+
+test("the loss from a margin equals -log p, without overflow", () => {
+  for (const margin of [-3, -0.5, 0, 2]) assert.ok(Math.abs(lossOf(margin) + Math.log(1 / (1 + Math.exp(-margin)))) < 1e-12);
+  assert.equal(lossOf(-1000), 1000);
+  assert.equal(lossOf(1000), 0);
+});
+
+test("what is not chosen turns grey and stays", () => {
+  const projection = { count: 3, split: Uint8Array.of(0, 1, 0) } as never;
+  const out = inked(projection, (row) => (row === 2 ? null : [1, 2, 3]), new Set([1, 2]));
+  assert.deepEqual([out[3], out[7], out[11]], [GREY, TEST, GREY]);
+  assert.deepEqual([...out.slice(4, 7)], [1, 2, 3]);
+});
+
+test("rows are ordered by colour with grey ones first, and none is lost", () => {
+  const words = Uint32Array.from([7, (GREY << 24) | 1, 7, 5, (GREY << 24) | 1]), order = byColour(words);
+  assert.deepEqual([...order].sort(), [0, 1, 2, 3, 4]);
+  assert.deepEqual([...order.slice(0, 2)], [1, 4]);
+  assert.equal(new Set([...order.slice(2)].map((row, i, all) => (i && words[row] !== words[all[i - 1]!] ? "change" : ""))).size, 2);
+});
+
+test("the canvas draws at most 60,000 points, evenly thinned, and leaves out those without a position", () => {
+  let drawn = 0;
+  const paper = new Proxy({}, { get: (_, name) => (name === "fillRect" || name === "arc" ? () => { drawn++; } : () => undefined), set: () => true });
+  const painter = new CanvasPainter({ getContext: () => paper, width: 1, height: 1 } as never);
+  painter.size(100, 100, 1);
+  const n = 180_000, spots = new Uint16Array(2 * n).fill(50), colours = new Uint8Array(4 * n);
+  spots[0] = ABSENT;
+  painter.draw({ scene: { a: spots, b: spots, share: 0, fit: { kx: 1, ky: 1, dx: 0, dy: 0 } }, count: n, colours, radius: 1, every: 1, grey: [0, 0, 0], paper: [0, 0, 0], moving: false });
+  assert.ok(drawn <= 60_000 && drawn > 59_000);
+});
