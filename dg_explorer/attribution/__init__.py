@@ -14,6 +14,8 @@ _EXPORTS = {
     "FeatureKNNAttributor": "feature_neighbours",
     "RepresentationSimilarityAttributor": "feature_neighbours",
     "DelayedGeneralizationTRAK": "delayed",
+    "EachToken": "token_examples",
+    "CLIPPairsTask": "clip_task",
     "attribution_evolution": "score_changes",
     "phase_transition_examples": "score_changes",
     "compute_attribution_stability": "stability",

@@ -157,7 +157,7 @@ class Capture:
         dtype = next(iter(found.values())).dtype
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         return Explicit(
-            torch.cat([found[name].flatten(1).to(wide) for name in self.raw], 1),
+            torch.cat([found[name].reshape(n, -1).to(wide) for name in self.raw], 1),
             tuple(self.raw),
             tuple(tuple(raw[name].shape) for name in self.raw),
         )

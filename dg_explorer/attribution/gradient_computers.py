@@ -127,4 +127,7 @@ def as_factors(gradients) -> list[Factor]:
     """Gradients by name, or one tensor (example, entries), as factors."""
     if torch.is_tensor(gradients):
         gradients = {"gradient": gradients}
-    return [Explicit(g.flatten(1), (name,), (tuple(g.shape[1:]),)) for name, g in gradients.items()]
+    return [
+        Explicit(g.reshape(len(g), -1), (name,), (tuple(g.shape[1:]),))
+        for name, g in gradients.items()
+    ]

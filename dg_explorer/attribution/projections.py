@@ -131,6 +131,6 @@ def gradient_columns(factor: Factor) -> Iterator[tuple[str, int, torch.Tensor]]:
             yield factor.bias, 0, factor.d.sum(1)
         return
     for name, gradient in factor.gradients().items():
-        flat = gradient.flatten(1)
+        flat = gradient.reshape(len(gradient), -1)
         for start in range(0, flat.shape[1], ROWS):
             yield name, start, flat[:, start : start + ROWS]

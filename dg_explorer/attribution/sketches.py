@@ -124,7 +124,7 @@ class FactoredSketch:
             p, q = self._channels(name, shape, gradient)
             g = torch.einsum("noi...,oy->nyi...", gradient, p) if p is not None else gradient
             gradient = torch.einsum("nyi...,ix->nyx...", g, q) if q is not None else g
-        self._fold(name, gradient.flatten(1), out)
+        self._fold(name, gradient.reshape(len(gradient), -1), out)
 
     def _add_outer(self, factor: Outer, out) -> None:
         step = max(1, CHUNK // max(factor.numel, 1))

@@ -308,6 +308,7 @@ class CustomTask(Task):
 TASKS: dict[str, type[Task]] = {
     "classification": ClassificationTask,
     "image_classification": ClassificationTask,
+    "iterative_image_classification": ClassificationTask,
     "text_classification": ClassificationTask,
     "regression": RegressionTask,
     "language_modeling": LanguageModelingTask,
@@ -320,9 +321,13 @@ def as_task(task) -> Task:
         return task
     if isinstance(task, str) and task in TASKS:
         return TASKS[task]()
+    if task == "clip":
+        from .clip_task import CLIPPairsTask  # built on this module
+
+        return CLIPPairsTask()
     if isinstance(task, tuple) and len(task) == 2 and all(map(callable, task)):
         return CustomTask(loss=task[0], output=task[1])
     raise SettingError(
-        f"No task {task!r}; there are {', '.join(sorted(TASKS))}. "
+        f"No task {task!r}; there are {', '.join(sorted([*TASKS, 'clip']))}. "
         f"Or pass a Task object, or a pair (loss, output) of functions of (prediction, batch)."
     )
