@@ -1,6 +1,6 @@
 """Grokking, memorized labels and a shortcut side by side, on one normalised time axis.
 
-    python examples/analysis_multi_phenomenon.py --out results
+python examples/analysis_multi_phenomenon.py --out results
 """
 
 import argparse

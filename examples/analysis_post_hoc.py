@@ -61,7 +61,9 @@ def main() -> None:
         accuracy[epoch] = now["test_accuracy"]
         tracker.model.load_state_dict(model.state_dict())
         tracker.track_epoch(train_loader, epoch)
-        print(f"step {epoch:4d}: train {now['train_accuracy']:.0%}, test {now['test_accuracy']:.0%}")
+        print(
+            f"step {epoch:4d}: train {now['train_accuracy']:.0%}, test {now['test_accuracy']:.0%}"
+        )
     found = memorization.analyze_memorization_evolution()
     print(f"transition at step {found['transition_epoch']}")
     tracker.visualize_evolution("hidden", save_dir=options.out, method="pca")
