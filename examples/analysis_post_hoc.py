@@ -7,6 +7,7 @@ Without --checkpoints a small grokking run is trained first and its weights are 
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -61,9 +62,8 @@ def main() -> None:
         accuracy[epoch] = now["test_accuracy"]
         tracker.model.load_state_dict(model.state_dict())
         tracker.track_epoch(train_loader, epoch)
-        print(
-            f"step {epoch:4d}: train {now['train_accuracy']:.0%}, test {now['test_accuracy']:.0%}"
-        )
+        train, test = now["train_accuracy"], now["test_accuracy"]
+        print(f"step {epoch:4d}: train {train:.0%}, test {test:.0%}")
     found = memorization.analyze_memorization_evolution()
     print(f"transition at step {found['transition_epoch']}")
     tracker.visualize_evolution("hidden", save_dir=options.out, method="pca")
@@ -71,7 +71,7 @@ def main() -> None:
 
     # which training pairs gained or lost influence across the steepest rise?
     steps = sorted(accuracy)
-    rises = {step: accuracy[after] - accuracy[step] for step, after in zip(steps, steps[1:])}
+    rises = {step: accuracy[after] - accuracy[step] for step, after in pairwise(steps)}
     before = max(rises, key=rises.get)
     after = steps[steps.index(before) + 1]
     attributor = PhaseTransitionAttributor(
@@ -84,10 +84,7 @@ def main() -> None:
     )
     critical = attributor.find_critical_examples(attributions, top_k=10)
     print(f"from step {before} to {after}, {len(critical)} pairs changed most")
-    texts = demo.run["train_examples"].text
-    for example in critical[:5]:
-        id = int(example["train"] if isinstance(example, dict) else example)
-        print(f"  {texts.sel(train=id).item()}")
+    print(critical[["label", "change"]].head().round(4).to_string())
 
 
 if __name__ == "__main__":

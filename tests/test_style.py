@@ -1,4 +1,4 @@
-"""The house style that a program can check, and that the committed bundle is what its sources say."""
+"""The house style a program can check; the committed bundle is what its sources build to."""
 
 import shutil
 import subprocess
