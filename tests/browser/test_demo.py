@@ -1,0 +1,66 @@
+"""`dg-explorer demo` as a newcomer runs it: the page opens with the board of a run just trained."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import assert_clean, guarded_page
+from playwright.sync_api import expect
+
+import dg_explorer as dg
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The address that the command prints, and its output folder."""
+    out = tmp_path_factory.mktemp("demo") / "a demo"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dg_explorer.cli", "demo", "--no-browser", "--out", out],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/\S+", line)
+        if found:
+            break
+    else:
+        pytest.fail("".join(said))
+    yield found.group(0), int(found.group(1)), out
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_the_page_opens_with_the_board_alive_and_no_question_asked(browser, demo, screenshots):
+    address, port, out = demo
+    page = guarded_page(browser, allowed=rf"127\.0\.0\.1:{port}/")
+    page.goto(address)
+    card = page.get_by_test_id("dg-test").first
+    expect(card).to_be_visible(timeout=60_000)
+    card.click()
+    expect(card).to_have_attribute("aria-selected", "true")
+    slider = page.get_by_test_id("dg-timeline")
+    slider.press("End")  # the last recorded step is among the scored
+    expect(slider).to_have_attribute("aria-valuenow", "1500")
+    shown = page.get_by_test_id("dg-helped").get_by_test_id("dg-influencer").first
+    expect(shown).to_be_visible()
+    run = dg.Run.open(out / "run")
+    scores = run["scores/trak"].score
+    assert scores.sizes["epoch"] >= 20
+    row = scores.sel(epoch=1500, test=int(card.get_attribute("data-id")))
+    best = int(row.train[row.argmax("train")])
+    page.wait_for_function(
+        "id => document.querySelector('[data-testid=dg-helped] [data-id]')?.dataset.id == id",
+        arg=best,
+    )
+    assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
+    page.screenshot(path=screenshots / "demo.png")
+    page.context.close()
+    assert_clean(page)
