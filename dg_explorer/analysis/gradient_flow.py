@@ -242,6 +242,7 @@ class GradientFlowAnalyzer(OnRecord):
         layers = np.array(list(self._layers), dtype=object)
         row = xr.Dataset(data, {"epoch": [self._epoch], "layer": layers})
         self.run.append("gradients", row)
+        self._epoch = None
         self._begin()
         return row
 

@@ -249,8 +249,9 @@ class LearningDynamicsAnalyzer(OnRecord):
         table = _Table("train", known)
         table.fill(ids, labels, {name: values[keep] for name, values in columns.items()})
         before = self._last_row()
-        self.run.append("dynamics/train", table.row(self._epoch))
-        return _statistics(self._epoch, table, before)
+        epoch, self._epoch = self._epoch, None
+        self.run.append("dynamics/train", table.row(epoch))
+        return _statistics(epoch, table, before)
 
     def _known(self, ids: np.ndarray, loader) -> np.ndarray:
         if "dynamics/train" in self.run:

@@ -69,6 +69,6 @@ def _title(bias: xr.Dataset) -> str:
     last = bias["group_accuracy"].isel(epoch=-1)
     if not np.isfinite(last).any():
         return "Accuracy by group"
-    worst = last.fillna(np.inf).argmin().item()
+    worst = int(np.where(np.isfinite(last.values), last.values, np.inf).argmin())
     name, value = escape(last["group"].values[worst]), float(last.values[worst])
     return f"Worst group at the end: {name}, {value:.0%} right"

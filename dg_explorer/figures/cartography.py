@@ -38,10 +38,8 @@ def cartography_figure(
 
 def label_axes(figure: go.Figure, **where) -> None:
     """Name the axes of a map, in the whole figure or in one subplot."""
-    figure.update_xaxes(title="Variability (s.d. of the label's probability)", **where)
-    figure.update_yaxes(
-        title="Confidence (mean probability of the label)", range=[-0.03, 1.03], **where
-    )
+    figure.update_xaxes(title="Variability (s.d. of probability)", **where)
+    figure.update_yaxes(title="Confidence (mean probability)", range=[-0.03, 1.03], **where)
 
 
 def cartography_traces(table: xr.Dataset, labels=None) -> list[go.Scatter]:

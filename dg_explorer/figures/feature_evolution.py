@@ -39,7 +39,12 @@ def feature_evolution_figure(
     figure = go.Figure(data=frames[-1].data, frames=frames)
     layer = escape(projection.attrs.get("layer", "features"))
     method = projection.attrs.get("method", "")
-    dress(figure, f"How the features of {layer} sort themselves out", theme=theme, height=620)
+    dress(
+        figure,
+        f"Examples in the features of layer {layer}, by {time_unit}",
+        theme=theme,
+        height=620,
+    )
     # one pair of ranges for all epochs, or motion could not be told from zoom
     for axis, update in ((0, figure.update_xaxes), (1, figure.update_yaxes)):
         values = position[..., axis]
@@ -97,11 +102,8 @@ def _axis_title(projection: xr.Dataset, axis: int, method: str) -> str:
     share = projection["explained"].values[:, axis]
     share = share[np.isfinite(share)]
     if not len(share):
-        return f"Principal axis {axis + 1} (activation units)"
-    return (
-        f"Principal axis {axis + 1} (activation units; "
-        f"{share.min():.0%}–{share.max():.0%} of an epoch's variance)"
-    )
+        return f"Axis {axis + 1} (activation units)"
+    return f"Axis {axis + 1} (activation units; {share.min():.0%}–{share.max():.0%} of variance)"
 
 
 def _slider(epochs, time_unit: str) -> dict:
@@ -120,8 +122,8 @@ def _slider(epochs, time_unit: str) -> dict:
         "steps": steps,
         "active": len(steps) - 1,
         "currentvalue": {"prefix": f"{time_unit} "},
-        "x": 0.1,
-        "len": 0.9,
+        "x": 0.2,
+        "len": 0.8,
         "pad": {"t": 60},
     }
 

@@ -26,7 +26,7 @@ PANELS = {
         "cka_to_last": "to the last",
     },
     "Neural collapse (0 = collapsed)": {
-        "unit": "NC2, NC4 (0 = collapsed)",
+        "unit": "NC2, NC4",
         "nc2_norms": "NC2 lengths",
         "nc2_angles": "NC2 angles",
         "nc4": "NC4",

@@ -50,7 +50,7 @@ def learning_dynamics_figure(
         height=820,
     )
     figure.update_layout(
-        legend={"orientation": "h", "x": 0, "y": -0.09, "yanchor": "top"}, margin={"t": 90}
+        legend={"orientation": "h", "x": 0, "y": -0.1, "yanchor": "top"}, margin={"t": 90}
     )
     return figure
 
@@ -92,7 +92,7 @@ def _curves(figure: go.Figure, dynamics: xr.Dataset, time_unit: str) -> None:
         col=1,
     )
     figure.update_xaxes(title=time_label(time_unit), row=2, col=1)
-    figure.update_yaxes(title="Share or probability (0–1)", range=[-0.03, 1.03], row=2, col=1)
+    figure.update_yaxes(title="Share, probability (0–1)", range=[-0.03, 1.03], row=2, col=1)
 
 
 def _forgetting(figure: go.Figure, table: xr.Dataset) -> None:

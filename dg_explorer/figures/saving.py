@@ -41,7 +41,12 @@ def save_figure(
         try:
             # one browser for all formats: starting it is what takes the time
             names = [f"{name}.{image}" for image in images]
-            pio.write_images([figure] * len(names), [str(folder / n) for n in names], width=1000)
+            pio.write_images(
+                [figure] * len(names),
+                [str(folder / n) for n in names],
+                width=1000,
+                height=figure.layout.height,
+            )
             written += names
         except Exception as error:
             # whatever ails the browser, the page is written and the reason is kept
