@@ -28,6 +28,8 @@ _EXPORTS = {
     "Training": "unrolled_training",
     "OptimizerSettings": "unrolled_optimizers",
     "attribute": "walk",
+    "FactoredSketch": "sketches",
+    "top_attributions": "top_scores",
     "METHODS": "methods",
     "Task": "tasks",
     "CustomTask": "tasks",

@@ -22,7 +22,8 @@ from ..errors import SettingError
 from .convolution import Convolution
 from .factors import Explicit, Factor, Lookup, Outer
 
-CHANNELS = 64  # channels kept on each side of a layer
+CHANNELS = 64  # most channels kept on each side of a layer
+FEW = 16  # a side with so few channels is left as it is; above that at most half are kept
 LARGE = 64  # times the width: matrices with more entries are projected by channels
 CHUNK = 1 << 19  # gradient entries written out at a time: 2 MB stay in the cache
 
@@ -210,13 +211,14 @@ class FactoredSketch:
         return self._made[key]
 
     def _map(self, name, side, size, like):
-        if size <= CHANNELS:
+        kept = min(CHANNELS, max(FEW, size // 2))
+        if size <= kept:
             return None
-        entries = torch.randn(size, CHANNELS, generator=self._generator(name, side))
+        entries = torch.randn(size, kept, generator=self._generator(name, side))
         if size <= 1 << 13:  # orthogonal directions disturb inner products less
-            entries = torch.linalg.qr(entries).Q * (size / CHANNELS) ** 0.5
+            entries = torch.linalg.qr(entries).Q * (size / kept) ** 0.5
         else:
-            entries = entries / CHANNELS**0.5
+            entries = entries / kept**0.5
         return entries.to(like.dtype).to(like.device)
 
     def _generator(self, name: str, use: str) -> torch.Generator:
