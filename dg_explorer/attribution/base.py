@@ -19,6 +19,7 @@ from .capture import Capture, attach, undisturbed
 from .damping import check_damping
 from .factors import concatenate
 from .features import GradientFeatures, Origin, check_same_origin
+from .memory import memory_advice
 from .layers import compact
 from .patterns import analyze_attribution_patterns, find_top_attributions
 from .tasks import Task, as_task
@@ -141,6 +142,7 @@ class Attributor:
             load_into(self._scratch, self._checkpoints[key])
             yield self._scratch, weights_digest(self._scratch)
 
+    @memory_advice("Pass proj_dim=, name fewer layers with layers=, or attribute fewer examples")
     def compute_features(
         self, data, num_samples: int | None = None, outputs=None
     ) -> GradientFeatures:

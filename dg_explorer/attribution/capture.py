@@ -24,6 +24,7 @@ from ..errors import DataError, NonFiniteError, SettingError
 from .batches import batch_length, take
 from .factors import Explicit, Factor
 from .layers import factor, knows, own_parameters
+from .memory import memory_advice
 from .tasks import Task
 
 # (prediction, batch) -> scalars to differentiate, shape (example,) or (example, row)
@@ -75,7 +76,8 @@ class Capture:
 
     def __call__(self, batch, outputs: Outputs | None = None) -> Captured:
         """Gradients of `outputs` (by default the task's output) for every example of a batch."""
-        with undisturbed(self.model):
+        advice = "Lower batch_size (or serve smaller batches), or name fewer layers with layers="
+        with undisturbed(self.model), memory_advice(advice):
             return self._run(batch, outputs or self.task.output)
 
     def _run(self, batch, outputs: Outputs) -> Captured:

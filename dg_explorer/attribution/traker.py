@@ -17,6 +17,7 @@ from .batches import batch_length, take, to_device
 from .capture import select_parameters
 from .factors import concatenate
 from .gradient_computers import as_factors, as_gradients, gradient_computer_for
+from .memory import memory_advice
 from .model_outputs import as_model_output
 from .projectors import BasicProjector
 from .ridge import RIDGE_AUTO, ridge_features
@@ -177,6 +178,7 @@ class TRAKer:
             return
         self._take(batch, positions, "_is_featurized", "grads")
 
+    @memory_advice("Lower proj_dim")
     def finalize_features(self, model_ids=None, del_grads: bool = False) -> None:
         """Compute grads (grads' grads + lambda)^-1 of each model id, by default of all.
 
@@ -253,6 +255,7 @@ class TRAKer:
         positions = self._positions(batch, inds, num_samples, size, "num_targets")
         self._take(batch, positions, f"_{name}_is_scored", f"{name}_grads")
 
+    @memory_advice("Lower proj_dim, or score fewer targets an experiment")
     def finalize_scores(
         self, exp_name: str | None = None, model_ids=None, allow_skip: bool = False
     ) -> np.ndarray:
@@ -329,6 +332,7 @@ class TRAKer:
             )
         return positions
 
+    @memory_advice("Featurize smaller batches, lower proj_dim, or name fewer layers with grad_wrt=")
     def _take(self, batch, positions, flags: str, target: str) -> None:
         """Gradients of the examples of a batch that are not done yet, kept until projected."""
         new = np.unique(positions, return_index=True)[1]
