@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dg_explorer.attribution import TRAKAttributor
 
-PAGE = Path(__file__).with_name("specification_trak.md").read_text()
+PAGE = Path(__file__).with_name("specification_trak.txt").read_text()
 BLOCKS = {
     title: code.replace("data_attribution", "dg_explorer")
     for title, code in re.findall(r"^## (.+?)\n\n```python\n(.*?)```", PAGE, re.S | re.M)
