@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dg_explorer.attribution.unrolled_training import Training
-from dg_explorer.evaluation.counterfactual import _retrain
+from dg_explorer.evaluation.counterfactual import retrain_with_weights
 
 
 def brittleness(
@@ -50,7 +50,7 @@ def brittleness(
         for size in sizes:
             next(rows)[supporters[:size]] = 0
     label = int(training.recorded_epochs()[-1]) if at is None else int(at)
-    outputs, _ = _retrain(training, weights, training.counts([label]), models_at_once)
+    outputs, _ = retrain_with_weights(training, weights, training.counts([label]), models_at_once)
     found = xr.DataArray(
         outputs[:, 0], dims=("model", "test"), coords={"test": training.test_ids}
     ).sel(test=scores["test"])

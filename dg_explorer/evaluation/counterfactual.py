@@ -59,7 +59,7 @@ def counterfactual_check(
     for row in weights[2:]:
         row[rng.choice(training.n_train, len(remove), replace=False)] = 0
     epochs = np.union1d(at, grid)
-    outputs, accuracy = _retrain(training, weights, epochs, models_at_once)
+    outputs, accuracy = retrain_with_weights(training, weights, epochs, models_at_once)
     rows = np.flatnonzero(np.isin(training.test_ids, test))
     order = [int(np.flatnonzero(training.test_ids[rows] == id)[0]) for id in test]
     there = outputs[:, np.searchsorted(epochs, at)][:, :, rows[order]]
@@ -150,7 +150,9 @@ def window_ablation(
 def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray:
     test = training.test_ids if test is None else _known(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
-    outputs, _ = _retrain(training, weights, np.unique(at), models_at_once, n=len(names) + 1)
+    outputs, _ = retrain_with_weights(
+        training, weights, np.unique(at), models_at_once, n=len(names) + 1
+    )
     effects = xr.DataArray(
         (outputs[:1] - outputs[1:]).transpose(1, 2, 0),
         dims=("epoch", "test", "train"),
@@ -163,7 +165,9 @@ def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray
     return effects.sel(test=test)
 
 
-def _retrain(training, weights, epochs, models_at_once, n=None) -> tuple[np.ndarray, np.ndarray]:
+def retrain_with_weights(
+    training, weights, epochs, models_at_once, n=None
+) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (model, epoch, test) and test accuracy (model, epoch) of a model for each row."""
     training = training.with_changes(record_at=tuple(int(e) for e in epochs))
     if callable(weights):

@@ -1,6 +1,6 @@
 """Sign flips, windows and negative controls on the `smooth` recipe, each really retrained.
 
-``python -m dg_explorer.evaluation.smooth_checks --path FOLDER [--queries 24]``
+``python -m dg_explorer.evaluation.smooth_checks --path FOLDER [--queries 8]``
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--path", required=True, help="folder of exact scores")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--queries", type=int, default=24)
+    parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--checks", nargs="+", default=["controls", "flips", "windows"])
     settings = parser.parse_args()
     torch.set_num_threads(1)

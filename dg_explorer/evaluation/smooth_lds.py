@@ -1,6 +1,6 @@
 """LDS by epoch on the `smooth` recipe: exact influence against every checkpoint method.
 
-``python -m dg_explorer.evaluation.smooth_lds --path FOLDER [--seeds 0 1 2] [--queries 24]``
+``python -m dg_explorer.evaluation.smooth_lds --path FOLDER [--seeds 0 1 2] [--queries 8]``
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def unrolled_scores(seed: int, n_queries: int, path: Path) -> xr.DataArray:
 
 
 def smooth_lds(
-    path: Path, *, seeds: tuple[int, ...] = (0, 1, 2), n_queries: int = 24, methods=METHODS
+    path: Path, *, seeds: tuple[int, ...] = (0, 1, 2), n_queries: int = 8, methods=METHODS
 ) -> xr.Dataset:
     """LDS over (drop, seed, method, epoch) on the reporting half of the ground truth."""
     by_seed = []
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--path", required=True, help="folder for exact scores")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--queries", type=int, default=24)
+    parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--scores-only", action="store_true", help="compute exact scores and stop")
     settings = parser.parse_args()
     torch.set_num_threads(1)
