@@ -19,8 +19,8 @@ from .capture import Capture, attach, undisturbed
 from .damping import check_damping
 from .factors import concatenate
 from .features import GradientFeatures, Origin, check_same_origin
-from .memory import memory_advice
 from .layers import compact
+from .memory import memory_advice
 from .patterns import analyze_attribution_patterns, find_top_attributions
 from .tasks import Task, as_task
 

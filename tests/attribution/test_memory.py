@@ -26,7 +26,7 @@ def test_a_failed_allocation_of_any_library_gets_the_advice(take):
 
 
 def test_other_errors_pass_through():
-    with pytest.raises(RuntimeError, match="^shape$"), memory_advice("Lower batch_size"):
+    with pytest.raises(RuntimeError, match=r"^shape$"), memory_advice("Lower batch_size"):
         raise RuntimeError("shape")
 
 
