@@ -17,6 +17,8 @@ from ..run import Run
 from .demo_run import DemoRun, one_thread
 
 N_TRAIN = 1000
+# features fill most of a record, and move slowly
+KEEP = {"replay": True, "feature_every": 4}
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def record(recipe: Recipe, path, seed, progress, overwrite, images, columns: dic
     net = model(recipe, seed)
     opt = optimizer(net, recipe)
     inputs, labels = splits["train"].dataset.tensors
-    recorder = Recorder(run, net, opt, **splits, layers=["hidden"], replay=True)
+    recorder = Recorder(run, net, opt, **splits, layers=["hidden"], **KEEP)
     with one_thread(), recorder as rec:
         rec.epoch(0)
         bar = tqdm(range(recipe.epochs), desc=f"training {recipe.name}", disable=not progress)
