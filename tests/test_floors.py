@@ -28,6 +28,8 @@ HEIGHT = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 # `trak`, `utils` and `influence_functions` re-export at the specification's import paths.
 TOP = {
     "cli",
+    "demo_steps",
+    "board_notebook",
     "doctor",
     "serving",
     "nodelay",
@@ -145,3 +147,22 @@ HEAVY = {"torch", "plotly", "sklearn", "umap", "ruptures"}
 
 def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_by("import dg_explorer") & (HEAVY | {"xarray", "zarr", "ipywidgets"})
+
+
+@pytest.fixture(scope="module")
+def stored_run(tmp_path_factory):
+    from dg_explorer.testing import tiny_run
+
+    path = tmp_path_factory.mktemp("floors") / "run"
+    tiny_run(0, path)
+    return path
+
+
+def test_opening_a_run_loads_neither_torch_nor_plotly(stored_run):
+    loaded = loaded_by(f"import dg_explorer as dg; dg.Run.open({str(stored_run)!r})['scores/trak']")
+    assert not loaded & HEAVY
+
+
+def test_showing_the_board_loads_nothing_that_trains_or_plots(stored_run):
+    code = f"import dg_explorer as dg; dg.explore({str(stored_run)!r}).top_influencers(1000, 0)"
+    assert not loaded_by(code) & HEAVY
