@@ -25,6 +25,12 @@ from .selection import Selection
 from .serve import Sources, answer
 from .still import still
 
+# as in frontend/src/views/registry.ts
+VIEWS = (
+    *("head", "timeline", "gallery", "influencers", "evolution", "transition", "map"),
+    *("gradients", "bias", "validity", "comparison"),
+)
+
 
 class Explorer(anywidget.AnyWidget):
     """One board on one run. `explore` makes it; it fits in any ipywidgets container.
@@ -258,6 +264,10 @@ def explore(
     Explorer
         Show it as the last line of a cell.
     """
+    if unknown := sorted(set(views) - set(VIEWS)):
+        raise SettingError(
+            f"There is no view {', '.join(map(repr, unknown))}; there are {', '.join(VIEWS)}."
+        )
     run = run if isinstance(run, Run) else Run.open(run)
     explorer = Explorer(run, show=show, **selection)
     explorer._views = list(views)

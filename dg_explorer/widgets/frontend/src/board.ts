@@ -15,6 +15,8 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
   let views: View[] = [], life = new AbortController(), theme: Theme, frame = 0, moving = false;
   let resting: ReturnType<typeof setTimeout> | undefined;
   const errors = el("div", { class: "dg-errors", role: "alert", "data-testid": "dg-errors" });
+  const notice = el("p", { class: "dg-notice", role: "status", "data-testid": "dg-notice", hidden: true },
+    "The kernel was restarted or went away. What is loaded stays here and stays linked; run the cell again for the rest.");
   const live = el("div", { class: "dg-hidden", "aria-live": "polite" });
 
   const report = (error: unknown): void => {
@@ -39,7 +41,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
   const redraw = (): void => { frame ||= requestAnimationFrame(draw); };
 
   const contextFor = (): Context => ({
-    record: session.record, store: session.store, player: session.player, signal: life.signal, redraw, report, guard,
+    record: session.record, isStatic: session.model.isStatic ?? false, store: session.store, player: session.player, signal: life.signal, redraw, report, guard,
     announce: (text) => say(live, text),
     onSize(element, callback) {
       const observer = new ResizeObserver(guard(([entry]) => { if (entry) callback(entry.contentRect.width, entry.contentRect.height); }));
@@ -74,7 +76,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     views = built.map(([kind, slot]) => make(kind, slot)).filter((view) => view !== null);
     const tabs = kinds.filter((kind) => kind.slot === "tabs");
     if (tabs.length) { const strip = new Tabs(tabs, contextFor(), make); root.append(strip.element); views.push(strip); }
-    root.append(errors, live);
+    root.append(notice, errors, live);
     root.addEventListener("keydown", guard((event) => keysOf(event, session)), { signal: life.signal });
     draw();
   };
@@ -84,7 +86,8 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     views = [];
   };
 
-  mount();
+  const lose = (): void => { notice.hidden = !session.lost; };
+  mount(); lose();
   const stops = [
     session.store.listen(({ how }) => {
       clearTimeout(resting);
@@ -93,6 +96,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
       redraw();
     }),
     session.player.listen(redraw),
+    session.onLoss(lose),
     session.listen(() => { unmount(); mount(); }),
   ];
   const told = (): void => { const text = session.model.get("_error") as string | undefined; if (text) report(text); };

@@ -14,7 +14,10 @@ export class Session {
   readonly store: Store;
   readonly player: Player;
   record: Record;
+  /** The kernel went away; what is loaded stays on screen. */
+  lost = false;
   #listeners = new Set<() => void>();
+  #lossListeners = new Set<() => void>();
   #unlink: () => void;
 
   constructor(model: Model) {
@@ -24,6 +27,8 @@ export class Session {
     this.player = new Player(this.store, () => this.record.epochs);
     this.#unlink = link(model, this.store, () => this.record.epochs);
     model.on("change:_preview", this.#reread);
+    // Jupyter's widget manager says so when the line to the kernel is cut, as by a restart
+    model.on("comm_live_update", this.#cut);
   }
 
   /** The names of the views to show; all of them where Python names none. */
@@ -32,7 +37,10 @@ export class Session {
   /** Told when the record was read anew. */
   listen(listener: () => void): () => void { this.#listeners.add(listener); return () => { this.#listeners.delete(listener); }; }
 
+  onLoss(listener: () => void): () => void { this.#lossListeners.add(listener); return () => { this.#lossListeners.delete(listener); }; }
+
   destroy(): void {
+    this.model.off("comm_live_update", this.#cut); this.#lossListeners.clear();
     this.#unlink(); this.player.destroy(); this.record.source.destroy(); this.#listeners.clear();
     this.model.off("change:_preview", this.#reread);
   }
@@ -41,6 +49,12 @@ export class Session {
     const preview = new Blocks(this.model.get("_preview") as DataView);
     return new Record(preview, new Source(this.model, preview));
   }
+
+  #cut = (): void => {
+    this.lost = true;
+    this.record.source.cut();
+    for (const listener of [...this.#lossListeners]) listener();
+  };
 
   #reread = (): void => {
     const atEnd = this.store.value.epoch === this.record.last;

@@ -19,6 +19,8 @@ export interface View {
 
 export interface Context {
   readonly record: Record;
+  /** A saved page: no kernel will ever answer. */
+  readonly isStatic: boolean;
   readonly store: Store;
   readonly player: Player;
   /** Ends with the view: pass it to every addEventListener. */

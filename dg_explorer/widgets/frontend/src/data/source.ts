@@ -8,6 +8,7 @@ interface Waiting { promise: Promise<Blocks>; resolve(blocks: Blocks): void; rej
 
 /** The kernel is gone or never was, and the page does not hold what was asked for. */
 export class NotHere extends Error {}
+const GONE = "The kernel that could read it is gone. Run the cell again.";
 
 export class Source {
   #model: Model;
@@ -15,6 +16,7 @@ export class Source {
   #cache = new Map<string, Blocks>();
   #waiting = new Map<string, Waiting>();
   #keep: number;
+  #gone = false;
 
   constructor(model: Model, preview: Blocks, keep = 256) {
     this.#model = model; this.#preview = preview; this.#keep = keep;
@@ -34,12 +36,20 @@ export class Source {
     if (known) return Promise.resolve(known);
     const asked = this.#waiting.get(key);
     if (asked) return asked.promise;
+    if (this.#gone) return Promise.reject(new NotHere(GONE));
     if (this.#model.isStatic) return Promise.reject(new NotHere("This saved page does not hold it."));
     let resolve!: (blocks: Blocks) => void, reject!: (error: Error) => void;
     const promise = new Promise<Blocks>((yes, no) => { resolve = yes; reject = no; });
     this.#waiting.set(key, { promise, resolve, reject });
     this.#model.send({ kind: "get", key });
     return promise;
+  }
+
+  /** Nobody will answer any more: those who wait are told, and those who ask from now on. */
+  cut(): void {
+    this.#gone = true;
+    for (const waiting of this.#waiting.values()) waiting.reject(new NotHere(GONE));
+    this.#waiting.clear();
   }
 
   /** Forget a request that nobody waits for any more; a late answer still enters the cache. */

@@ -15,7 +15,7 @@ const LISTED = 12; // names in a legend
 export interface Swatch { readonly colour: string; readonly text: string }
 export type Legend =
   | { readonly kind: "swatches"; readonly items: readonly Swatch[]; readonly more: number }
-  | { readonly kind: "bar"; readonly stops: readonly string[]; readonly low: string; readonly high: string; readonly middle?: string };
+  | { readonly kind: "bar"; readonly stops: readonly string[]; readonly low: string; readonly high: string; readonly note?: string };
 
 export interface Material {
   readonly projection: Projection; readonly theme: Theme; readonly moment: number;
@@ -77,7 +77,7 @@ export function painting(colour: string, material: Material): Painting {
     const { rows } = material;
     return {
       ink: (row) => { const score = projection.split[row] ? undefined : rows ? rows.values[epoch * rows.count + place[row]!]! * size : by.get(place[row]!); return score === undefined || !Number.isFinite(score) ? null : along(stops, centred(score, size)); },
-      legend: { kind: "bar", stops: stops.map(css), low: Number.isFinite(size) ? `hurts −${magnitude(size)}` : "hurts", middle: "0", high: Number.isFinite(size) ? `+${magnitude(size)} helps` : "helps" },
+      legend: { kind: "bar", stops: stops.map(css), low: Number.isFinite(size) ? `hurts −${magnitude(size)}` : "hurts", ...(rows ? {} : { note: "grey: weaker" }), high: Number.isFinite(size) ? `+${magnitude(size)} helps` : "helps" },
     };
   }
   return projection.label ? kinds(projection.label, classes, theme) : { ink: () => null, legend: { kind: "swatches", items: [], more: 0 } };

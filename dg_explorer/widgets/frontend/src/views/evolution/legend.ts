@@ -20,7 +20,7 @@ export class LegendStrip {
     if (legend.kind === "bar") {
       const ramp = el("i", { class: "dg-ramp" });
       ramp.style.background = `linear-gradient(90deg, ${legend.stops.join(", ")})`;
-      this.#colours.replaceChildren(el("span", {}, legend.low), ramp, el("span", {}, legend.high));
+      this.#colours.replaceChildren(el("span", {}, legend.low), ramp, el("span", {}, legend.high), ...(legend.note ? [el("span", {}, legend.note)] : []));
       return;
     }
     this.#colours.replaceChildren(

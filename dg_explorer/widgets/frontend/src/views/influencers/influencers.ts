@@ -92,7 +92,7 @@ class Influencers implements View {
         if (key !== this.#key) return;
         clearTimeout(this.#waiting);
         this.#scores = null;
-        this.#trouble = error instanceof NotHere ? "This page was saved without the scores of this test example." : error.message;
+        this.#trouble = error instanceof NotHere && this.#context.isStatic ? "This page was saved without the scores of this test example." : error.message;
         redraw();
       });
   }
