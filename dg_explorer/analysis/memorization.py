@@ -7,7 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from ..errors import DataError
+from ..errors import DataError, MissingGroupError
 from ..maths.memorization import memorization_gap, subset_memorization
 from .cartography import history
 from .curves import accuracy_curves
@@ -35,7 +35,12 @@ def add_memorization(run, *, subsets: xr.Dataset | None = None, overwrite: bool 
         `memorization` (train), 0 to 1 (an estimate may be slightly negative);
         `memorization_error` (train) and `influence` (test, train) where subsets are given.
     """
-    curves = accuracy_curves(run)
+    try:
+        curves = accuracy_curves(run)
+    except MissingGroupError:
+        if subsets is None:
+            raise
+        curves = xr.Dataset()  # the estimate needs nothing of the run itself
     data = {name: curves[name] for name in curves.data_vars}
     if {"train_accuracy", "test_accuracy"} <= set(data):
         gap = memorization_gap(curves["train_accuracy"], curves["test_accuracy"])

@@ -69,7 +69,7 @@ def feature_measures_figure(
     for number, panel in enumerate(panels.values()):
         where = {"row": number // 2 + 1, "col": number % 2 + 1}
         for index, (name, words) in enumerate((k, v) for k, v in panel.items() if k != "unit"):
-            if name not in measures:
+            if name not in measures or not np.isfinite(measures[name]).any():
                 continue
             figure.add_scatter(
                 x=time,

@@ -48,9 +48,9 @@ def cartography(probability: np.ndarray, correct: np.ndarray) -> Cartography:
 def regions(chart: Cartography, *, share: float = 1 / 3) -> np.ndarray:
     """Sort examples into the map's three regions.
 
-    `share` of the examples with the highest variability are "ambiguous", as many with the
-    lowest confidence of the rest "hard", all others "easy"; an example never seen is "".
-    An example that never wavers is never ambiguous.
+    Of the `share` of examples with the lowest confidence those below one half are "hard"; as
+    many of the rest with the highest variability are "ambiguous", all others "easy". An example
+    never seen is "", and one that never wavers is never ambiguous.
 
     Returns
     -------
@@ -59,11 +59,10 @@ def regions(chart: Cartography, *, share: float = 1 / 3) -> np.ndarray:
     known = np.isfinite(chart.confidence)
     out = np.where(known, "easy", "").astype("<U9")
     k = round(share * known.sum())
-    variability = np.where(known, chart.variability, -1.0)
+    confidence = np.where(known, chart.confidence, np.inf)
+    low = np.argsort(confidence, kind="stable")[:k]
+    out[low[confidence[low] < 0.5]] = "hard"
+    variability = np.where(out == "easy", chart.variability, -1.0)
     waver = np.argsort(-variability, kind="stable")[:k]
-    waver = waver[variability[waver] > 0]
-    out[waver] = "ambiguous"
-    rest = np.where(out == "easy", chart.confidence, np.inf)
-    low = np.argsort(rest, kind="stable")[:k]
-    out[low[np.isfinite(rest[low]) & (rest[low] < 0.5)]] = "hard"
+    out[waver[variability[waver] > 0]] = "ambiguous"
     return out
