@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader
 from dg_explorer import Recorder, Run
 from dg_explorer.checkpoints import load_weights
 from dg_explorer.errors import DataError, SettingError, ShuffledLoaderError, UnknownExampleError
+from dg_explorer.recording import logit_buffer
+from dg_explorer.recording.measures import measure
 
 
 def recorded(task, path=None, *, seen=None, epochs=3, **settings):
@@ -133,6 +135,33 @@ def test_an_interrupted_recording_resumes_to_the_same_record(task, tmp_path):
         assert whole[group].load().drop_attrs().equals(resumed[group].load().drop_attrs()), group
     for a, b in zip(model.state_dict().values(), again.state_dict().values()):
         assert torch.equal(a, b)
+
+
+def test_logits_are_measured_many_steps_at_a_time(task, monkeypatch):
+    sizes = []
+
+    def counted(logits, labels):
+        sizes.append(len(logits))
+        return measure(logits, labels)
+
+    monkeypatch.setattr(logit_buffer, "measure", counted)
+    rec = Recorder(task.run(), task.model())
+    n = logit_buffer.STEPS
+    for step in range(2 * n + 3):
+        rec.batch(torch.zeros(4, 3), task.y[:4].clone(), task.ids[:4].clone())
+        assert len(sizes) == (step + 1) // n
+    rec.epoch(0)
+    assert sizes == [4 * n, 4 * n, 12]
+
+
+def test_a_full_batch_served_again_is_kept_once(task):
+    rec = Recorder(task.run(), task.model())
+    for k in range(200):
+        rec.batch(torch.full((60, 3), float(k)) * torch.arange(3.0), task.y, task.ids)
+    assert len(rec._buffer._kept) == 1
+    rec.epoch(0)
+    losses = F.cross_entropy(199.0 * torch.arange(3.0).expand(60, 3), task.y, reduction="none")
+    assert np.allclose(rec.run["dynamics/train"].loss.sel(train=task.ids.numpy())[0], losses)
 
 
 # ---------------------------------------------------------------- bad input
