@@ -24,7 +24,7 @@ from .factors import Explicit, Factor, Lookup, Outer
 
 CHANNELS = 64  # most channels kept on each side of a layer
 FEW = 16  # a side with so few channels is left as it is; above that at most half are kept
-LARGE = 64  # times the width: matrices with more entries are projected by channels
+LARGE = 16  # times the width: matrices with more entries are projected by channels
 CHUNK = 1 << 19  # gradient entries written out at a time: 2 MB stay in the cache
 
 

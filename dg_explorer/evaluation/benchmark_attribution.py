@@ -1,6 +1,7 @@
 """Speed, memory and fidelity of attribution as ratios to one plain pass, in one run.
 
-``python -m dg_explorer.evaluation.benchmark_attribution [transformer resnet gpt scores] [--peer]``
+``python -m dg_explorer.evaluation.benchmark_attribution [digits transformer resnet gpt scores]
+[--peer] [--cache FOLDER] [--subsets 64]``
 
 Every time is processor time on one thread; the *floor* is one forward and backward pass over
 the same examples, measured in the same run. Ratios are what to compare: seconds depend on the
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dg_explorer.attribution.capture import attach, explicit_gradients
 from dg_explorer.attribution.damping import absolute_damping, damped_solve
+from dg_explorer.attribution.influence import InfluenceFunctionAttributor
 from dg_explorer.attribution.kernel import gram
 from dg_explorer.attribution.projections import Projection
 from dg_explorer.attribution.sketches import FactoredSketch
@@ -34,8 +36,10 @@ from dg_explorer.evaluation.benchmark_models import (
     text_data,
     trained,
 )
+from dg_explorer.evaluation.digits_truth import digits_training, digits_truth
+from dg_explorer.evaluation.lds import linear_datamodeling_score
 
-WORKLOADS = ("transformer", "resnet", "gpt", "scores")
+WORKLOADS = ("digits", "transformer", "resnet", "gpt", "scores")
 
 
 def floor(model, task, data, batch_size: int) -> float:
@@ -96,7 +100,7 @@ def ridge_scores(train: torch.Tensor, test: torch.Tensor, relative=1.0) -> torch
     return damped_solve(kernel, test @ train.T, absolute_damping(kernel, relative))
 
 
-def transformer(report, peer: bool) -> None:
+def transformer(report, settings) -> None:
     """Exact scores and 2,048 dimensions for one layer on modular addition."""
     task = as_task("classification")
     torch.manual_seed(0)
@@ -135,7 +139,7 @@ def transformer(report, peer: bool) -> None:
         found, other = (fidelity(x, kernel, 600, relative) for x in (z, dense))
         quantity = f"row Pearson with exact, ridge {relative:g}"
         report(name, quantity, found, f"({other:.3f} dense)", "within .02")
-    if peer:
+    if settings.peer:
         ratio = traker_seconds(model, train, test) / total
         report(name, "traker 0.3.2 (200 examples, scaled) / exact", ratio, "x", ">= 12 (20)")
 
@@ -180,9 +184,9 @@ def traker_seconds(model, train, test) -> float:
     return seconds / 200 * (len(train) + len(test))
 
 
-def resnet(report, peer: bool) -> None:
+def resnet(report, settings) -> None:
     """2,048 dimensions of a ResNet-18 on 128 images."""
-    del peer
+    del settings
     task = as_task("classification")
     torch.manual_seed(0)
     data = image_data(128)
@@ -212,9 +216,9 @@ def exact_kernel(capture, data, size) -> torch.Tensor:
     return out.tril() + out.tril(-1).T
 
 
-def gpt(report, peer: bool) -> None:
+def gpt(report, settings) -> None:
     """2,048 and 65,536 dimensions of a small GPT."""
-    del peer
+    del settings
     task = as_task("language_modeling")
     torch.manual_seed(0)
     data = text_data(256)
@@ -235,9 +239,65 @@ def gpt(report, peer: bool) -> None:
             report(name, quantity, found, "", ">= .70" if width > 2048 else "")
 
 
-def scores(report, peer: bool) -> None:
+def digits(report, settings) -> None:
+    """LDS on scikit-learn's digits with defaults only, from one checkpoint and from ten."""
+    training = digits_training()
+    truth = digits_truth(settings.cache, n_subsets=settings.subsets)
+    models, held = [], truth.isel(subset=slice(settings.subsets // 2, None))
+    for seed in range(10):
+        model = training.model(seed)
+        model.load_state_dict(full_training(training, seed))
+        models.append(model)
+    train = TensorDataset(training.inputs, training.labels)
+    test = TensorDataset(training.test_inputs, training.test_labels)
+    for method, one, ten in (
+        (TRAKAttributor, ">= .46", ">= .60"),
+        (InfluenceFunctionAttributor, ">= .58 (.65)", ">= .68"),
+    ):
+        alone, times = [], []
+        for model in models:
+            found, seconds = timed(lambda f=method, m=model: f(m).attribute(train, test))
+            alone.append(_lds(found, held))
+            times.append(seconds)
+        found = method(models[0], checkpoints=models).attribute(train, test)
+        name = f"digits LDS, {method.__name__}"[:38]
+        report(name, "one checkpoint, mean of ten", np.mean(alone), "", one)
+        report(name, "one checkpoint, seconds", np.median(times), "s", "<= 5")
+        report(name, "ten checkpoints", _lds(found, held), "", ten)
+
+
+def full_training(training, seed: int) -> dict:
+    """Weights after training on every example."""
+    model = training.model(seed)
+    everyone = torch.utils.data.TensorDataset(training.inputs, training.labels)
+    generator = torch.Generator().manual_seed(1000 + seed)
+    steps = training.n_epochs * (len(everyone) // training.batch_size)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    task, taken = as_task("classification"), 0
+    for _ in range(training.n_epochs):
+        order = torch.randperm(len(everyone), generator=generator)
+        for chosen in order.split(training.batch_size):
+            optimizer.param_groups[0]["lr"] = 0.1 * (1 - taken / steps)
+            batch = tuple(t[chosen] for t in everyone.tensors)
+            loss = task.loss(model(batch[0]), batch).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            taken += 1
+    return model.state_dict()
+
+
+def _lds(found: torch.Tensor, truth) -> float:
+    return float(
+        linear_datamodeling_score(
+            found.numpy(), truth["mask"].values, truth["output"].values, n_bootstrap=2
+        )["lds"]
+    )
+
+
+def scores(report, settings) -> None:
     """From features to the top 100 of each query, never holding the matrix."""
-    del peer
+    del settings
     generator = torch.Generator().manual_seed(0)
     shape = {"train": 50_000, "test": 1_000}
     z = {s: torch.randn(n, 2048, generator=generator) for s, n in shape.items()}
@@ -258,6 +318,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workloads", nargs="*", default=WORKLOADS, metavar="workload")
     parser.add_argument("--peer", action="store_true", help="time traker 0.3.2 too, if installed")
+    parser.add_argument("--cache", default="digits-truth", help="folder for retrained digits")
+    parser.add_argument(
+        "--subsets", type=int, default=64, help="halves of the digits to retrain on"
+    )
     settings = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'workload':38} {'quantity':46} {'measured':>10}  {'':18} level (aim)")
@@ -268,7 +332,7 @@ def main() -> None:
     for name in settings.workloads:
         if name not in WORKLOADS:
             parser.error(f"no workload {name!r}; there are {', '.join(WORKLOADS)}")
-        globals()[name](report, settings.peer)
+        globals()[name](report, settings)
 
 
 if __name__ == "__main__":
