@@ -32,6 +32,8 @@ export class MiniList {
   update(items: readonly Item[], chosen: number | null, moment: number): void {
     const { record, redraw, report } = this.#context;
     this.#items = items;
+    // a listbox without options is no listbox
+    put(this.element, { role: items.length ? "listbox" : null, tabindex: items.length ? 0 : null });
     while (this.#rows.length > items.length) this.#rows.pop()!.element.remove();
     while (this.#rows.length < items.length) this.#add();
     const missing: number[] = [];

@@ -31,7 +31,7 @@ class Bias implements View {
     this.#left = el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "Test accuracy by group"), this.#chart.element, el("p", { class: "dg-panel-note" }, this.#worst));
     this.#right = el("div", { class: "dg-bias-right" },
       el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "Who teaches", this.#group), this.#lessons.element, el("p", { class: "dg-panel-note" }, "Mean score of each training group; above zero it raised the margin of the right class.")),
-      el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "All pairs", this.#when), el("div", { class: "dg-matrix-frame" }, this.#table)));
+      el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "All pairs", this.#when), el("div", { class: "dg-matrix-frame", tabindex: 0, role: "group", "aria-label": "Mean score of every training group on every test group" }, this.#table)));
     slot.append(el("div", { class: "dg-bias" }, this.#left, this.#right), this.#accuracy.element, this.#scores.element);
   }
 

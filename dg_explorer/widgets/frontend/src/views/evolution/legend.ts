@@ -24,7 +24,7 @@ export class LegendStrip {
       return;
     }
     this.#colours.replaceChildren(
-      ...legend.items.map(({ colour, text }) => { const dot = el("i", { class: "dg-swatch" }); dot.style.background = colour; return el("span", { class: "dg-swatch-key" }, dot, el("bdi", { dir: "auto", title: clipped(text, 600) }, clipped(text, 18))); }),
+      ...legend.items.map(({ colour, text }) => { const dot = el("i", { class: "dg-swatch" }); dot.style.background = colour; return el("span", { class: "dg-swatch-key" }, dot, el("bdi", { dir: "auto", title: clipped(text, 600) }, clipped(text, 24))); }),
       ...(legend.more ? [el("span", {}, `and ${count(legend.more)} more`)] : []));
   }
 }
