@@ -1,0 +1,12 @@
+"""The levels of the analyses, on one seed of each demo; `levels.py` measures five."""
+
+from __future__ import annotations
+
+import levels
+import pytest
+
+
+@pytest.mark.parametrize("level", list(levels.LEVELS))
+def test_the_level_is_reached_on_a_real_run(level):
+    found = levels.LEVELS[level](0)
+    assert levels.meets(level, found), found
