@@ -15,7 +15,7 @@ def board(open_cells):
     return notebook
 
 
-def until(holds, seconds=20):
+def until(holds, seconds=60):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "this never came to hold"

@@ -61,6 +61,7 @@ def test_predictions_and_margins_are_those_of_the_epoch_shown(show):
     run = tiny_run(seed=2)
     page = show(run)
     dynamics = run["dynamics/test"]
+    page.get_by_test_id("dg-search").fill("#1001")
     slider = page.get_by_test_id("dg-timeline")
     for key, epoch in (("Home", 0), ("End", -1)):
         slider.press(key)
