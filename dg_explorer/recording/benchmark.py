@@ -27,7 +27,7 @@ from .gradient_sampling import GradientSampler
 from .recorder import Recorder
 
 N_TRAIN, N_TEST, N_CLASSES, BATCH = 50_000, 2_000, 10, 64
-BLOCK = 64
+BLOCK = 32
 # name, width of the network to begin with, least milliseconds of a step, share allowed
 SETTINGS = (
     ("a step of 0.5-2 ms", 64, 0.5, 0.06),
@@ -142,7 +142,7 @@ def overhead(bench: Bench, *, seconds: float) -> dict[str, float]:
         recorder.epoch(0)
         bench.run.flush()
         watch.seconds, total, blocks = 0.0, 0.0, 0
-        while total < seconds or blocks < 8:
+        while total < seconds or blocks < 16:
             total += bench.steps(recorder, blocks * BLOCK)
             blocks += 1
         recorded = watch.seconds

@@ -9,7 +9,7 @@ from .measures import measure
 from .table import ExampleTable
 
 # one reduction for so many steps; ten times cheaper than one a step
-STEPS = 64
+STEPS = 32
 # or earlier, so that a large vocabulary does not fill the memory
 BYTES = 64 << 20
 
