@@ -5,6 +5,7 @@ import { baseAt, fit, HOME, panned, WHOLE, zoomed } from "../src/views/evolution
 import { byColour, CanvasPainter } from "../src/views/evolution/canvas_painter";
 import { inked, lossOf } from "../src/views/evolution/colouring";
 import { GREY, TEST } from "../src/views/evolution/painter";
+import { stamp } from "../src/views/evolution/stamp";
 import { along, centred, css, diverging, ordered, rgb } from "../src/views/evolution/palette";
 import { inside, nearest, pixel, type Scene, towards, within } from "../src/views/evolution/where";
 
@@ -117,13 +118,23 @@ test("rows are ordered by colour with grey ones first, and none is lost", () => 
   assert.equal(new Set([...order.slice(2)].map((row, i, all) => (i && words[row] !== words[all[i - 1]!] ? "change" : ""))).size, 2);
 });
 
-test("the canvas draws at most 60,000 points, evenly thinned, and leaves out those without a position", () => {
-  let drawn = 0;
-  const paper = new Proxy({}, { get: (_, name) => (name === "fillRect" || name === "arc" ? () => { drawn++; } : () => undefined), set: () => true });
+test("a stamp is symmetric, and a ring is hollow where a disc is full", () => {
+  for (const ring of [false, true]) {
+    const { dx, dy, cover } = stamp(3, ring), by = new Map([...cover].map((c, k) => [`${dx[k]},${dy[k]}`, c]));
+    for (const [key, c] of by) { const [x, y] = key.split(",").map(Number); assert.equal(by.get(`${-x!},${-y!}`), c); }
+    assert.equal(by.has("0,0"), !ring);
+  }
+});
+
+test("many points are put into pixels at their places; those without a position are left out, and at most 60,000 drawn", () => {
+  const n = 180_000, spots = new Uint16Array(2 * n).fill(50), colours = new Uint8Array(4 * n), pixels = new Uint8ClampedArray(100 * 100 * 4);
+  const paper = { createImageData: () => ({ data: pixels }), putImageData: () => undefined };
   const painter = new CanvasPainter({ getContext: () => paper, width: 1, height: 1 } as never);
   painter.size(100, 100, 1);
-  const n = 180_000, spots = new Uint16Array(2 * n).fill(50), colours = new Uint8Array(4 * n);
-  spots[0] = ABSENT;
-  painter.draw({ scene: { a: spots, b: spots, share: 0, fit: { kx: 1, ky: 1, dx: 0, dy: 0 } }, count: n, colours, radius: 1, every: 1, grey: [0, 0, 0], paper: [0, 0, 0], moving: false });
-  assert.ok(drawn <= 60_000 && drawn > 59_000);
+  for (let row = 0; row < n; row++) colours.set([10, 20, 30, 0], 4 * row);
+  spots[0] = ABSENT; spots[1] = 5;
+  const frame = { scene: { a: spots, b: spots, share: 0, fit: { kx: 1, ky: 1, dx: 0, dy: 0 } }, count: n, colours, radius: 1, every: 1, grey: [0, 0, 0], paper: [0, 0, 0], moving: false } as const;
+  painter.draw(frame);
+  assert.deepEqual([...pixels.slice(4 * 5050, 4 * 5050 + 4)], [10, 20, 30, 255]);
+  assert.ok(pixels.every((v, i) => i % 4 !== 3 || v === 0 || Math.hypot((i >> 2) % 100 - 50, Math.floor((i >> 2) / 100) - 50) <= 2));
 });

@@ -1,10 +1,12 @@
 // Points on a 2D canvas: for browsers without WebGL2, and for maps beside the one that has it.
-import { ABSENT } from "../../data/projection";
 import { css } from "./palette";
 import { AWAY, type Frame, GREY, type Painter, TEST } from "./painter";
+import { stampAll } from "./stamp";
+import { pixel } from "./where";
 
 /** More than this many points are thinned evenly. */
 export const MOST = 60_000;
+const DRAWN = 3000; // up to here one canvas call a point, finely; beyond, straight into pixels
 
 export class CanvasPainter implements Painter {
   readonly name = "canvas";
@@ -12,50 +14,50 @@ export class CanvasPainter implements Painter {
   #paper: CanvasRenderingContext2D | null;
   #width = 1; #height = 1; #ratio = 1;
   #colours: Uint8Array | null = null;
+  #words: Uint32Array = new Uint32Array(0);
   #order: Uint32Array = new Uint32Array(0);
+  #image: ImageData | null = null;
 
-  constructor(element: HTMLCanvasElement) { this.element = element; this.#paper = element.getContext("2d"); }
+  constructor(element: HTMLCanvasElement) { this.element = element; this.#paper = element.getContext("2d", { willReadFrequently: true }); }
 
   size(width: number, height: number, ratio: number): void {
-    this.#width = width; this.#height = height; this.#ratio = ratio;
+    this.#width = width; this.#height = height; this.#ratio = ratio; this.#image = null;
     this.element.width = Math.max(1, Math.round(width * ratio)); this.element.height = Math.max(1, Math.round(height * ratio));
   }
 
   draw(frame: Frame): void {
-    const paper = this.#paper;
+    const paper = this.#paper, { colours, count } = frame, { width, height } = this.element;
     if (!paper) return;
-    const { scene: { a, b, share, fit }, colours, count, radius } = frame, words = new Uint32Array(colours.buffer, colours.byteOffset, count);
-    if (colours !== this.#colours) { this.#colours = colours; this.#order = byColour(words); }
+    if (colours !== this.#colours) { this.#colours = colours; this.#words = new Uint32Array(colours.buffer, colours.byteOffset, count); this.#order = byColour(this.#words); }
+    const every = Math.max(frame.every, Math.ceil(count / MOST));
+    if (count / every > DRAWN) {
+      const image = (this.#image ??= paper.createImageData(width, height));
+      stampAll(new Uint32Array(image.data.buffer), width, height, this.#ratio, frame, this.#words, this.#order, every);
+      paper.putImageData(image, 0, 0);
+      return;
+    }
     paper.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
     paper.clearRect(0, 0, this.#width, this.#height);
-    const every = Math.max(frame.every, Math.ceil(count / MOST));
-    // thousands of arcs cannot keep up with a moving picture; squares of the same area can
-    const quick = frame.moving && count / every > 3000, tiny = quick || radius < 1.4, half = radius * 0.886, full = Math.PI * 2;
-    let last = -1, open = false;
-    const flush = (): void => {
-      if (!open) return;
-      open = false;
-      if (last & 0xff000000 & (TEST << 24)) paper.stroke(); else paper.fill();
-    };
+    this.#finely(paper, frame, every);
+  }
+
+  #finely(paper: CanvasRenderingContext2D, frame: Frame, every: number): void {
+    const { radius } = frame, words = this.#words;
+    let last = -1;
+    const flush = (): void => { if (last < 0) return; if ((last >>> 24) & TEST) paper.stroke(); else paper.fill(); };
     paper.lineWidth = Math.max(1, radius * 0.42);
     for (let i = 0; i < this.#order.length; i += every) {
-      const row = this.#order[i]!, ax = a[2 * row]!, bx = b[2 * row]!, word = words[row]!;
-      if (ax === ABSENT || bx === ABSENT || (word >>> 24) & AWAY) continue;
-      const x = (ax + (bx - ax) * share) * fit.kx + fit.dx, y = (a[2 * row + 1]! + (b[2 * row + 1]! - a[2 * row + 1]!) * share) * fit.ky + fit.dy;
-      if (x < -8 || y < -8 || x > this.#width + 8 || y > this.#height + 8) continue;
-      const test = ((word >>> 24) & TEST) !== 0;
+      const row = this.#order[i]!, word = words[row]!, state = word >>> 24, at = state & AWAY ? null : pixel(frame.scene, row);
+      if (!at) continue;
       if (word !== last) {
         flush();
         last = word;
-        const colour = (word >>> 24) & GREY ? css(frame.grey) : `rgb(${word & 255},${(word >> 8) & 255},${(word >> 16) & 255})`;
-        paper.fillStyle = colour; paper.strokeStyle = colour;
+        paper.fillStyle = paper.strokeStyle = state & GREY ? css(frame.grey) : `rgb(${word & 255},${(word >> 8) & 255},${(word >> 16) & 255})`;
         paper.beginPath();
       }
-      if (tiny) { if (test) paper.fillRect(x - half * 0.7, y - half * 0.7, half * 1.4, half * 1.4); else paper.fillRect(x - half, y - half, 2 * half, 2 * half); continue; }
-      open = true;
-      const r = test ? radius * 0.86 : radius;
-      paper.moveTo(x + r, y);
-      paper.arc(x, y, r, 0, full);
+      const r = state & TEST ? radius * 0.86 : radius;
+      paper.moveTo(at[0] + r, at[1]);
+      paper.arc(at[0], at[1], r, 0, Math.PI * 2);
     }
     flush();
   }
