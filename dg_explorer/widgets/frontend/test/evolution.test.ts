@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { ABSENT, between } from "../src/data/projection";
 import { baseAt, fit, HOME, panned, WHOLE, zoomed } from "../src/views/evolution/camera";
-import { byColour, CanvasPainter } from "../src/views/evolution/canvas_painter";
+import { byColour, CanvasPainter, greyFirst } from "../src/views/evolution/canvas_painter";
 import { inked, lossOf } from "../src/views/evolution/colouring";
 import { GREY, TEST } from "../src/views/evolution/painter";
 import { stamp } from "../src/views/evolution/stamp";
@@ -116,6 +116,10 @@ test("rows are ordered by colour with grey ones first, and none is lost", () => 
   assert.deepEqual([...order].sort(), [0, 1, 2, 3, 4]);
   assert.deepEqual([...order.slice(0, 2)], [1, 4]);
   assert.equal(new Set([...order.slice(2)].map((row, i, all) => (i && words[row] !== words[all[i - 1]!] ? "change" : ""))).size, 2);
+});
+
+test("of a crowd grey rows come first and the others keep their order", () => {
+  assert.deepEqual([...greyFirst(Uint32Array.of(9, (GREY << 24) | 1, 3, 9, GREY << 24))], [1, 4, 0, 2, 3]);
 });
 
 test("a stamp is symmetric, and a ring is hollow where a disc is full", () => {

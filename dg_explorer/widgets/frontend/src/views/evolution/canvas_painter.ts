@@ -28,9 +28,9 @@ export class CanvasPainter implements Painter {
   draw(frame: Frame): void {
     const paper = this.#paper, { colours, count } = frame, { width, height } = this.element;
     if (!paper) return;
-    if (colours !== this.#colours) { this.#colours = colours; this.#words = new Uint32Array(colours.buffer, colours.byteOffset, count); this.#order = byColour(this.#words); }
+    if (colours !== this.#colours) { this.#colours = colours; this.#words = new Uint32Array(colours.buffer, colours.byteOffset, count); this.#order = count > DRAWN ? greyFirst(this.#words) : byColour(this.#words); }
     const every = Math.max(frame.every, Math.ceil(count / MOST));
-    if (count / every > DRAWN) {
+    if (count > DRAWN) {
       const image = (this.#image ??= paper.createImageData(width, height));
       stampAll(new Uint32Array(image.data.buffer), width, height, this.#ratio, frame, this.#words, this.#order, every);
       paper.putImageData(image, 0, 0);
@@ -63,6 +63,14 @@ export class CanvasPainter implements Painter {
   }
 
   destroy(): void { this.element.width = this.element.height = 1; }
+}
+
+/** Grey rows, then the others in their own order: of a crowd no colour may lie on top of all others. Pure. */
+export function greyFirst(words: Uint32Array): Uint32Array {
+  const order = new Uint32Array(words.length);
+  let at = 0;
+  for (const grey of [true, false]) words.forEach((word, row) => { if (((word >>> 24) & GREY) !== 0 === grey) order[at++] = row; });
+  return order;
 }
 
 /** Rows with equal colours together, grey ones first, so that a colour is set once. Pure. */
