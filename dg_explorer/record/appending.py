@@ -17,7 +17,7 @@ from .locations import Writing, may_write
 
 _FLUSH_ROWS = 32  # rows kept in the journal before they move into the arrays, per group
 FLUSH_SECONDS = 2.0  # and the longest they wait there, so that a live view keeps up
-FLUSH_SHARE = 0.015  # but flushing takes no more than this share of the time,
+FLUSH_SHARE = 0.01  # but flushing takes no more than this share of the time,
 FLUSH_LATEST = 20.0  # unless a view would have to wait longer than this
 _LOCK_SECONDS = 5.0  # how long to wait for another process that appends to the same run
 _DIRECT_BYTES = 4 << 20  # rows this large skip the journal: they would be written twice
