@@ -46,7 +46,7 @@ def subset_retraining(
     training: Training | Callable[[np.ndarray, int], np.ndarray],
     masks: xr.DataArray,
     *,
-    seeds: tuple[int, ...] = (0,),
+    seeds: tuple[int, ...] | None = None,
     order: str = "recorded",
     models_at_once: int = 64,
     path: str | Path | None = None,
@@ -61,8 +61,9 @@ def subset_retraining(
         way it likes and returns outputs of shape (test,) or (epoch, test).
     masks : bool array, dims (subset, train)
         True where the example is kept; `random_subsets` makes them.
-    seeds : ints
-        Each subset is trained once for each; outputs are their mean.
+    seeds : ints, optional
+        Each subset is trained once for each; outputs are their mean. Default: the seed of the
+        training itself, so that every model starts where the full run did.
     order : "recorded" or "fresh"
         "recorded": every model sees the batches of the full run, without its missing examples
         (this is what a derivative with respect to an example's weight predicts). "fresh":
@@ -89,6 +90,8 @@ def subset_retraining(
     """
     if order not in ("recorded", "fresh"):
         raise ValueError(f"order is 'recorded' or 'fresh', not {order!r}.")
+    if seeds is None:
+        seeds = (training.seed,) if isinstance(training, Training) else (0,)
     masks = masks.transpose("subset", "train")
     kept = masks.values.astype(bool)
     if not kept.any(axis=1).all():

@@ -1,6 +1,6 @@
 """LDS by epoch on the `smooth` recipe: exact influence against every checkpoint method.
 
-``python -m dg_explorer.evaluation.smooth_lds --path FOLDER [--seeds 0 1 2] [--queries 8]``
+``python -m dg_explorer.evaluation.smooth_lds --path FOLDER [--seeds 0] [--queries 8]``
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import xarray as xr
 
 from dg_explorer.attribution.unrolled import UnrolledAttributor
 from dg_explorer.evaluation.lds_by_method import lds_over_time, scores_by_epoch
-from dg_explorer.evaluation.smooth_truth import DROPS, RECORD_AT, smooth_training, smooth_truth
+from dg_explorer.evaluation.smooth_truth import (
+    DROPS,
+    RECORD_AT,
+    SEEDS,
+    smooth_training,
+    smooth_truth,
+)
 
 METHODS = ("trak", "influence", "tracin", "gradient_dot", "gradient_cosine", "feature_knn")
 
@@ -45,7 +51,7 @@ def unrolled_scores(seed: int, n_queries: int, path: Path) -> xr.DataArray:
 
 
 def smooth_lds(
-    path: Path, *, seeds: tuple[int, ...] = (0, 1, 2), n_queries: int = 8, methods=METHODS
+    path: Path, *, seeds: tuple[int, ...] = SEEDS, n_queries: int = 8, methods=METHODS
 ) -> xr.Dataset:
     """LDS over (drop, seed, method, epoch) on the reporting half of the ground truth."""
     by_seed = []
@@ -66,7 +72,7 @@ def main() -> None:
     """Print the mean over seeds for each drop, method and epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--path", required=True, help="folder for exact scores")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--scores-only", action="store_true", help="compute exact scores and stop")
     settings = parser.parse_args()
@@ -85,7 +91,8 @@ def main() -> None:
             row = mean["lds"].sel({"drop": drop, "method": method})
             print(f"{method:16}" + "".join(f"{v:7.2f}" for v in row.values))
         unrolled = mean["lds"].sel({"drop": drop, "method": "unrolled"})
-        others = mean["lds"].sel(drop=drop).drop_sel(method="unrolled").max("method")
+        # `drop` and `method` are also keywords of `sel`, so these dims are named in a dict.
+        others = mean["lds"].sel({"drop": drop}).drop_sel({"method": "unrolled"}).max("method")
         print(f"{'lead over best':16}" + "".join(f"{v:7.2f}" for v in (unrolled - others).values))
 
 

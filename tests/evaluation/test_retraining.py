@@ -79,6 +79,13 @@ def test_outputs_are_the_mean_over_seeds():
     np.testing.assert_allclose(both.output, (each[0] + each[1]) / 2, rtol=1e-5, atol=1e-6)
 
 
+def test_every_model_starts_where_the_full_run_did():
+    t = training(seed=3)
+    masks = random_subsets(2, t.train_ids, keep=0.7)
+    alone = np.stack([train_alone(t, kept, 3) for kept in masks.values])
+    np.testing.assert_allclose(subset_retraining(t, masks).output, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_fresh_order_shows_each_model_only_its_own_subset():
     t = training()
     kept = np.ones((1, 20), bool)

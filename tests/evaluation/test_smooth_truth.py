@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from dg_explorer.evaluation import smooth_truth as module
+from dg_explorer.evaluation.modular_addition import modular_addition
+from dg_explorer.evaluation.smooth_checks import sign_flips
+from dg_explorer.evaluation.smooth_truth import smooth_training, smooth_truth
+
+
+@pytest.mark.parametrize("drop", module.DROPS)
+@pytest.mark.parametrize("seed", module.SEEDS)
+def test_every_subset_lacks_the_share_it_says(seed, drop):
+    mask = smooth_truth(seed, drop).mask
+    assert (mask.sum("train") == round((1 - drop) * 317)).all()
+    assert len(np.unique(mask.values, axis=0)) == module.N_SUBSETS
+
+
+def test_the_asset_is_small_enough_to_ship():
+    assert module.ASSET.stat().st_size < 4_000_000
+
+
+def test_halves_share_no_subset_and_make_up_the_whole():
+    halves = [smooth_truth(0, half=half).subset.values for half in ("tuning", "reporting")]
+    assert not set(halves[0]) & set(halves[1])
+    assert len(halves[0]) + len(halves[1]) == module.N_SUBSETS
+
+
+def test_removing_more_changes_more():
+    few, many = (smooth_truth(0, drop) for drop in module.DROPS)
+    assert abs(many.output - many.full).mean() > abs(few.output - few.full).mean()
+
+
+def test_recipes_refuse_a_setting_they_do_not_have():
+    with pytest.raises(TypeError, match="weight_decay"):
+        modular_addition("smooth", momentum=0.9)
+
+
+def test_predicted_sign_flips_have_other_signs_and_no_example_twice():
+    import xarray as xr
+
+    rng = np.random.default_rng(0)
+    scores = xr.DataArray(
+        rng.standard_normal((2, 4, 30)),
+        dims=("epoch", "test", "train"),
+        coords={"epoch": [1, 9], "test": np.arange(4) + 7, "train": np.arange(30) + 100},
+    )
+    pairs = sign_flips(scores, early=1, late=9, n=10)
+    assert len({train for _, train in pairs}) == 10
+    for test, train in pairs:
+        early, late = scores.sel(test=test, train=train).values
+        assert early * late < 0
+
+
+def test_the_training_is_recorded_where_the_truth_is():
+    assert smooth_training(1).recorded_epochs().tolist() == list(module.RECORD_AT)
