@@ -27,8 +27,11 @@ export class FaceBox {
   readonly picture: HTMLCanvasElement;
   readonly text: HTMLElement;
   #shown: Face | null = null;
+  #brief: boolean;
 
-  constructor() {
+  /** `brief`: beside a picture the label is name enough. */
+  constructor(brief = false) {
+    this.#brief = brief;
     this.picture = el("canvas", { class: "dg-picture", hidden: true, width: 1, height: 1 });
     // isolate: right-to-left text must not reorder what stands beside it
     this.text = el("bdi", { class: "dg-name", dir: "auto" });
@@ -43,7 +46,7 @@ export class FaceBox {
       put(this.picture, { role: "img", "aria-label": `picture of example ${face.id}` });
       this.picture.classList.toggle("dg-pixels", Math.max(face.picture.width, face.picture.height) <= 48);
     }
-    const name = face ? nameOf(face) : "";
+    const name = !face ? "" : this.#brief && face.picture && !face.text && face.label ? `label ${face.label}` : nameOf(face);
     say(this.text, clipped(name, 240));
     this.text.title = clipped(name, 2000);
     this.text.classList.toggle("dg-loading", !face);

@@ -8,19 +8,19 @@ import { icon, turnInto } from "../../ui/icons";
 
 export class Card {
   readonly element: HTMLElement;
-  #face = new FaceBox();
-  #verdict: HTMLElement; #answer: HTMLElement; #bar: HTMLElement; #margin: HTMLElement; #since: HTMLElement;
+  #face = new FaceBox(true);
+  #verdict: HTMLElement; #answer: HTMLElement; #bar: HTMLElement; #margin: HTMLElement; #word: HTMLElement; #since: HTMLElement;
 
   constructor() {
     this.#answer = el("bdi", { dir: "auto" });
     this.#verdict = el("span", { class: "dg-verdict" }, icon("right"), this.#answer);
     this.#bar = el("i");
-    this.#margin = el("span"); this.#since = el("span");
+    this.#margin = el("b"); this.#word = el("span", { class: "dg-word" }); this.#since = el("span");
     this.element = el("div", { class: "dg-card", "data-testid": "dg-test" }, this.#face.picture,
       el("div", { class: "dg-card-body" },
         el("div", { class: "dg-spread" }, this.#face.text, this.#verdict),
         el("div", { class: "dg-margin", "aria-hidden": "true" }, this.#bar),
-        el("div", { class: "dg-spread dg-small" }, this.#margin, this.#since)));
+        el("div", { class: "dg-spread dg-small" }, el("span", {}, this.#word, this.#margin), this.#since)));
   }
 
   fill(face: Face | null, position: number, dynamics: Dynamics | null, now: number, scale: number, classes: readonly string[], chosen: boolean): void {
@@ -29,7 +29,7 @@ export class Card {
     if (!dynamics) {
       this.#verdict.hidden = true;
       this.#bar.hidden = true;
-      say(this.#margin, face ? `label ${clipped(face.label, 40)}` : "");
+      say(this.#word, face ? "label " : ""); say(this.#margin, face ? clipped(face.label, 40) : "");
       say(this.#since, "");
       return;
     }
@@ -46,7 +46,7 @@ export class Card {
     this.#bar.style.left = `${share < 0 ? 50 + share : 50}%`;
     this.#bar.style.width = `${Math.max(1, Math.abs(share))}%`;
     this.#bar.className = right ? "dg-right" : "dg-wrong";
-    say(this.#margin, known ? `margin ${nats(margin)}` : "margin not recorded");
+    say(this.#word, "margin "); say(this.#margin, known ? nats(margin) : "not recorded");
     say(this.#since, history(dynamics, now, position, right));
   }
 }

@@ -89,6 +89,7 @@ class Gallery implements View {
       this.#list.set(items);
       say(this.#count, items.length === tests.count ? count(tests.count) : `${count(items.length)} of ${count(tests.count)}`);
       this.#nothing.hidden = items.length > 0;
+      this.#list.element.hidden = items.length === 0;
       say(this.#nothing, tests.count === 0 ? "This run records no test examples." : selection.filter === "flipped" && !selection.range
         ? "Shift-drag on the timeline to set a range; this then lists what turned right or wrong within it." : "No test example passes these filters.");
     }

@@ -12,6 +12,7 @@ export class Listbox<R extends Row> {
   #spare: R[] = [];
   #items: readonly number[] = [];
   #height = 0;
+  #hidden = false; // something was to be revealed before the list had a size
   #row: number;
   #make: () => R;
   #fill: (row: R, item: number, index: number) => void;
@@ -23,7 +24,7 @@ export class Listbox<R extends Row> {
     this.element = el("div", { class: "dg-list", role: "listbox", tabindex: 0, "aria-label": label }, this.#inner);
     const { signal, guard } = context;
     this.element.addEventListener("scroll", guard(() => this.#show()), { signal, passive: true });
-    context.onSize(this.element, (_, height) => { this.#height = height; this.#show(); });
+    context.onSize(this.element, (_, height) => { this.#height = height; if (height && this.#hidden) { this.#hidden = false; this.#reveal(); } this.#show(); });
     this.element.addEventListener("click", guard((event) => {
       const index = Number((event.target as Element).closest<HTMLElement>("[data-index]")?.dataset.index ?? -1);
       if (index >= 0) { this.active = index; choose(this.#items[index]!); }
@@ -57,10 +58,12 @@ export class Listbox<R extends Row> {
     const index = this.#items.indexOf(item);
     if (index < 0) return;
     this.active = index;
+    this.#hidden = !this.#height;
     this.#reveal(); this.#show();
   }
 
   #reveal(): void {
+    if (!this.#height) return;
     const top = this.active * this.#row, { scrollTop } = this.element;
     if (top < scrollTop) this.element.scrollTop = top;
     else if (top + this.#row > scrollTop + this.#height) this.element.scrollTop = top + this.#row - this.#height;

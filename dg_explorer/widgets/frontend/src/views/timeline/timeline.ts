@@ -51,6 +51,7 @@ class Timeline implements View {
       "aria-valuenow": shown,
       "aria-valuetext": `${record.unit} ${moment(shown)}` + (test?.format === "share" ? `, test accuracy ${percent(test.values[indexNearest(test.epochs, shown)] ?? NaN)}` : ""),
     });
+    put(this.#playhead.element, { visibility: epochs.length ? null : "hidden" });
     this.#playhead.update(state.selection.epoch, `${record.unit} ${moment(shown)}`, this.#x);
     this.#band.update(state.selection.range);
     for (const label of this.#plot.querySelectorAll<SVGTextElement>("text.dg-phase-name")) {
