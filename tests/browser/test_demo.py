@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import assert_clean, guarded_page
+from guarded import assert_clean, guarded_page
 from playwright.sync_api import expect
 
 import dg_explorer as dg

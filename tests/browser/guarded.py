@@ -1,0 +1,47 @@
+"""Pages that may not leave the machine, and that count who tried."""
+
+from __future__ import annotations
+
+import re
+
+
+def guarded_page(browser, *, allowed: str, offline: bool = False):
+    """A page that refuses and counts every http request but those the pattern allows."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 960},
+        device_scale_factor=1,
+        reduced_motion="reduce",
+        locale="en-US",
+        timezone_id="UTC",
+    )
+    context.set_default_timeout(30_000)
+    if offline:
+        context.set_offline(True)
+    outside: list[str] = []
+
+    def refuse(route):
+        outside.append(route.request.url)
+        route.abort()
+
+    context.route(re.compile(rf"^(https?|wss?)://(?!{allowed})"), refuse)
+    page = context.new_page()
+    page.outside = outside
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.console_lines = []
+    page.on("console", lambda line: page.console_lines.append((line.type, line.text)))
+    return page
+
+
+# Raised by Notebook 7.6 itself on opening any notebook.
+NOTEBOOK_7_OWN_ERRORS = {
+    "Cannot read properties of undefined (reading 'schema')",
+    "Command 'filebrowser:open-path' not registered.",
+}
+
+
+def assert_clean(page):
+    assert page.outside == [], f"requests left the machine: {page.outside}"
+    own = NOTEBOOK_7_OWN_ERRORS if "/notebooks/" in page.url else set()
+    errors = [error for error in page.errors if error not in own]
+    assert errors == [], f"JavaScript errors: {errors}"
