@@ -1,8 +1,8 @@
 """The test command: `python3 tests/run.py`. It installs what the tests need and runs them all.
 
 Outside a virtual environment it makes `.venv` here and works in that. A browser is taken from the
-PATH, else installed with apt, else with playwright; without one it stops with a sentence. Options
-are handed to pytest, for instance `python3 tests/run.py -k notebook`.
+PATH, else installed with apt, else with playwright; Node from the PATH or with apt; without them
+it stops with a sentence. Options are handed to pytest: `python3 tests/run.py -k notebook`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ def main(options: list[str]) -> int:
     say("installing the package and what its tests need")
     run(python, "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[test]")
     say(f"browser: {browser(python)}")
-    if not shutil.which("npm"):
-        say("Node is not here: the committed bundle is not compared with its TypeScript sources")
+    if not shutil.which("npm") and not (with_apt("nodejs", "npm") and shutil.which("npm")):
+        sys.exit(
+            "[tests] The front end's tests need Node 18 or newer with npm: neither is on the PATH, "
+            "and apt-get could not install them. Install Node from nodejs.org."
+        )
     say(f"set up in {time.monotonic() - started:.0f} s")
     # One thread a worker, so that two workers on two cores do not slow each other down.
     os.environ.update(OMP_NUM_THREADS="1", JUPYTER_PREFER_ENV_PATH="1")

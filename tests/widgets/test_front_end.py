@@ -18,13 +18,11 @@ from dg_explorer.widgets.trajectories import trajectories_of
 
 FRONTEND = Path(__file__).parents[2] / "dg_explorer" / "widgets" / "frontend"
 STATIC = FRONTEND.parent / "static"
-needs_node = pytest.mark.skipif(
-    shutil.which("npm") is None, reason="Node is not here; tests/run.py says what that leaves out"
-)
 
 
 @pytest.fixture(scope="module")
 def tools():
+    assert shutil.which("npm"), "the front end's tests need Node; python3 tests/run.py installs it"
     if not (FRONTEND / "node_modules" / ".bin" / "tsc").exists():
         subprocess.run(["npm", "ci", "--no-fund", "--no-audit"], cwd=FRONTEND, check=True)
 
@@ -39,13 +37,11 @@ def npm(*command, **environment):
     )
 
 
-@needs_node
 def test_the_sources_are_strictly_typed(tools):
     done = npm("check")
     assert done.returncode == 0, done.stdout
 
 
-@needs_node
 def test_the_pure_logic_passes_its_tests_and_reads_what_python_writes(tools, tmp_path):
     write_fixture(tmp_path)
     done = npm("test", DG_FIXTURE=str(tmp_path))
@@ -53,7 +49,6 @@ def test_the_pure_logic_passes_its_tests_and_reads_what_python_writes(tools, tmp
     assert re.search(r"^# skipped 0$", done.stdout, re.M)
 
 
-@needs_node
 def test_the_committed_bundle_is_what_the_sources_build_to(tools, tmp_path):
     committed = {path.name: path.read_bytes() for path in STATIC.iterdir()}
     done = npm("build", DG_OUT=str(tmp_path))
