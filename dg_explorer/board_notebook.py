@@ -1,4 +1,4 @@
-"""Notebooks that show a run: two cells that open it and its board, then, perhaps, a tutorial."""
+"""Notebooks that show a run: a cell that opens it and its board, then, perhaps, a tutorial."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def tutorial(name: str) -> Path:
 
 
 def board_notebook(run: str, *, words: str, rest: Path | None = None) -> NotebookNode:
-    """A notebook whose code cells open a run and show its board.
+    """A notebook whose first code cell opens a run and shows its board.
 
     Parameters
     ----------
     run
         The run's path as the notebook will name it: relative to the notebook, or absolute.
     words
-        Markdown above the cells.
+        Markdown above the cell.
     rest
         A notebook whose cells follow, without what they put out.
     """
@@ -44,8 +44,11 @@ def board_notebook(run: str, *, words: str, rest: Path | None = None) -> Noteboo
     shown = new_notebook(
         cells=[
             new_markdown_cell(words),
-            new_code_cell(f"import dg_explorer as dg\n\nrun = dg.Run.open({run!r})\nrun"),
-            new_code_cell("explorer = dg.explore(run)\nexplorer"),
+            # One cell, the board at its end: what lies below the fold JupyterLab does not draw.
+            new_code_cell(
+                "import dg_explorer as dg\n\n"
+                f"run = dg.Run.open({run!r})\nexplorer = dg.explore(run)\nexplorer"
+            ),
         ],
         metadata={
             "kernelspec": {

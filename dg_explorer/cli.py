@@ -221,7 +221,7 @@ def _show(asked: argparse.Namespace, notebook: NotebookNode, path: Path, started
         try:
             with _step("Starting JupyterLab and showing the board"):
                 server.start()
-                run_first_cells(server, path.name, n_cells=2)
+                run_first_cells(server, path.name, n_cells=1)
             address = server.address(path.name)
             print(f"\n{path} is open after {time.monotonic() - started:.0f} s at\n\n  {address}\n")
             print("Ctrl-C ends JupyterLab; the run and the notebook stay.", flush=True)

@@ -104,7 +104,7 @@ def test_open_serves_a_notebook_with_the_board_and_ctrl_c_ends_it(run_folder, tm
         with urllib.request.urlopen(address, timeout=30) as answer:
             assert answer.status == 200
         notebook = nbformat.read(tmp_path / "a run-board.ipynb", as_version=4)
-        shown = notebook.cells[2].outputs[0].data
+        shown = notebook.cells[1].outputs[0].data
         assert "application/vnd.jupyter.widget-view+json" in shown
     finally:
         process.send_signal(signal.SIGINT)
@@ -138,8 +138,8 @@ def test_a_tutorial_follows_the_board_without_its_outputs(tmp_path):
     notebook = board_notebook("run", words="# Here", rest=tmp_path / "rest.ipynb")
     nbformat.validate(notebook)
     kinds = [cell.cell_type for cell in notebook.cells]
-    assert kinds == ["markdown", "code", "code", "markdown", "code"]
-    assert notebook.cells[4].outputs == []
+    assert kinds == ["markdown", "code", "markdown", "code"]
+    assert notebook.cells[3].outputs == []
     assert "Run.open('run')" in notebook.cells[1].source
 
 
