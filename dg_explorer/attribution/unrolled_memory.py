@@ -66,7 +66,8 @@ def plan_memory(training, flat, n_steps: int, n_queries: int, limit: int) -> Mem
     per_query = item * ((2 * n_parts + 3) * n_parameters + 6 * batch * activations)
     per_query += item * 2 * training.n_train
     state = item * n_parts * n_parameters
-    if n_steps * state + min(n_queries, 4) * per_query <= limit:
+    # More of the memory is left for queries: carrying them together saves more than replaying.
+    if n_steps * state <= limit / 4 and n_steps * state + min(n_queries, 4) * per_query <= limit:
         segment = 1
     else:
         segment = max(1, math.isqrt(max(n_steps - 1, 0)) + 1)

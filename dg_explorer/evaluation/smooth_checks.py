@@ -58,7 +58,7 @@ def verify_sign_flips(scores: xr.DataArray, training, *, early: int, late: int, 
     return right.all(1).mean(), right.mean()
 
 
-def verify_windows(training, *, n: int = 15, n_windows: int = 5, n_queries: int = 6):
+def verify_windows(training, *, n: int = 10, n_windows: int = 4, n_queries: int = 4):
     """Share of strong pairs whose predicted strongest window is strongest in ablation too."""
     test = training.test_ids[:n_queries]
     exposures = UnrolledAttributor(training).exposures(test, windows=n_windows)
