@@ -44,7 +44,6 @@ _EXPORTS = {
     "LightningRecorder": "recording",
     "Recorder": "recording",
     "TrainingDynamicsTracker": "recording",
-    "TrainingDynamicsTracker": "recording",
     # analysis
     "BiasAttributor": "analysis",
     "FeatureEvolutionTracker": "analysis",

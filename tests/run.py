@@ -91,18 +91,14 @@ def main(options: list[str]) -> int:
     say(f"set up in {time.monotonic() - started:.0f} s")
     # One thread a worker, so that two workers on two cores do not slow each other down.
     os.environ.update(OMP_NUM_THREADS="1", JUPYTER_PREFER_ENV_PATH="1")
-    pytest = [python, "-m", "pytest", "--durations=15"]
-    # Tests that measure time have the machine for themselves; 5: no such test was selected.
-    alone = run(*pytest, "-p", "no:nbval", "-m", "alone", "tests", *options, check=False)
     workers = min(os.cpu_count() or 1, 4)
-    rest = run(
-        *pytest,
-        *("-m", "not alone", f"--numprocesses={workers}", "--dist=loadfile"),
+    return run(
+        *(python, "-m", "pytest", "--durations=15"),
+        *(f"--numprocesses={workers}", "--dist=loadfile"),
         *("--nbval", "--nbval-current-env", "--nbval-sanitize-with=tests/nbval_sanitize.cfg"),
         *("tests", "notebooks", *options),
         check=False,
     )
-    return rest or (0 if alone == 5 else alone)
 
 
 if __name__ == "__main__":
