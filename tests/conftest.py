@@ -8,5 +8,4 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: measures time; run by itself, not beside others")
     config.addinivalue_line("markers", "browser: opens a real browser")
