@@ -11,7 +11,9 @@ from dg_explorer.live_notebook import CellError, run_first_cells
 @pytest.fixture
 def write(lab):
     def write(name, *cells):
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        code = [nbformat.v4.new_code_cell(cell) for cell in cells]
+        # with words as well: a notebook of code alone was trusted when this one was not
+        notebook = nbformat.v4.new_notebook(cells=[*code, nbformat.v4.new_markdown_cell("Words")])
         nbformat.write(notebook, lab.folder / name)
         return name
 
@@ -32,7 +34,7 @@ def test_a_failing_cell_is_named_and_its_output_saved(lab, write):
     path = write("live-failing.ipynb", "print('before')", "1 / 0", "after = 1")
     with pytest.raises(CellError, match=r"ZeroDivisionError: division by zero\n1 / 0"):
         run_first_cells(lab, path, n_cells=3)
-    before, failed, after = nbformat.read(lab.folder / path, as_version=4).cells
+    before, failed, after, _ = nbformat.read(lab.folder / path, as_version=4).cells
     assert before.outputs[0].text == "before\n"
     assert failed.outputs[0].ename == "ZeroDivisionError"
     assert after.execution_count is None
