@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,12 +19,15 @@ class Light:
     colour : "green", "amber", "red", or "grey" where nothing was measured
     reasons : tuple of str
         Whole sentences with the numbers they rest on.
+    measured : dict
+        The numbers alone, by name: "metasmoothness", "LDS".
     causal : bool
         Whether scores may be put as causes ("because of"); never for red and grey.
     """
 
     colour: str
     reasons: tuple[str, ...]
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def causal(self) -> bool:
@@ -57,10 +60,11 @@ def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
     # A measured LDS does not make up for metasmoothness that nobody looked at.
     if findings[0][0] == "grey" and colour == "green":
         colour = "amber"
-    return Light(colour, tuple(f[1] for f in findings if f[1]))
+    measured = {f[2]: f[3] for f in findings if len(f) > 2}
+    return Light(colour, tuple(f[1] for f in findings if f[1]), measured)
 
 
-def _by_metasmoothness(run, epoch: int) -> tuple[str, str]:
+def _by_metasmoothness(run, epoch: int) -> tuple:
     if "validity/metasmoothness" not in run:
         return "grey", (
             "Nobody has measured whether this training answers small changes smoothly; "
@@ -71,25 +75,28 @@ def _by_metasmoothness(run, epoch: int) -> tuple[str, str]:
         return "grey", "Metasmoothness could not be measured at any epoch."
     near = measured.sel(epoch=epoch, method="nearest")
     value, at = float(near), int(near["epoch"])
-    where = f"at {_time(run, at)}"
+    where, said = f"at {_time(run, at)}", ("metasmoothness", value)
     if value >= GREEN:
-        return "green", (
+        return "green", *(
             f"Metasmoothness is {value:.2f} {where}: small changes of the data have "
-            "proportionate effects."
+            "proportionate effects.",
+            *said,
         )
     if value >= AMBER:
-        return "amber", (
+        return "amber", *(
             f"Metasmoothness is {value:.2f} {where}: the effect of small changes is only partly "
-            "predictable. Check single claims with counterfactual_check."
+            "predictable. Check single claims with counterfactual_check.",
+            *said,
         )
-    return "red", (
+    return "red", *(
         f"Metasmoothness is {value:.2f} {where}: training answers small changes chaotically, so "
         "no score predicts what removing an example would do. These scores describe the model; "
-        "they do not explain it."
+        "they do not explain it.",
+        *said,
     )
 
 
-def _by_lds(run, epoch: int, method: str) -> tuple[str, str]:
+def _by_lds(run, epoch: int, method: str) -> tuple:
     lds = run["validity/lds"].load()
     if method not in lds["method"].values:
         return "grey", f"The scores of {method!r} were not compared with retraining."
@@ -104,10 +111,10 @@ def _by_lds(run, epoch: int, method: str) -> tuple[str, str]:
         f"{_time(run, int(near['epoch']))}"
     )
     if low <= 0 or not np.isfinite(value):
-        return "red", f"{said}: it does not predict retraining better than chance."
+        return "red", f"{said}: it does not predict retraining better than chance.", "LDS", value
     if value < 0.3:
-        return "amber", f"{said}: it predicts retraining weakly."
-    return "green", f"{said}: it predicts retraining."
+        return "amber", f"{said}: it predicts retraining weakly.", "LDS", value
+    return "green", f"{said}: it predicts retraining.", "LDS", value
 
 
 def _time(run, epoch: int) -> str:

@@ -48,7 +48,7 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
             values = data[name].mean(extra, skipna=True)
             several = data["method"].values if "method" in data[name].dims else [None]
             for one in several:
-                line = values if one is None else values.sel(method=one)
+                line = values if one is None else values.sel({"method": one})
                 if not np.isfinite(line.values).any():
                     continue
                 key = f"curve/{len(names)}"
@@ -60,7 +60,7 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
                 for bound in _BOUNDS:
                     found = _bound(data, name, bound)
                     if found is not None and (one is None or "method" in found.dims):
-                        found = found if one is None else found.sel(method=one)
+                        found = found if one is None else found.sel({"method": one})
                         rest_dims = [dim for dim in found.dims if dim != "epoch"]
                         out[f"{key}/{bound}"] = found.mean(rest_dims).values.astype(np.float32)
     called = [sources.reader.method_name(m) if m else "" for m in methods]

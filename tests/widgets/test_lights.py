@@ -1,0 +1,61 @@
+"""The board's light says what `validity_light` says, for the method on screen."""
+
+import numpy as np
+import xarray as xr
+
+from dg_explorer.evaluation import validity_light
+from dg_explorer.testing import tiny_run
+from dg_explorer.widgets.lights import lights
+from dg_explorer.widgets.reader import RunReader
+
+
+def checked(smooth, lds):
+    run = tiny_run()
+    run.add("scores/other", run["scores/trak"].load())
+    epoch = {"epoch": [0, 30]}
+    run.add("validity/metasmoothness", xr.Dataset({"metasmoothness": ("epoch", smooth)}, epoch))
+    dims = ("method", "epoch")
+    values = np.array([lds, [-0.5, -0.5]])
+    found = {"lds": values, "low": values - 0.05, "high": values + 0.05}
+    run.add(
+        "validity/lds",
+        xr.Dataset(
+            {k: (dims, v) for k, v in found.items()}, {"method": ["trak", "other"], **epoch}
+        ),
+    )
+    return run
+
+
+def test_nothing_is_said_where_nothing_was_checked():
+    assert lights(RunReader(tiny_run())) == {}
+
+
+def test_each_method_has_a_light_of_its_own():
+    found = lights(RunReader(checked([0.95, 0.3], [0.6, 0.6])))
+    assert found["light/trak/epoch"].tolist() == [0, 30]
+    assert found["light/trak/level"].tolist() == [2, 0]  # green; red, as chaos spoils any score
+    assert found["light/other/level"].tolist() == [0, 0]  # worse than chance
+    assert found["light/trak/text"][0] == "validity green: metasmoothness 0.95, LDS 0.60"
+
+
+def test_the_reasons_are_those_of_the_record():
+    run = checked([0.95, 0.3], [0.6, 0.6])
+    light = validity_light(run, 30, method="trak")
+    assert not light.causal
+    assert lights(RunReader(run))["light/trak/detail"][1] == " ".join(light.reasons)
+
+
+def test_the_validity_tab_keeps_methods_apart():
+    from dg_explorer.widgets.faces import Faces
+    from dg_explorer.widgets.serve import Sources
+    from dg_explorer.widgets.validity import validity
+
+    reader = RunReader(checked([0.95, 0.3], [0.6, 0.2]))
+    found = validity(Sources(reader, Faces(reader)))
+    curves = {
+        method: found[f"curve/{i}/value"]
+        for i, (name, method) in enumerate(zip(found["names"], found["method"]))
+        if name == "Linear datamodeling score"
+    }
+    np.testing.assert_allclose(curves["TRAK"], [0.6, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(curves["other"], [-0.5, -0.5])
