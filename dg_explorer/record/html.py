@@ -33,7 +33,7 @@ def run_html(run) -> str:
 
 def _row(run, group: str) -> str:
     data = run[group]
-    sizes = sorted(data.sizes.items(), key=lambda item: item[0] not in TIME_DIMS)
+    sizes = sorted(data.sizes.items(), key=lambda item: (item[0] not in TIME_DIMS, item[0]))
     size = " × ".join(f"{n:,} {run.time_unit if dim == 'epoch' else dim}" for dim, n in sizes)
     names = ", ".join(sorted(map(str, data.data_vars)))
     return (
