@@ -66,7 +66,9 @@ def main() -> None:
         train, test = now["train_accuracy"], now["test_accuracy"]
         print(f"step {epoch:4d}: train {train:.0%}, test {test:.0%}")
     found = memorization.analyze_memorization_evolution()
-    print(f"transition at step {found['transition_epoch']}")
+    at = found["transition_epoch"]
+    few = "no transition that two detectors agree on; more checkpoints would help"
+    print(few if at is None else f"transition at step {at}")
     if not options.no_pictures:
         tracker.visualize_evolution("hidden", save_dir=options.out, method="pca")
         memorization.plot_memorization(save_dir=options.out)

@@ -34,7 +34,7 @@ def test_the_wrong_labels_are_among_the_hard_examples_while_training(tmp_path):
 
 
 def test_the_transition_is_found_in_checkpoints_on_disk(tmp_path):
-    said = run("analysis_post_hoc.py", "--every", 200, "--no-pictures", cwd=tmp_path)
-    assert "checkpoints: 0, 200, 400, 600, 800" in said
+    said = run("analysis_post_hoc.py", "--every", 100, "--no-pictures", cwd=tmp_path)
+    assert "checkpoints: 0, 100, 200, 300, 400" in said
     assert 200 <= float(re.search(r"transition at step (\d+)", said).group(1)) <= 600
     assert "pairs changed most" in said
