@@ -35,7 +35,7 @@ _EXPORTS = {
     "CustomTask": "tasks",
     "margin": "tasks",
     "FeatureMismatchError": "features",
-    "UnsupportedModelError": "capture",
+    "UnsupportedModelError": "attach",
 }
 
 __all__ = list(_EXPORTS)

@@ -14,8 +14,9 @@ from ..checkpoint_formats import model_checkpoints
 from ..checkpoints import check_finite, load_into
 from ..errors import CheckpointError, DataError, SettingError
 from ..ids import ids_of
+from .attach import attach
 from .batches import as_loader, batches_with_ids, to_device
-from .capture import Capture, attach, undisturbed
+from .capture import Capture
 from .damping import check_damping
 from .factors import concatenate
 from .features import GradientFeatures, Origin, check_same_origin
@@ -233,6 +234,3 @@ def _as_checkpoints(checkpoints) -> Mapping | None:
     if len(found) == 0:
         raise CheckpointError("checkpoints= is empty; leave it out to use the model's own weights.")
     return found
-
-
-__all__ = ["Attributor", "undisturbed", "weights_digest"]

@@ -8,8 +8,9 @@ import torch
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .attach import attach
 from .batches import batch_length, take
-from .capture import attach, select_parameters, undisturbed
+from .capture import select_parameters, undisturbed
 from .factors import Explicit, Factor
 from .model_outputs import IterativeTask
 from .tasks import Task

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError, SettingError
-from .capture import attach
+from .attach import attach
 from .damping import absolute_damping
 from .factors import concatenate
 from .features import FeatureMismatchError

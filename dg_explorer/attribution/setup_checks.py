@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from ..errors import DGExplorerError
+from .attach import attach, explicit_gradients
 from .batches import batch_length, take
-from .capture import attach, explicit_gradients, select_parameters
+from .capture import select_parameters
 from .kernel import gram
 
 

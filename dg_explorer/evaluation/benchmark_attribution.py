@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dg_explorer.attribution.capture import attach, explicit_gradients
+from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.damping import absolute_damping, damped_solve
 from dg_explorer.attribution.influence import InfluenceFunctionAttributor
 from dg_explorer.attribution.kernel import gram

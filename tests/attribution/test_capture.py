@@ -1,11 +1,18 @@
 """Per-example gradients and their kernel, against plain autograd one example at a time."""
 
+import warnings
+
 import pytest
 import torch
 from attribution_models import TinyTransformer, examples, mlp, normed
 from torch import nn
 
-from dg_explorer.attribution.capture import UnsupportedModelError, attach, explicit_gradients
+from dg_explorer.attribution.attach import (
+    SlowGradientsWarning,
+    UnsupportedModelError,
+    attach,
+    explicit_gradients,
+)
 from dg_explorer.attribution.factors import concatenate
 from dg_explorer.attribution.kernel import diagonal, gram
 from dg_explorer.attribution.tasks import as_task
@@ -137,6 +144,17 @@ def test_chunks_of_other_lengths_give_the_same_kernel():
 class Mean(nn.Module):
     def forward(self, x):
         return x.mean(1)
+
+
+def test_a_layer_that_hooks_do_not_know_is_told_once_by_name():
+    model = RawWeight()
+    batch = vectors()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            attach(model, TASK, batch)
+    assert [str(w.message).count("weight") for w in told] == [1]
+    assert issubclass(told[0].category, SlowGradientsWarning)
 
 
 def test_only_the_layers_asked_for_are_attributed():

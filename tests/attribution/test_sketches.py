@@ -6,7 +6,7 @@ from attribution_models import TinyTransformer, examples, mlp
 from torch import nn
 
 from dg_explorer.attribution import sketches
-from dg_explorer.attribution.capture import attach, explicit_gradients
+from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.projections import Projection
 from dg_explorer.attribution.sketches import FactoredSketch
 from dg_explorer.attribution.tasks import as_task

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.attribution.capture import attach, explicit_gradients
+from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.tasks import as_task
 from dg_explorer.evaluation.benchmark_attribution import exact_kernel, fidelity, row_correlation
 from dg_explorer.evaluation.benchmark_models import GrokkingTransformer, modular_data
