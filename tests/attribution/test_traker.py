@@ -246,7 +246,9 @@ def test_examples_given_by_inds_land_where_they_belong(tmp_path, train, test, ch
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * abs(a).max())
 
 
-def test_the_blueprint_of_the_readme_runs(tmp_path, train, test, checkpoints):
+def test_scores_are_a_file_in_the_folder_and_the_model_is_not_touched(
+    tmp_path, train, test, checkpoints
+):
     from dg_explorer.trak import TRAKer
 
     model = mlp(dtype=torch.float32)
