@@ -34,7 +34,6 @@ TOP = {
     "serving",
     "nodelay",
     "live_notebook",
-    "browsers",
     "__init__",
     "testing",
     "__main__",

@@ -75,6 +75,14 @@ class RunComparison(anywidget.AnyWidget):
         path.write_text(page(self._preview, state, title=title, theme=theme), encoding="utf-8")
         return path
 
+    def to_png(
+        self, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
+    ) -> Path:
+        """Write the comparison as a picture, `width * scale` pixels wide, through a Chromium."""
+        from ..photograph import photograph
+
+        return photograph(self, path, theme=theme, width=width, scale=scale)
+
     def to_plotly(self, *, theme: str = "light"):
         """The same curves as a plain `plotly.graph_objects.Figure`."""
         from ..figures.comparison import comparison_figure

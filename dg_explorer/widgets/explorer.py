@@ -138,6 +138,14 @@ class Explorer(anywidget.AnyWidget):
         path.write_text(text, encoding="utf-8")
         return path
 
+    def to_png(
+        self, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
+    ) -> Path:
+        """Write the board as a picture, `width * scale` pixels wide, through a Chromium."""
+        from ..photograph import photograph
+
+        return photograph(self, path, theme=theme, width=width, scale=scale)
+
     def to_plotly(self):
         """What is on the board now as a plain `plotly.graph_objects.Figure`."""
         from .plain_figures import board_figure
