@@ -59,6 +59,8 @@ def compute_features_chunked(
     origin = {"attributor": f"{sorted(attributor.settings().items())}"} if save else {}
     if save:
         origin["weights"] = ",".join(digest for _, digest in attributor.models())
+    if getattr(getattr(attributor, "projection", None), "chosen", True) is False:
+        attributor.choose_landmarks(dataloader)
     parts = []
     for start in range(0, len(ids), chunk_size):
         end = min(start + chunk_size, len(ids))

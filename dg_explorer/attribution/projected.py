@@ -18,6 +18,7 @@ from .attach import attach
 from .damping import absolute_damping
 from .factors import concatenate
 from .features import FeatureMismatchError
+from .nystrom import Nystrom, NystromFeatures
 from .projections import Projection
 from .ridge import damped_inverse
 from .sketches import FactoredSketch
@@ -27,7 +28,10 @@ PENDING = 512  # examples projected together: the matrix is drawn once for all o
 TAG = 2.0**-100  # times a whole number below 2^24, exact in float32
 
 
-def projection_of(proj_dim: int, kind: str, seed: int) -> Projection | FactoredSketch:
+Map = Projection | FactoredSketch | NystromFeatures
+
+
+def projection_of(proj_dim: int, kind: str, seed: int) -> Projection | FactoredSketch | Nystrom:
     """The projection behind features of `proj_dim` columns."""
     if isinstance(proj_dim, bool) or not isinstance(proj_dim, int) or proj_dim <= KEPT:
         raise SettingError(
@@ -36,6 +40,8 @@ def projection_of(proj_dim: int, kind: str, seed: int) -> Projection | FactoredS
         )
     if kind == "factored":
         return FactoredSketch(proj_dim - KEPT, seed)
+    if kind == "nystrom":
+        return Nystrom(proj_dim - KEPT, seed)
     return Projection(proj_dim - KEPT, kind, seed)
 
 
@@ -43,33 +49,35 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
     """Features of a loader, float32, shape (example, checkpoints * proj_dim), on its device."""
     blocks = []
     for model, digest in attributor.models():
-        ids, rows, capture, pending = [], [], None, []
+        ids, rows, capture, pending, projection = [], [], None, [], attributor.projection
         for batch, which in attributor.batches(data, num_samples, model):
             if capture is None:
                 capture = attach(model, attributor.task, batch, layers=attributor.layers)
+                if isinstance(projection, Nystrom):
+                    projection = projection.at(capture, digest, attributor.outputs)
             pending.append(capture(batch, attributor.outputs))
             ids.append(which)
             waiting = sum(map(len, pending))
             size = sum(f.nbytes for found in pending for f in found.factors[0])
             if waiting >= PENDING or size > 1 << 28:
-                rows.append(_project(attributor.projection, pending))
+                rows.append(_project(projection, pending))
                 pending = []
         if pending:
-            rows.append(_project(attributor.projection, pending))
+            rows.append(_project(projection, pending))
         found = torch.cat(rows)
-        found[:, -1] = tag(digest, capture.parameters, attributor.task.name, attributor.projection)
+        found[:, -1] = tag(digest, capture.parameters, attributor.task.name, projection)
         order = attributor.order(data, np.concatenate(ids))
         blocks.append(found[order.to(found.device)])
     return torch.cat(blocks, 1)
 
 
-def tag(digest: str, parameters, task: str, projection: Projection | FactoredSketch) -> float:
+def tag(digest: str, parameters, task: str, projection: Map) -> float:
     """A number that stands for where features come from."""
     origin = "/".join([digest, task, str(projection), *parameters])
     return (zlib.crc32(origin.encode()) % (1 << 24)) * TAG
 
 
-def _project(projection: Projection | FactoredSketch, pending) -> torch.Tensor:
+def _project(projection: Map, pending) -> torch.Tensor:
     factors = concatenate([found.factors[0] for found in pending])
     weight = torch.cat([found.weight for found in pending])
     rows = projection(factors).float()

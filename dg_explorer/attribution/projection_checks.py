@@ -7,6 +7,7 @@ import torch
 from ..errors import SettingError
 from .capture import select_parameters
 from .factors import Explicit
+from .nystrom import Nystrom, NystromFeatures
 
 LARGEST = 1 << 28  # entries: a matrix of 1 GB
 BLOCK = 512  # columns of the matrix found together
@@ -31,12 +32,14 @@ class ProjectionChecks:
         SettingError
             The attributor does not project, or the matrix would not fit in a gigabyte.
         """
-        projection = self._projecting()
+        projection = self.projection_now()
         if self.proj_dim * self.total_params > LARGEST:
             raise SettingError(
                 f"The projection of {self.total_params:,} parameters to {self.proj_dim} is never "
                 f"stored, and too big to look at; name a few layers with layers=."
             )
+        if isinstance(projection, NystromFeatures):
+            return self._padded(projection.matrix(self._attributed()).float())
         columns = []
         for name, parameter in self._attributed().items():
             size = parameter.numel()
@@ -56,21 +59,32 @@ class ProjectionChecks:
 
     def _project_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
         """The projection of one gradient, shape (proj_dim,)."""
-        attributed = self._attributed()
+        projection, attributed = self.projection_now(), self._attributed()
+        if isinstance(projection, NystromFeatures):
+            return self._padded(projection.matrix(attributed).to(gradient) @ gradient)
         parts = gradient.split([p.numel() for p in attributed.values()])
         factors = [
             Explicit(part[None], (name,), (tuple(attributed[name].shape),))
             for name, part in zip(attributed, parts, strict=True)
         ]
-        return self._padded(self._projecting()(factors)[0])
+        return self._padded(projection(factors)[0])
 
     def _attributed(self) -> dict[str, torch.nn.Parameter]:
         own = dict(self.model.named_parameters())
         return {name: own[name] for name in select_parameters(self.model, self.layers)}
 
-    def _projecting(self):
+    def projection_now(self):
+        """The map from gradients to features at the first checkpoint.
+
+        Raises
+        ------
+        SettingError
+            The attributor does not project, or its landmarks are not known yet.
+        """
         if self.projection is None:
             raise SettingError("This attributor is exact and projects nothing; pass proj_dim=512.")
+        if isinstance(self.projection, Nystrom):
+            return self.projection.made_at(next(digest for _, digest in self.models()))
         return self.projection
 
     def _padded(self, rows: torch.Tensor) -> torch.Tensor:

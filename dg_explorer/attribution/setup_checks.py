@@ -61,6 +61,8 @@ def _checks(attributor, train_loader, test_loader, say) -> bool:
     passed &= _report(say, zeros == 0, f"{zeros} of {len(flat)} gradients are zero")
     projection = getattr(attributor, "projection", None)
     if projection is not None:
+        attributor.compute_train_features(train_loader, num_samples=10)  # draws landmarks
+        projection = attributor.projection_now()
         exact, image = gram(layers).double(), projection(layers).double()
         error = float((image @ image.T - exact).norm() / exact.norm())
         # the error of an inner product has standard deviation sqrt(2 / dim) of the lengths

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..errors import SettingError
 from .base import Attributor
 from .damping import absolute_damping, damped_solve
 from .kernel import gram
+from .nystrom import Nystrom
 from .projected import (
     check_projected,
     projected_features,
@@ -30,9 +32,15 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         Project gradients to so many numbers; features are then plain tensors, shape
         (example, proj_dim), that can be saved, cut and concatenated (see `projected`). Scores
         are those of the paper's estimator, whose error falls slowly with `proj_dim`.
-    projection : "factored", "rademacher", "gaussian" or "sparse"
-        The first costs about one more pass; the dense ones are the paper's, and slow.
+    projection : "factored", "nystrom", "rademacher", "gaussian" or "sparse"
+        The first costs about one more pass. The second keeps exact kernel columns of
+        `proj_dim` training examples and comes closest to exact scores (see `nystrom`). The dense
+        ones are the paper's, and slow.
     projection_seed : int
+    landmarks : dataset or loader, optional
+        Where Nystrom features take their examples from; by default what
+        `compute_train_features` is first given. To be the same in another process, name the
+        same examples there.
     **settings
         Those of every attributor: `task`, `checkpoints`, `layers`, `device`, `damping`,
         `batch_size`.
@@ -53,6 +61,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         proj_dim: int | None = None,
         projection: str = "factored",
         projection_seed: int = 0,
+        landmarks=None,
         checkpoints=None,
         layers=None,
         device=None,
@@ -72,10 +81,24 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         self.projection = None
         if proj_dim is not None:
             self.projection = projection_of(proj_dim, projection, projection_seed)
+        if landmarks is not None:
+            if not isinstance(self.projection, Nystrom):
+                raise SettingError("landmarks= go with proj_dim= and projection='nystrom'.")
+            self.choose_landmarks(landmarks)
 
     def settings(self) -> dict:
         known = super().settings()
         return known if self.projection is None else known | {"projection": str(self.projection)}
+
+    def choose_landmarks(self, data) -> None:
+        """Draw the examples whose kernel columns Nystrom features are."""
+        self.projection.choose(batch for batch, _ in self.batches(data, None, self.model))
+
+    def compute_train_features(self, dataloader, num_samples: int | None = None):
+        """Features of the training examples (of the first `num_samples`)."""
+        if isinstance(self.projection, Nystrom) and not self.projection.chosen:
+            self.choose_landmarks(dataloader)
+        return super().compute_train_features(dataloader, num_samples)
 
     def compute_features(self, data, num_samples=None, outputs=None):
         if self.projection is None:
