@@ -1,11 +1,17 @@
 """What every attributor promises, whatever its formula."""
 
+from functools import partial
+
 import pytest
 import torch
 from attribution_models import examples, mlp, normed
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from dg_explorer.attribution import FeatureMismatchError
+from dg_explorer.attribution import (
+    FeatureMismatchError,
+    InfluenceFunctionAttributor,
+    TRAKAttributor,
+)
 from dg_explorer.attribution.methods import METHODS, method_class
 from dg_explorer.errors import DataError, NonFiniteError, ShuffledLoaderError
 from dg_explorer.ids import with_ids
@@ -13,9 +19,26 @@ from dg_explorer.ids import with_ids
 N_TRAIN, N_TEST = 23, 7
 
 
-@pytest.fixture(params=sorted(METHODS))
+PROJECTIONS = ("factored", "nystrom", "rademacher", "gaussian", "sparse")
+# more than the examples: random landmarks are all of them, so that scores are those of any order
+WIDTH = 66
+ATTRIBUTORS = (
+    {name: method_class(name) for name in METHODS}
+    | {
+        f"trak, {kind}": partial(TRAKAttributor, proj_dim=WIDTH, projection=kind)
+        for kind in PROJECTIONS
+    }
+    | {
+        f"influence, {solver}": partial(InfluenceFunctionAttributor, solver=solver)
+        for solver in ("cg", "lissa", "arnoldi", "ekfac", "kfac")
+    }
+    | {"influence, hessian": partial(InfluenceFunctionAttributor, curvature="hessian")}
+)
+
+
+@pytest.fixture(params=ATTRIBUTORS)
 def attributor_class(request):
-    return method_class(request.param)
+    return ATTRIBUTORS[request.param]
 
 
 @pytest.fixture
