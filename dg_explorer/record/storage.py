@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 20
 _MATRIX_BYTES = 4 << 20  # scores of one epoch up to this size are one chunk
 _ROWS_BYTES = 64 << 10  # beyond, rows are read in blocks of about this size
 _SHARD_BYTES = 256 << 20
-_FILL = {"f": np.nan, "i": -1, "u": 0, "b": False, "U": "", "O": "", "T": ""}
+FILL = {"f": np.nan, "i": -1, "u": 0, "b": False, "U": "", "O": "", "T": ""}
 
 
 def time_dim(data: xr.Dataset) -> str | None:
@@ -124,7 +124,7 @@ def _create(node: zarr.Group, name: str, array: xr.Variable) -> None:
         shape=values.shape,
         dtype=values.dtype,
         dimension_names=array.dims,
-        fill_value=_FILL[values.dtype.kind],
+        fill_value=FILL[values.dtype.kind],
         attributes=_plain(array.attrs),
         overwrite=True,
         **layout,
@@ -156,7 +156,7 @@ def _score_layout(shape: tuple[int, ...], itemsize: int) -> dict:
 
 def _backfill(node, name: str, array: xr.Variable, dim: str, start: int) -> None:
     shape = tuple(start if d == dim else size for d, size in zip(array.dims, array.shape))
-    fill = _FILL[array.dtype.kind]
+    fill = FILL[array.dtype.kind]
     _create(node, name, xr.Variable(array.dims, np.full(shape, fill, array.dtype), array.attrs))
 
 

@@ -12,10 +12,12 @@ import pandas as pd
 import traitlets
 
 from ..errors import SettingError
+from ..growing_run import GrowingRun
 from ..run import Run
 from . import tables
 from .faces import Faces
 from .fitting import fitting_k
+from .following import Follower
 from .linked import LinkedSelection
 from .opening import opening
 from .page import STATIC, page
@@ -52,8 +54,9 @@ class Explorer(anywidget.AnyWidget):
 
     _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
 
-    def __init__(self, run: Run, *, show: Callable | None = None, **selection):
-        self.run = run
+    def __init__(self, run: Run, *, show: Callable | None = None, live: bool = False, **selection):
+        self.run = GrowingRun.of(run) if live else run
+        self._follower: Follower | None = None
         self._show = show
         self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
         self._past: list[Selection] = []
@@ -69,6 +72,8 @@ class Explorer(anywidget.AnyWidget):
         )
         self.on_msg(self._answer)
         self.observe(self._browser_selected, "_selection")
+        if live:
+            self._follower = Follower(self)
 
     # ------------------------------------------------------------------ what is shown, as data
 
@@ -109,10 +114,38 @@ class Explorer(anywidget.AnyWidget):
         self._travel(self._future, self._past, "redo")
 
     def refresh(self) -> None:
-        """Read the record again: rows that were recorded since then appear."""
+        """Read the record again: rows that were recorded since then appear.
+
+        A board at the last recorded moment goes on to the new last one; where nothing was
+        selected because nothing was there, a test example is.
+        """
         with self._lock:
+            last, now = self._sources.reader.epochs[-1:], self.selection.value
             self._read()
-            self._preview = preview(self._sources, first=self.selection.value)
+            reader = self._sources.reader
+            if len(reader.epochs) and now.epoch in (*last, *([0] if not len(last) else [])):
+                now = now.changed(epoch=reader.epochs[-1])
+            if now.test is None or now.method is None:
+                first = opening(reader)
+                test = first.test if now.test is None else now.test
+                now = now.changed(test=test, method=now.method or first.method)
+            self._preview = preview(self._sources, first=now)
+            self._apply(now, "growth")  # no step to undo
+
+    @property
+    def live(self) -> bool:
+        """Whether the board follows a run that is being recorded; set False to stop."""
+        return self._follower is not None
+
+    @live.setter
+    def live(self, follow: bool) -> None:
+        if self._follower is not None and not follow:
+            self._follower.stop()
+            self._follower = None
+        elif follow and self._follower is None:
+            self.run = GrowingRun.of(self.run)
+            self.refresh()
+            self._follower = Follower(self)
 
     # ------------------------------------------------------------------ other forms
 
@@ -254,7 +287,12 @@ class InfluenceExplorer(Explorer):
 
 
 def explore(
-    run: Run | str | Path, *, show: Callable | None = None, views: Sequence[str] = (), **selection
+    run: Run | str | Path,
+    *,
+    show: Callable | None = None,
+    views: Sequence[str] = (),
+    live: bool = False,
+    **selection,
 ) -> Explorer:
     """Open the linked board on a run.
 
@@ -265,6 +303,8 @@ def explore(
         Called with a dict of the example's properties (`id`, `split`, `label`, ...); returns a
         text, a uint8 picture (height, width, channel), or `{"text": ..., "picture": ...}`.
     views : names of the views to show; all by default
+    live : follow a run in a folder while another process records it
+        New rows appear within about two seconds. `ex.live = False` stops it.
     **selection : where to start, as fields of `Selection`: `epoch=400, test=12`
 
     Returns
@@ -277,6 +317,6 @@ def explore(
             f"There is no view {', '.join(map(repr, unknown))}; there are {', '.join(VIEWS)}."
         )
     run = run if isinstance(run, Run) else Run.open(run)
-    explorer = Explorer(run, show=show, **selection)
+    explorer = Explorer(run, show=show, live=live, **selection)
     explorer._views = list(views)
     return explorer
