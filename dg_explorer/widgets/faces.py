@@ -80,10 +80,27 @@ class Faces:
                 learned = np.where(correct.any(0), epochs[correct.argmax(0)], -1)
                 out["first_learned"] = learned
                 out["flag/never learned"] = learned < 0
+        if split == "train":
+            out |= self._analysed(ids)
         table = self._table(split)
         if table is not None and {"given_label", "true_label"} <= set(table.data_vars):
             rows = table.sel({split: ids})
             out["flag/mislabelled"] = rows["given_label"].values != rows["true_label"].values
+        return out
+
+    def _analysed(self, ids: np.ndarray) -> dict[str, Block]:
+        """What analyses in the record say of training examples."""
+        reader, out = self._reader, {}
+        if reader.has("analyses/mislabeled") and "action" in reader.group("analyses/mislabeled"):
+            action = reader.group("analyses/mislabeled")["action"]
+            known = action.sel(train=action["train"].isin(ids))
+            suspects = known["train"].values[known.values.astype(str) != "keep"]
+            out["flag/suspected mislabel"] = np.isin(ids, suspects)
+        if reader.has("analyses/memorization"):
+            data = reader.group("analyses/memorization")
+            if "memorization" in data and data["memorization"].dims == ("train",):
+                known = data["memorization"].reindex(train=ids).values
+                out["memorization"] = known.astype(np.float16)
         return out
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import bias, dynamics_map, evolution, gradient_flow, properties, transition, validity
+from . import (
+    bias,
+    dynamics_map,
+    evolution,
+    gradient_flow,
+    properties,
+    removal,
+    transition,
+    validity,
+)
 from .blocks import Block
 
 if TYPE_CHECKING:
@@ -21,6 +30,7 @@ FAMILIES: dict[str, Callable[[Sources, str], dict[str, Block]]] = {
     "accuracy": bias.group_accuracy,
     "bias": bias.group_scores,
     "validity": validity.validity,
+    "removal": removal.removal,
 }
 _EAGER_VALUES = 20_000_000  # prepared when a board opens; beyond, when a view asks
 _EAGER_POSITIONS = 800_000  # bytes
@@ -31,7 +41,7 @@ _READS = {
     "head": (),
     "timeline": (),
     "gallery": ("examples/test", "dynamics/test"),
-    "influencers": ("examples", "scores"),
+    "influencers": ("examples", "scores", "removal"),
     "evolution": ("projection", "positions", "dynamics", "examples", "scores"),
     "map": ("map", "examples/train"),
     "transition": ("course", "properties", "examples/train"),
@@ -58,6 +68,7 @@ def facts(sources: Sources) -> dict[str, bool]:
         "has_gradients": reader.has("gradients"),
         "has_groups": bias.has_groups(sources),
         "has_validity": bool(validity.groups(sources)),
+        "has_removal": removal.has_removal(sources),
     }
 
 
@@ -78,6 +89,7 @@ def keys(sources: Sources, *, everything: bool) -> list[str]:
         out += ["properties/train"]
         out += ["dynamics/train"] if reader.has("dynamics/train") and everything else []
     out += ["validity/all"] if has["has_validity"] else []
+    out += ["removal/all"] if has["has_removal"] else []
     if has["has_groups"] and reader.has("dynamics/test"):
         out += ["accuracy/test"]
     for method in reader.methods:

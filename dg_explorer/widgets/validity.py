@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
 from .blocks import Block
+from .removal import GROUP as REMOVAL
 
 if TYPE_CHECKING:
     from .serve import Sources
@@ -16,11 +18,13 @@ TITLES = {
     "lds": "Linear datamodeling score",
     "metasmoothness": "Metasmoothness",
     "smoothness": "Metasmoothness",
+    "beyond_band": "Removal against chance",
 }
 ABOUT = {
     "lds": "rank correlation of predicted and retrained outputs over random training subsets",
     "metasmoothness": "share of parameters that answer small changes of the training set steadily",
     "smoothness": "share of parameters that answer small changes of the training set steadily",
+    "beyond_band": "share of test examples that the named removal moved further than random ones",
 }
 _BOUNDS = ("low", "high")
 _NOT = ("light", "level", "n_subsets", "n_models", "per_query")
@@ -36,9 +40,11 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
     names, about, methods, out = [], [], [], {}
     for group in groups(sources):
         data = reader.group(group)
+        if group == REMOVAL:
+            data = _beyond(data)
         if "epoch" not in data.dims:
             continue
-        method = data.attrs.get("method") or group.partition("/")[2]
+        method = "" if group == REMOVAL else data.attrs.get("method") or group.partition("/")[2]
         for name in data.data_vars:
             if name in _NOT or name.endswith(_BOUNDS) or "epoch" not in data[name].dims:
                 continue
@@ -65,6 +71,14 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
                         out[f"{key}/{bound}"] = found.mean(rest_dims).values.astype(np.float32)
     called = [sources.reader.method_name(m) if m else "" for m in methods]
     return {"names": names, "about": about, "method": called, **out}
+
+
+def _beyond(data: xr.Dataset) -> xr.Dataset:
+    """Of a removal check, the share of test examples that moved further than random ones do."""
+    if "beyond_band" not in data or "epoch" not in data["beyond_band"].dims:
+        return xr.Dataset()
+    share = data["beyond_band"].astype(float)
+    return xr.Dataset({"beyond_band": share.mean([d for d in share.dims if d != "epoch"])})
 
 
 def groups(sources: Sources) -> list[str]:

@@ -30,6 +30,14 @@ test("labels of marks close to each other do not overlap", () => {
   assert.ok(boxes.every(({ from, to }) => from >= 0 && to <= 600));
 });
 
+test("a label never lies on the playhead's line", () => {
+  const label = { x: 300, width: 60 };
+  for (let at = 290; at <= 370; at++) {
+    const [placed] = placeLabels([label], 0, 600, at), from = placed!.anchor === "start" ? placed!.x : placed!.x - label.width;
+    assert.ok(at < from || at > from + label.width, `playhead at ${at}`);
+  }
+});
+
 test("a curve has a gap where a value is missing", () => {
   const same = (v: number): number => v;
   assert.equal(path([0, 1, 2, 3], [1, NaN, 3, 4], same, same), "M0.0,1.0M2.0,3.0L3.0,4.0");

@@ -14,6 +14,8 @@ export interface Face {
   readonly flags: readonly string[];
   /** First epoch at which it was right; -1 never; null not recorded. */
   readonly firstLearned: number | null;
+  /** How far it is memorized, 0 to 1; NaN where no analysis says. */
+  readonly memorization: number;
 }
 
 export class Examples {
@@ -85,7 +87,7 @@ export class Examples {
       text: blocks.has("text") ? blocks.strings("text")[i] ?? null : null,
       cells: blocks.names("cell/").map((name) => [name.slice(5), blocks.strings(name)[i] ?? ""] as const).filter(([, value]) => value !== ""),
       flags: blocks.names("flag/").filter((name) => blocks.numbers(name)[i]).map((name) => name.slice(5)),
-      firstLearned: blocks.maybe("first_learned")?.[i] ?? null,
+      memorization: blocks.maybe("memorization")?.[i] ?? NaN, firstLearned: blocks.maybe("first_learned")?.[i] ?? null,
     };
   }
 }

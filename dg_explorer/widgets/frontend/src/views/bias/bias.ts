@@ -5,6 +5,7 @@ import { Waiting } from "../../ui/await";
 import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
 import { clipped, count, moment, percent, signed } from "../../ui/format";
+import { wordsFor } from "../../ui/words";
 import { category, type Theme } from "../../ui/theme";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Chart, type Series } from "../chart/chart";
@@ -14,6 +15,7 @@ import { curveOf, largest, lesson, worst } from "./groups";
 class Bias implements View {
   #context: Context; #accuracy: Waiting; #scores: Waiting;
   #chart: Chart; #lessons: Chart; #group: HTMLSelectElement; #table: HTMLTableElement; #cells: HTMLTableCellElement[][] = [];
+  #teaches = el("span"); #meaning = el("span");
   #worst = el("span", { "data-testid": "dg-worst" }); #when = el("span", { class: "dg-muted" }); #left: HTMLElement; #right: HTMLElement;
   #shown: readonly unknown[] = [];
 
@@ -30,13 +32,16 @@ class Bias implements View {
     this.#table = this.#matrix(groups);
     this.#left = el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "Test accuracy by group"), this.#chart.element, el("p", { class: "dg-panel-note" }, this.#worst));
     this.#right = el("div", { class: "dg-bias-right" },
-      el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "Who teaches", this.#group), this.#lessons.element, el("p", { class: "dg-panel-note" }, "Mean score of each training group; above zero it raised the margin of the right class.")),
+      el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, this.#teaches, this.#group), this.#lessons.element, el("p", { class: "dg-panel-note" }, this.#meaning)),
       el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, "All pairs", this.#when), el("div", { class: "dg-matrix-frame", tabindex: 0, role: "group", "aria-label": "Mean score of every training group on every test group" }, this.#table)));
     slot.append(el("div", { class: "dg-bias" }, this.#left, this.#right), this.#accuracy.element, this.#scores.element);
   }
 
   update({ selection, theme }: State): void {
     const { record } = this.#context, method = record.method(selection.method);
+    const light = record.light(selection.epoch, method?.id ?? null);
+    say(this.#teaches, wordsFor(light).teaches);
+    say(this.#meaning, light.level === "red" ? "Mean score of each training group. Here scores do not predict what removing examples would do." : "Mean score of each training group; above zero it raised the margin of the right class.");
     const accuracy = record.attrs.has_dynamics_test ? this.#accuracy.take("accuracy/test") : null, scores = method && record.attrs.has_course ? this.#scores.take(`bias/${method.id}`) : null;
     this.#left.hidden = !accuracy; this.#right.hidden = !scores;
     const at = accuracy ? indexNearest(accuracy.numbers("epoch"), selection.epoch) : 0, last = accuracy ? this.#lowest(accuracy, at) : -1;
@@ -73,7 +78,7 @@ class Bias implements View {
   #matrix(groups: readonly string[]): HTMLTableElement {
     const short = (name: string): HTMLElement => el("bdi", { dir: "auto", title: clipped(name, 400) }, clipped(name, 12));
     this.#cells = groups.map(() => groups.map(() => el("td")));
-    return el("table", { class: "dg-matrix" }, el("caption", { class: "dg-small" }, "rows teach, columns learn"),
+    return el("table", { class: "dg-matrix" }, el("caption", { class: "dg-small" }, "rows: training groups; columns: test groups"),
       el("thead", {}, el("tr", {}, el("td"), ...groups.map((name) => el("th", { scope: "col" }, short(name))))),
       el("tbody", {}, ...groups.map((name, train) => el("tr", {}, el("th", { scope: "row" }, short(name)), ...groups.map((_, test) => this.#cells[train]![test]!)))));
   }

@@ -5,10 +5,11 @@ import type { Projection } from "../../data/projection";
 import type { TestScores } from "../../data/scores";
 import { magnitude, percent } from "../../ui/format";
 import type { Theme } from "../../ui/theme";
+import type { Words } from "../../ui/words";
 import { GREY, TEST } from "./painter";
 import { along, centred, css, diverging, kind, ordered, type Rgb, rgb } from "./palette";
 
-export const COLOURS = [["label", "label"], ["correct", "right or wrong"], ["loss", "loss"], ["memorization", "memorization"], ["group", "group"], ["influence", "influence on the chosen test example"]] as const;
+export const COLOURS = [["label", "label"], ["correct", "right or wrong"], ["loss", "loss"], ["memorization", "memorization"], ["group", "group"], ["influence", "score for the test example"]] as const;
 
 const LISTED = 12; // names in a legend
 
@@ -22,7 +23,7 @@ export interface Material {
   readonly train: Dynamics | null; readonly test: Dynamics | null; readonly scores: TestScores | null;
   /** Scores (epoch, train) of all training examples in units of the largest, where they are known. */
   readonly rows: { readonly values: ArrayLike<number>; readonly count: number } | null;
-  readonly classes: readonly string[]; readonly groups: readonly string[];
+  readonly classes: readonly string[]; readonly groups: readonly string[]; readonly words: Words;
 }
 
 /** Cross-entropy of the true label from its log odds: log(1 + exp(-margin)), stable at both ends. */
@@ -77,7 +78,7 @@ export function painting(colour: string, material: Material): Painting {
     const { rows } = material;
     return {
       ink: (row) => { const score = projection.split[row] ? undefined : rows ? rows.values[epoch * rows.count + place[row]!]! * size : by.get(place[row]!); return score === undefined || !Number.isFinite(score) ? null : along(stops, centred(score, size)); },
-      legend: { kind: "bar", stops: stops.map(css), low: Number.isFinite(size) ? `hurts −${magnitude(size)}` : "hurts", ...(rows ? {} : { note: "grey: weaker" }), high: Number.isFinite(size) ? `+${magnitude(size)} helps` : "helps" },
+      legend: { kind: "bar", stops: stops.map(css), low: material.words.low(size), ...(rows ? {} : { note: "grey: weaker" }), high: material.words.high(size) },
     };
   }
   return projection.label ? kinds(projection.label, classes, theme) : { ink: () => null, legend: { kind: "swatches", items: [], more: 0 } };

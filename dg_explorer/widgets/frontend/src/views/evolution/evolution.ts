@@ -7,6 +7,7 @@ import { el, put, say } from "../../ui/dom";
 import { clipped, count, moment, plural, signed } from "../../ui/format";
 import { nameOf } from "../../ui/face";
 import { Tip } from "../../ui/tip";
+import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { baseAt, type Camera, fit, HOME, WHOLE } from "./camera";
 import { inked, type Legend, lossOf, painting } from "./colouring";
@@ -25,7 +26,7 @@ const LINKS = 6, WHILE_MOVING = 200_000;
 class Evolution implements View {
   #context: Context;
   #controls: Controls; #stage: Stage; #overlay = new Overlay(); #tip = new Tip();
-  #legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), sign("helps", "helped most"), sign("hurts", "hurt most"));
+  #legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), sign("helps", ""), sign("hurts", ""));
   #material: Material;
   #title = el("bdi", { class: "dg-whole", dir: "auto" }, "Feature space");
   #plot: HTMLElement; #where: HTMLElement; #message: HTMLElement; #count: HTMLElement;
@@ -80,6 +81,8 @@ class Evolution implements View {
     const scene = this.#scene = { a, b, share, fit: fit(this.#camera, width, height, false, this.#controls.follow ? baseAt(projection.frames, before, after, share) : WHOLE) };
     const grey = this.#ink(state, projection), every = moving && projection.count > WHILE_MOVING ? Math.ceil(projection.count / WHILE_MOVING) : 1;
     this.#stage.draw({ scene, count: projection.count, colours: this.#inked.colours, radius: radiusFor(projection.count, this.#camera.zoom), every, grey, paper: rgb(theme.colour("bg")), moving });
+    const words = wordsFor(record.light(selection.epoch, record.method(selection.method)?.id ?? null));
+    this.#legend.name("helps", words.most.toLowerCase()); this.#legend.name("hurts", words.least.toLowerCase());
     if (this.#inked.legend) this.#legend.update(this.#inked.legend);
     const spot = (split: Split, id: number | null): readonly [number, number] | null => { const row = id === null ? -1 : projection.row(split, id); return row < 0 ? null : pixel(scene, row); };
     const { hovered } = selection;
@@ -93,11 +96,12 @@ class Evolution implements View {
   #ink({ selection, theme, moving }: State, projection: Projection): Rgb {
     const { record } = this.#context, material = this.#material, colour = this.#controls.colour(selection.colour, material);
     const timed = colour === "correct" || colour === "loss" || colour === "influence";
+    const light = record.light(selection.epoch, record.method(selection.method)?.id ?? null);
     // recolouring a million points takes longer than a frame
     if (!(moving && timed && projection.count > WHILE_MOVING && this.#inked.key)) {
-      const key = [projection.layer, colour, theme.dark, theme.colour("bg"), material.version, timed ? material.stamp(selection.epoch) : ""].join("|"), of = [selection.selected, selection.selected_tests];
+      const key = [projection.layer, colour, theme.dark, theme.colour("bg"), material.version, timed ? material.stamp(selection.epoch) : "", colour === "influence" ? light.level : ""].join("|"), of = [selection.selected, selection.selected_tests];
       if (key !== this.#inked.key || of.some((ids, i) => ids !== this.#inked.of[i])) {
-        const { ink, legend } = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, rows: material.rows, classes: record.classes, groups: record.groups });
+        const { ink, legend } = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, rows: material.rows, words: wordsFor(light), classes: record.classes, groups: record.groups });
         this.#inked = { key, of, legend, colours: inked(projection, ink, this.#chosenRows(projection)) };
       }
     }

@@ -1,5 +1,5 @@
 // What shapes, colours and lines mean, under the plot.
-import { el, put } from "../../ui/dom";
+import { el, put, say } from "../../ui/dom";
 import { clipped, count } from "../../ui/format";
 import type { Legend } from "./colouring";
 
@@ -11,6 +11,12 @@ export class LegendStrip {
     this.#shapes = el("div", { class: "dg-legend-shapes" }, ...shapes);
     this.#colours = el("div", { class: "dg-legend-colours" });
     this.element = el("div", { class: "dg-scatter-legend" }, this.#shapes, this.#colours);
+  }
+
+  /** Rename a line's sign; the words follow how far the scores may be believed. */
+  name(kind: string, text: string): void {
+    const item = this.#shapes.querySelector(`[data-sign=${kind}] > span`);
+    if (item) say(item, text);
   }
 
   update(legend: Legend): void {
@@ -32,7 +38,7 @@ export class LegendStrip {
 /** A legend's sign: a filled or hollow dot, or a line. */
 export function sign(kind: "disc" | "ring" | "helps" | "hurts" | "grey", text: string): HTMLElement {
   const mark = el("i", { class: `dg-sign dg-sign-${kind}`, "aria-hidden": "true" });
-  const item = el("span", { class: "dg-swatch-key" }, mark, text);
+  const item = el("span", { class: "dg-swatch-key" }, mark, el("span", {}, text));
   put(item, { "data-sign": kind });
   return item;
 }

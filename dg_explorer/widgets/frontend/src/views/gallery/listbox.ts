@@ -29,7 +29,9 @@ export class Listbox<R extends Row> {
       const index = Number((event.target as Element).closest<HTMLElement>("[data-index]")?.dataset.index ?? -1);
       if (index >= 0) { this.active = index; choose(this.#items[index]!); }
     }), { signal });
-    this.element.addEventListener("focus", () => { this.#reveal(); this.#show(); }, { signal });
+    // A press focuses the list before the click arrives: scrolling to the active row at that moment
+    // would pull the pressed row from under the pointer, and the click would meet another one.
+    this.element.addEventListener("focus", () => { if (this.element.matches(":focus-visible")) this.#reveal(); this.#show(); }, { signal });
     this.element.addEventListener("keydown", guard((event) => {
       const page = Math.max(1, Math.floor(this.#height / this.#row) - 1), last = this.#items.length - 1;
       const to = { ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page, Home: 0, End: last }[event.key];

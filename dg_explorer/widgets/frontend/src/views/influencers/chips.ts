@@ -2,7 +2,10 @@
 import type { Face } from "../../data/examples";
 import { clipped } from "../../ui/format";
 
-export interface Chip { readonly text: string; readonly kind: "same" | "plain" | "warn" }
+export interface Chip { readonly text: string; readonly kind: "same" | "plain" | "warn"; readonly about?: string }
+
+// several chips share one line of a card
+const SHORT: { [flag: string]: string } = { "suspected mislabel": "mislabel?" };
 
 const words = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
 
@@ -16,10 +19,13 @@ export function sharedWords(a: Face, b: Face): string[] {
   return [...new Set(mine)].filter((word) => theirs.has(word) && !label.has(word));
 }
 
+/** The most telling first: a card has room for two or three. */
 export function chipsOf(test: Face | null, train: Face | null): Chip[] {
   if (!train) return [];
-  const chips: Chip[] = train.flags.map((flag) => ({ text: flag, kind: "warn" as const }));
+  const chips: Chip[] = train.flags.map((flag) => ({ text: SHORT[flag] ?? flag, kind: "warn" as const, about: flag }));
   if (!test) return chips;
+  const said = chips.length;
+  if (train.group !== null && train.group !== test.group) chips.push({ text: `group ${clipped(train.group, 20)}`, kind: "plain" });
   if (train.labelCode >= 0) {
     if (train.labelCode === test.labelCode) chips.push({ text: "same label", kind: "same" });
     else if (!train.text && !train.picture) chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
@@ -30,7 +36,7 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
     if (/label/.test(name)) continue; // said already
     if (test.cells.some(([other, theirs]) => other === name && theirs === value)) { chips.push({ text: `same ${clipped(name, 20)}`, kind: "plain" }); break; }
   }
-  if (train.group !== null && train.group !== test.group) chips.push({ text: `group ${clipped(train.group, 20)}`, kind: "plain" });
-  if (!chips.length) chips.push({ text: "other label", kind: "plain" });
-  return chips.slice(0, 3);
+  if (chips.length === said) chips.push({ text: "other label", kind: "plain" });
+  if (Number.isFinite(train.memorization)) chips.splice(Math.min(chips.length, said + 1), 0, { text: `mem ${train.memorization.toFixed(2)}`, kind: "plain", about: `memorization ${train.memorization.toFixed(2)}: 0 is learned from others, 1 is learned by heart` });
+  return chips.slice(0, 4);
 }

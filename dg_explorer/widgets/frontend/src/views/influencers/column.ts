@@ -2,6 +2,7 @@
 import type { Face } from "../../data/examples";
 import type { TestScores } from "../../data/scores";
 import { el, freshId, put, say } from "../../ui/dom";
+import type { Words } from "../../ui/words";
 import type { Context } from "../../view";
 import { InfluencerRow } from "./row";
 
@@ -10,7 +11,7 @@ export const ROW = 54;
 export class Column {
   readonly element: HTMLElement;
   #context: Context;
-  #list: HTMLElement; #none: HTMLElement;
+  #list: HTMLElement; #none: HTMLElement; #title = el("span"); #note = el("span", { class: "dg-muted" });
   #rows = new Map<number, InfluencerRow>(); // by training id
   #order: number[] = [];
   #active = 0;
@@ -18,11 +19,10 @@ export class Column {
 
   constructor(context: Context, side: 0 | 1) {
     this.#context = context; this.#side = side;
-    const title = side ? "Hurt most" : "Helped most";
-    this.#list = el("div", { class: "dg-ranks", role: "listbox", tabindex: 0, "aria-label": `Training examples: ${title.toLowerCase()}`, "data-testid": side ? "dg-hurt" : "dg-helped" });
-    this.#none = el("p", { class: "dg-empty", hidden: true }, side ? "Nothing lowered it here." : "Nothing raised it here.");
+    this.#list = el("div", { class: "dg-ranks", role: "listbox", tabindex: 0, "data-testid": side ? "dg-hurt" : "dg-helped" });
+    this.#none = el("p", { class: "dg-empty", hidden: true });
     this.element = el("div", { class: `dg-column dg-${side ? "hurt" : "helped"}` },
-      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), ` ${title} `, el("span", { class: "dg-muted" }, side ? "lowered the margin" : "raised the margin")), this.#list, this.#none);
+      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), this.#title, this.#note), this.#list, this.#none);
     const { signal, guard, store } = context;
     this.#list.addEventListener("click", guard((event) => {
       const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
@@ -46,7 +46,7 @@ export class Column {
 
   update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, rows: number, raw: boolean): number[] {
     const { record } = this.#context, train = record.examples.train;
-    const columns = scores.top(epoch, this.#side);
+    const columns = scores.top(epoch, this.#side).slice(0, rows);
     const ids = columns.map((column) => scores.train[column]!);
     for (const [id, row] of this.#rows) if (!ids.includes(id)) { row.element.remove(); this.#rows.delete(id); }
     columns.forEach((column, rank) => {
@@ -74,7 +74,12 @@ export class Column {
     return columns;
   }
 
-  say(text: string): void { say(this.#none, text); }
+  /** Name the column in words that fit how far the scores may be believed. */
+  call(words: Words): void {
+    const side = this.#side, title = side ? words.least : words.most;
+    say(this.#title, title); say(this.#note, side ? words.leastNote : words.mostNote); say(this.#none, side ? words.noneLeast : words.noneMost);
+    put(this.#list, { "aria-label": `Training examples: ${title.toLowerCase()}` });
+  }
 
   #choose(id: number): void {
     const { store } = this.#context;

@@ -1,7 +1,8 @@
 // How all scores of this test example are spread, so that "top" can be judged.
 import type { TestScores } from "../../data/scores";
 import { el, put, say, svg } from "../../ui/dom";
-import { count, magnitude } from "../../ui/format";
+import { count } from "../../ui/format";
+import type { Words } from "../../ui/words";
 import { linear } from "../timeline/axis";
 
 const HEIGHT = 40, PAD = 8;
@@ -38,7 +39,7 @@ export class Distribution {
 
   size(width: number): void { this.#width = width; put(this.#picture, { viewBox: `0 0 ${width} ${HEIGHT + 2}` }); }
 
-  update(scores: TestScores, epoch: number, helped: readonly number[], hurt: readonly number[], chosen: number | null, total: number): void {
+  update(scores: TestScores, epoch: number, helped: readonly number[], hurt: readonly number[], chosen: number | null, total: number, words: Words): void {
     const scale = scores.scale(epoch), width = this.#width;
     this.element.style.visibility = Number.isFinite(scale) && scale > 0 ? "" : "hidden";
     if (!width || !Number.isFinite(scale)) return;
@@ -50,8 +51,8 @@ export class Distribution {
     put(this.#hurt, { d: marks(hurt, HEIGHT - 15, HEIGHT) });
     const column = chosen === null ? -1 : scores.train.indexOf(chosen as never);
     put(this.#chosen, { d: column >= 0 && Number.isFinite(scores.score(epoch, column)) ? marks([column], 2, HEIGHT) : "" });
-    say(this.#low, `hurts −${magnitude(scale)}`);
-    say(this.#high, `+${magnitude(scale)} helps`);
+    say(this.#low, words.low(scale));
+    say(this.#high, words.high(scale));
     say(this.#caption, `all ${count(total)} training examples`);
   }
 }

@@ -2,19 +2,22 @@
 import { indexNearest } from "../../data/epochs";
 import type { TestScores } from "../../data/scores";
 import { NotHere } from "../../data/source";
+import { ADVICE } from "../../ui/advice";
 import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
 import { clipped, moment } from "../../ui/format";
 import { icon, turnInto } from "../../ui/icons";
+import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Column } from "./column";
 import { Distribution } from "./distribution";
+import { Removal } from "./removal";
 
-const ROWS = 8;
+const ROWS = 8, WITH_CHECK = 7;
 
 class Influencers implements View {
   #context: Context;
-  #title: HTMLElement; #where: HTMLElement; #light: HTMLElement; #fixed: HTMLButtonElement; #body: HTMLElement; #message: HTMLElement;
+  #on = el("span"); #title: HTMLElement; #where: HTMLElement; #caution: HTMLElement; #removal: Removal; #light: HTMLElement; #fixed: HTMLButtonElement; #body: HTMLElement; #message: HTMLElement;
   #helped: Column; #hurt: Column; #spread = new Distribution();
   #scores: TestScores | null = null;
   #key = ""; // what is wanted
@@ -35,18 +38,22 @@ class Influencers implements View {
     this.#helped = new Column(context, 0); this.#hurt = new Column(context, 1);
     this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
     this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
-    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip" }, "Influence on ", this.#title), this.#where, this.#light, el("span", { class: "dg-push" }), this.#fixed),
-      this.#body, this.#spread.element, this.#message);
+    this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" }, "Checked: these scores do not predict what removing an example would do. They describe, not explain.");
+    this.#removal = new Removal(context);
+    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip" }, this.#on, this.#title), this.#where, this.#light, el("span", { class: "dg-push" }), this.#fixed),
+      this.#caution, this.#body, this.#spread.element, this.#removal.element, this.#message);
     context.onSize(this.#spread.element, (width) => { this.#spread.size(width); redraw(); });
   }
 
   update(state: State): void {
     const { record } = this.#context, { selection } = state;
     const method = record.method(selection.method), test = record.examples.test.byId(selection.test);
+    const light = record.light(selection.epoch, method?.id ?? null), words = wordsFor(light);
+    say(this.#on, words.on);
     say(this.#title, test ? clipped(nameOf(test), 90) : selection.test === null ? "…" : `#${selection.test}`);
     this.#title.title = test ? clipped(nameOf(test), 2000) : "";
-    if (!method) { this.#empty("No attribution scores yet", "This run records how it learned, not which examples taught it. Add scores, then refresh the board:", 'attribute(run, model, train, test, method="trak")'); return; }
-    if (selection.test === null) { this.#empty("No test example selected", "Choose one on the left to see the training examples that raised and lowered its margin."); return; }
+    if (!method) { this.#empty("No attribution scores yet", "This run records how it learned, not which examples taught it. Add scores, then refresh the board:", ADVICE.scores); return; }
+    if (selection.test === null) { this.#empty("No test example selected", "Choose one on the left to see the training examples that matter to it."); return; }
     this.#want(method.id, selection.test);
     const scores = this.#scores;
     if (this.#trouble) { this.#empty("No scores to show", this.#trouble); return; }
@@ -58,15 +65,18 @@ class Influencers implements View {
     say(this.#where, at === shown ? `at ${record.unit} ${moment(at)}` : `at ${record.unit} ${moment(at)}, the nearest with scores`);
     if (!Number.isFinite(scale)) { this.#empty("Scores here are not numbers", `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`); return; }
     this.#show(true);
-    const light = record.light(selection.epoch, method.id);
     put(this.#light, { "data-level": light.level, "aria-label": light.text, title: `${light.text}. ${light.detail}` });
     turnInto(this.#light, light.level);
     put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
+    this.#caution.hidden = light.level !== "red";
+    this.#helped.call(words); this.#hurt.call(words);
+    const rows = record.attrs.has_removal ? WITH_CHECK : ROWS;
     const bars = this.#wholeRun ? scores.largest : scale;
-    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS, this.#wholeRun);
-    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, ROWS, this.#wholeRun);
+    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, rows, this.#wholeRun);
+    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, rows, this.#wholeRun);
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
-    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train);
+    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words);
+    this.#removal.update(method.id, selection.test, selection.epoch);
     this.#faces(scores, [...helped, ...hurt]);
   }
 
@@ -98,8 +108,9 @@ class Influencers implements View {
   }
 
   #show(scores: boolean): void {
-    this.#body.hidden = this.#spread.element.hidden = this.#fixed.hidden = this.#light.hidden = !scores;
+    this.#body.hidden = this.#spread.element.hidden = this.#removal.element.hidden = this.#fixed.hidden = this.#light.hidden = !scores;
     this.#message.hidden = scores;
+    if (!scores) this.#caution.hidden = true;
   }
 
   #empty(title: string, text: string, code?: string): void {
@@ -110,7 +121,7 @@ class Influencers implements View {
     say(this.#where, "");
   }
 
-  destroy(): void { clearTimeout(this.#waiting); }
+  destroy(): void { clearTimeout(this.#waiting); this.#removal.destroy(); }
 }
 
 export const influencers: ViewKind = { name: "influencers", title: "Influence", slot: "middle", has: () => true, make: (context, slot) => new Influencers(context, slot) };

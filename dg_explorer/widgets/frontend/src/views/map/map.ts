@@ -1,5 +1,6 @@
 // The dynamics map: dataset cartography of the training examples over the whole run.
 import type { Blocks } from "../../data/blocks";
+import { ADVICE } from "../../ui/advice";
 import { Waiting } from "../../ui/await";
 import { menu } from "../../ui/controls";
 import { el, put, say, svg } from "../../ui/dom";
@@ -166,6 +167,6 @@ class DynamicsMap implements View {
 
 export const dynamicsMap: ViewKind = {
   name: "map", title: "Dynamics map", slot: "tabs", has: (record) => record.attrs.has_map === true,
-  lacks: "The map needs each training example's course: record it with Recorder(run, model, train=..., test=...).",
+  lacks: `The map needs each training example's course: record it with ${ADVICE.record}.`,
   make: (context, slot) => new DynamicsMap(context, slot),
 };

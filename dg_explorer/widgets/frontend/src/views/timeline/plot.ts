@@ -33,20 +33,23 @@ export function drawPlot(group: SVGGElement, record: Record, lines: readonly Lin
     // one recorded moment makes no line
     if (line.epochs.length === 1) parts.push(svg("circle", { class: `dg-dot dg-${line.role}`, cx: x(line.epochs[0]!), cy: y(line.values[0]!), r: 3.5 }));
   }
-  parts.push(...marks(record, x, right), ...axis(record, x, right));
+  parts.push(...marks(record, x), ...axis(record, x, right));
   group.replaceChildren(...parts);
 }
 
-function marks(record: Record, x: Scale, right: number): SVGElement[] {
-  const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.label} at ${moment(mark.epoch)}` }));
-  const placed = placeLabels(shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })), LEFT, right);
-  return shown.flatMap(({ mark, text }, i) => {
-    const at = x(mark.epoch), { x: tx, anchor, row } = placed[i]!;
-    const out: SVGElement[] = [svg("line", { class: "dg-mark", x1: at, x2: at, y1: TOP, y2: BOTTOM })];
+function marks(record: Record, x: Scale): SVGElement[] {
+  return record.attrs.marks.flatMap((mark) => {
+    const at = x(mark.epoch), out: SVGElement[] = [svg("line", { class: "dg-mark", x1: at, x2: at, y1: TOP, y2: BOTTOM })];
     if (mark.low !== undefined && mark.high !== undefined) out.push(svg("line", { class: "dg-interval", x1: x(mark.low), x2: x(mark.high), y1: BOTTOM, y2: BOTTOM }));
-    out.push(svg("text", { class: "dg-note", x: tx, y: BOTTOM - 7 - row * 14, "text-anchor": anchor }, text));
     return out;
   });
+}
+
+/** The marks' names, drawn over the playhead; `avoid` is where it rests. */
+export function drawNames(group: SVGGElement, record: Record, x: Scale, width: number, avoid: number): void {
+  const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.label} at ${moment(mark.epoch)}` }));
+  const placed = placeLabels(shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })), LEFT, width - RIGHT, avoid);
+  group.replaceChildren(...shown.map(({ text }, i) => svg("text", { class: "dg-note", x: placed[i]!.x, y: BOTTOM - 7 - placed[i]!.row * 14, "text-anchor": placed[i]!.anchor }, text)));
 }
 
 function axis(record: Record, x: Scale, right: number): SVGElement[] {

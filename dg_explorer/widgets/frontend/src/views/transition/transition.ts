@@ -1,11 +1,13 @@
 // Transition: who gained and lost influence between two moments, and what the gainers share.
 import type { Blocks } from "../../data/blocks";
 import { indexNearest } from "../../data/epochs";
+import { ADVICE } from "../../ui/advice";
 import { emptyState, Waiting } from "../../ui/await";
 import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
 import { clipped, count, moment, percent, signed } from "../../ui/format";
 import { type Item, MiniList } from "../../ui/mini";
+import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { defaultRange } from "../timeline/phases";
 import { bars, courseOf, crowd, extremes, gains, standout } from "./gain";
@@ -16,7 +18,7 @@ const ROWS = 7;
 class Transition implements View {
   #context: Context; #waiting: Waiting; #properties: Waiting;
   #gained: MiniList; #lost: MiniList; #histogram: Histogram;
-  #from = el("span"); #where = el("span", { class: "dg-muted" }); #flips = el("b"); #flipsOf = el("span"); #common = el("p", { class: "dg-panel-note" });
+  #up = el("span"); #down = el("span"); #from = el("span"); #where = el("span", { class: "dg-muted" }); #flips = el("b"); #flipsOf = el("span"); #common = el("p", { class: "dg-panel-note" });
   #property: HTMLSelectElement; #body: HTMLElement; #none: HTMLElement | null = null; #slot: HTMLElement; #propertyBox: HTMLElement;
   #weigh: HTMLButtonElement; #weighted = false;
   #key = ""; #items: { gained: Item[]; lost: Item[]; crowd: number[] } = { gained: [], lost: [], crowd: [] };
@@ -37,8 +39,8 @@ class Transition implements View {
     this.#body = el("div", {},
       el("div", { class: "dg-panel-title" }, this.#from, this.#where, el("span", { class: "dg-push" }), this.#weigh),
       el("div", { class: "dg-thirds" },
-        el("div", {}, el("div", { class: "dg-h3 dg-up" }, "+ Gained influence"), this.#gained.element),
-        el("div", {}, el("div", { class: "dg-h3 dg-down" }, "− Lost influence"), this.#lost.element),
+        el("div", {}, el("div", { class: "dg-h3 dg-up" }, "+ ", this.#up), this.#gained.element),
+        el("div", {}, el("div", { class: "dg-h3 dg-down" }, "− ", this.#down), this.#lost.element),
         el("div", {}, this.#propertyBox, el("p", { class: "dg-panel-note" }, this.#flips, this.#flipsOf))));
     slot.append(this.#waiting.element, this.#body);
   }
@@ -51,8 +53,10 @@ class Transition implements View {
     const epochs = blocks?.numbers("epoch") ?? [];
     this.#none?.remove(); this.#none = null;
     this.#body.hidden = epochs.length < 2 || !properties;
-    if (blocks && epochs.length < 2) { this.#none = emptyState("Scores at one moment only", "A transition compares two moments. Score more epochs, then refresh the board:", `attribute(run, model, train, test, method="${method!.id}", epochs=[...])`); this.#slot.append(this.#none); return; }
+    if (blocks && epochs.length < 2) { this.#none = emptyState("Scores at one moment only", "A transition compares two moments. Score more epochs, then refresh the board:", ADVICE.moreScores); this.#slot.append(this.#none); return; }
     if (!blocks || !properties) return;
+    const words = wordsFor(record.light(selection.epoch, method!.id));
+    say(this.#up, words.gained); say(this.#down, words.lost);
     const [from, to] = selection.range ?? defaultRange(record), before = indexNearest(epochs, from), after = indexNearest(epochs, to);
     this.#weigh.hidden = !blocks.has("plain_mean");
     put(this.#weigh, { "aria-pressed": String(this.#weighted) });
@@ -94,6 +98,6 @@ class Transition implements View {
 
 export const transition: ViewKind = {
   name: "transition", title: "Transition", slot: "tabs", has: (record) => record.attrs.has_course === true,
-  lacks: "A transition needs scores at two moments or more: attribute(run, model, train, test, method=\"trak\").",
+  lacks: `A transition needs scores at two moments or more: ${ADVICE.scores}.`,
   make: (context, slot) => new Transition(context, slot),
 };

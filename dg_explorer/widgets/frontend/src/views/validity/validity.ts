@@ -1,6 +1,7 @@
 // Validity: how far the scores on screen may be believed, in plain words and in curves.
 import type { Blocks } from "../../data/blocks";
 import { indexNearest } from "../../data/epochs";
+import { ADVICE } from "../../ui/advice";
 import { emptyState, Waiting } from "../../ui/await";
 import { el, put, say } from "../../ui/dom";
 import { clipped } from "../../ui/format";
@@ -27,11 +28,11 @@ class Validity implements View {
   #nothing(): void {
     const step = (title: string, text: string, code: string): HTMLElement => el("div", { class: "dg-step" }, el("b", {}, title), el("p", {}, text), el("code", {}, code));
     this.#slot.append(el("div", { class: "dg-validity-empty", "data-testid": "dg-validity-empty" },
-      emptyState("Nobody has checked these scores yet", "A score says what training on an example should have done. Three checks say whether to believe it; each is written into the record, and every panel then carries its light."),
+      emptyState("Nobody has checked these scores yet", "A score says what training on an example should have done. Three checks say whether to believe it; each is written into the record, and every panel then carries its light. All three replay the run's own training: training = " + ADVICE.replay + "."),
       el("div", { class: "dg-thirds" },
-        step("Is training smooth enough?", "Where small changes of the training set have erratic effects, no method can predict them. Cheap: two short retrainings.", "metasmoothness(run, ...)"),
-        step("Do scores predict retraining?", "Retrain on random subsets and compare with the sums of scores: the linear datamodeling score at each recorded moment.", "lds_over_time(run, ...)"),
-        step("Does removal do what they say?", "Retrain without the examples a score names, against as many removed at random.", "counterfactual_check(run, test, remove=ids)"))));
+        step("Is training smooth enough?", "Where small changes of the training set have erratic effects, no method can predict them. Cheap: two short retrainings.", ADVICE.smooth),
+        step("Do scores predict retraining?", "Retrain on random subsets and compare with the sums of scores: the linear datamodeling score at each recorded moment.", ADVICE.lds),
+        step("Does removal do what they say?", "Retrain without the examples a score names, against as many removed at random.", ADVICE.removal))));
   }
 
   update({ selection, theme }: State): void {
