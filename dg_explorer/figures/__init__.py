@@ -11,6 +11,7 @@ _EXPORTS = {
     "feature_evolution_figure": "feature_evolution",
     "feature_measures_figure": "feature_measures",
     "gradient_flow_figure": "gradient_flow",
+    "influence_figure": "influence",
     "learning_dynamics_figure": "learning_dynamics",
     "memorization_figure": "memorization",
     "removal_figure": "removal",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
-from ..evaluation import validity_light
+from ..evaluation import Light, validity_light
 from .blocks import Block
 from .reader import RunReader
 
@@ -32,6 +34,29 @@ def lights(reader: RunReader) -> dict[str, Block]:
             f"light/{method}/detail": [" ".join(f.reasons) for f in found],
         }
     return out
+
+
+def light_of(reader: RunReader, method: str | None, epoch: float) -> Light:
+    """The light of a method's scores at a moment."""
+    return validity_light(reader.run, round(epoch), method=method)
+
+
+def as_attrs(light: Light) -> dict[str, str]:
+    """The light as attrs of a table: its colour and its reasons in words."""
+    return {"validity": light.colour, "validity_reasons": " ".join(light.reasons)}
+
+
+def stamped(figure, light: Light):
+    """A plotly figure that says under its axes how far its scores may be believed."""
+    words = {"grey": "Nobody has checked these scores."}.get(light.colour, " ".join(light.reasons))
+    figure.add_annotation(
+        text=f"Validity {light.colour}. {'<br>'.join(textwrap.wrap(words, 110))}",
+        **{"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"},
+        **{"yshift": -46, "showarrow": False, "align": "left", "font": {"size": 11}},
+    )
+    margin = figure.layout.margin
+    figure.update_layout(meta=as_attrs(light), margin_b=(margin.b or 80) + 40)
+    return figure
 
 
 def _short(light) -> str:

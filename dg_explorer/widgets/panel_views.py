@@ -6,6 +6,7 @@ from ..errors import MissingGroupError
 from .bias import bias_table
 from .dynamics_map import charted
 from .explorer import Explorer
+from .lights import light_of, stamped
 from .tables import properties
 from .transition import gain_table
 
@@ -60,9 +61,11 @@ class TransitionView(Explorer):
         table = gain_table(self._sources, now.method, now.range)
         texts = properties(self._sources.reader, "train")
         names = texts["text"].to_dict() if "text" in texts else None
-        return critical_examples_figure(
+        figure = critical_examples_figure(
             table, names=names, time_unit=self.run.time_unit, theme=theme
         )
+        light = light_of(self._sources.reader, table.attrs["method"], table.attrs["post_epoch"])
+        return stamped(figure, light)
 
 
 class GradientFlow(Explorer):
@@ -90,8 +93,9 @@ class BiasView(Explorer):
         """Accuracy by group, and who teaches the group that ends worst, as a plain figure."""
         from ..figures.bias import bias_figure
 
-        return bias_figure(
-            bias_table(self._sources, self.selection.value.method),
-            time_unit=self.run.time_unit,
-            theme=theme,
-        )
+        now, reader = self.selection.value, self._sources.reader
+        table = bias_table(self._sources, now.method)
+        figure = bias_figure(table, time_unit=self.run.time_unit, theme=theme)
+        if "group_score" not in table:
+            return figure
+        return stamped(figure, light_of(reader, now.method or reader.methods[0], now.epoch))

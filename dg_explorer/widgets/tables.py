@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import MissingGroupError, SettingError, UnknownExampleError
+from .lights import as_attrs, light_of
 from .reader import RunReader
 from .selection import Selection
 
@@ -34,6 +35,9 @@ def top_influencers(reader: RunReader, method: str, test: int, epoch: int, k: in
     DataFrame
         Columns side ("helped" or "hurt"), rank from 1, train (id), score (positive: training on it
         raised the margin), then the properties of the training example. Helped come first.
+        Its attrs say which epoch, test example and method it is of, and, as `validity` and
+        `validity_reasons`, how far the scores may be believed: under a red light the sides are
+        names for the highest and the lowest scores, not for causes.
     """
     data = reader.scores(method)
     reader.positions("test", [test])
@@ -51,6 +55,7 @@ def top_influencers(reader: RunReader, method: str, test: int, epoch: int, k: in
     frame = pd.DataFrame(rows, columns=["side", "rank", "train", "score"])
     frame = frame.join(properties(reader, "train"), on="train")
     frame.attrs = {"epoch": epoch, "test": test, "method": method}
+    frame.attrs |= as_attrs(light_of(reader, method, epoch))
     return frame
 
 
@@ -64,11 +69,18 @@ def properties(reader: RunReader, split: str) -> pd.DataFrame:
 
 
 def selected_frame(reader: RunReader, selection: Selection) -> pd.DataFrame:
-    """The selected examples of both splits with their properties; index (split, id)."""
+    """The selected examples of both splits with their properties; index (split, id).
+
+    Its attrs say the epoch and method on screen, and how far their scores may be believed.
+    """
     parts = []
     for split, ids in (("train", selection.selected), ("test", selection.selected_tests)):
         known = properties(reader, split)
         part = known.loc[known.index.isin(ids)]
         part.index = pd.MultiIndex.from_product([[split], part.index], names=["split", "id"])
         parts.append(part)
-    return pd.concat(parts)
+    frame = pd.concat(parts)
+    method = selection.method or next(iter(reader.methods), None)
+    frame.attrs = {"epoch": selection.epoch, "method": method}
+    frame.attrs |= as_attrs(light_of(reader, method, selection.epoch))
+    return frame

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+import dg_explorer as dg
 from dg_explorer.evaluation import validity_light
 from dg_explorer.testing import tiny_run
 from dg_explorer.widgets.lights import lights
@@ -59,3 +60,22 @@ def test_the_validity_tab_keeps_methods_apart():
     }
     np.testing.assert_allclose(curves["TRAK"], [0.6, 0.2], rtol=1e-6)
     np.testing.assert_allclose(curves["other"], [-0.5, -0.5])
+
+
+def test_tables_and_figures_carry_the_light():
+    run = checked([0.95, 0.3], [0.6, 0.6])
+    for epoch, colour in ((0, "green"), (30, "red")):
+        board = dg.explore(run, epoch=epoch)
+        assert board.top_influencers().attrs["validity"] == colour
+        assert board.selected_frame().attrs["validity"] == colour
+        assert board.to_plotly().layout.meta["validity"] == colour
+    reasons = " ".join(validity_light(run, 30, method="trak").reasons)
+    assert board.top_influencers().attrs["validity_reasons"] == reasons
+
+
+def test_a_figure_under_a_red_light_names_no_causes():
+    run = checked([0.95, 0.3], [0.6, 0.6])
+    said = {epoch: dg.explore(run, epoch=epoch).to_plotly().to_json() for epoch in (0, 30)}
+    causes = ("raised", "Influence on")
+    assert all(word in said[0] for word in causes)
+    assert not any(word in said[30] for word in causes)
