@@ -13,7 +13,7 @@ from torch.func import grad, vmap
 from dg_explorer.attribution.unrolled_memory import MemoryPlan, plan_memory
 from dg_explorer.attribution.unrolled_optimizers import State
 from dg_explorer.attribution.unrolled_products import LossProducts
-from dg_explorer.attribution.unrolled_trace import trace
+from dg_explorer.attribution.unrolled_replay import Replay
 from dg_explorer.attribution.unrolled_training import FlatModel, Training
 from dg_explorer.errors import UnknownExampleError
 from dg_explorer.schema import SIGN
@@ -31,6 +31,9 @@ class UnrolledAttributor:
     ----------
     training : Training
         Start, data, order of batches, optimizer: all that determines the run.
+    dtype : torch dtype
+        Precision of what is carried back; states are replayed in the training's own. Scores are
+        kept in float32 in a record. float64 is for comparing with finite differences.
     memory : int
         Bytes to stay under; decides how many optimizer states are kept and how many queries
         are carried at once. States that are not kept are computed again from the nearest one.
@@ -42,15 +45,25 @@ class UnrolledAttributor:
     Trained with SGD", NeurIPS; Ilyas & Engstrom (2025), "MAGIC", arXiv 2504.16430.
     """
 
-    def __init__(self, training: Training, *, memory: int = 300_000_000):
+    def __init__(
+        self,
+        training: Training,
+        *,
+        dtype: torch.dtype = torch.float32,
+        memory: int = 300_000_000,
+    ):
         self.training = training
         self.memory = memory
         self.flat = training.start()
+        # Carrying more digits than the states have would not make anything more exact.
+        self.dtype = dtype if self.flat.theta.dtype == torch.float64 else self.flat.theta.dtype
         self._steps = list(training.steps())
 
     def plan(self, n_queries: int = 1) -> MemoryPlan:
         """What computing so many (query, epoch) pairs would take, without starting."""
-        return plan_memory(self.training, self.flat, len(self._steps), n_queries, self.memory)
+        return plan_memory(
+            self.training, self.flat, len(self._steps), n_queries, self.memory, self.dtype
+        )
 
     def attribute(
         self,
@@ -164,7 +177,7 @@ class UnrolledAttributor:
             "eps": optimizer.eps,
             "n_epochs": self.training.n_epochs,
             "batch_size": self.training.batch_size,
-            "dtype": str(self.flat.theta.dtype).removeprefix("torch."),
+            "dtype": str(self.dtype).removeprefix("torch."),
         }
         return {
             "method": "unrolled",
@@ -178,7 +191,8 @@ class UnrolledAttributor:
         position = {id: i for i, id in enumerate(self.training.test_ids.tolist())}
         queries = torch.as_tensor([position[id] for id in test.tolist()])
         result = np.zeros((len(epochs), len(test), len(edges) - 1, self.training.n_train))
-        pairs = [(e, q) for e in range(len(epochs)) for q in range(len(test))]
+        # Latest epochs first: at any step the pairs already begun are the first ones.
+        pairs = [(e, q) for e in reversed(range(len(epochs))) for q in range(len(test))]
         plan = self.plan(len(pairs))
         plan.check()
         last_step = [self._first_step_of(epoch) for epoch in epochs]
@@ -186,7 +200,7 @@ class UnrolledAttributor:
             chunk = pairs[start : start + plan.queries_at_once]
             ends = np.array([last_step[e] for e, _ in chunk])
             rows = queries[[q for _, q in chunk]]
-            scores = self._backwards(rows, ends, edges, plan.segment_length)
+            scores = self._backwards(rows, ends, edges, plan)
             for (e, q), row in zip(chunk, scores, strict=True):
                 result[e, q] = row
             if progress:
@@ -196,45 +210,38 @@ class UnrolledAttributor:
     def _first_step_of(self, epoch: int) -> int:
         return sum(1 for of, _ in self._steps if of < epoch)
 
-    def _backwards(self, queries, ends, edges, segment_length) -> np.ndarray:
+    def _backwards(self, queries, ends, edges, plan) -> np.ndarray:
         """One sweep from the latest end to the start, carrying all pairs at once."""
         training, optimizer = self.training, self.training.optimizer
+        carried_in = training.in_dtype(self.dtype)
         n_steps = len(self._steps)
         last = int(ends.max())
         adjoint: State = tuple(
-            torch.zeros(len(queries), len(self.flat.theta), dtype=self.flat.theta.dtype)
+            torch.zeros(len(queries), len(self.flat.theta), dtype=self.dtype)
             for _ in range(optimizer.n_moments + 1)
         )
-        scores = torch.zeros(
-            len(queries), len(edges) - 1, training.n_train, dtype=self.flat.theta.dtype
-        )
+        scores = torch.zeros(len(queries), len(edges) - 1, training.n_train, dtype=self.dtype)
         by_output = make_output_gradient(training, self.flat)
-        products = LossProducts(training, self.flat)
-        replay = Replay(training, self.flat, self._steps[:last], n_steps, segment_length)
-        starting = torch.as_tensor(ends == last)
-        adjoint[0][starting] = by_output(replay.state(last)[0], queries[starting])
+        products = LossProducts(carried_in, carried_in.start(), block=plan.directions_at_once)
+        replay = Replay(training, self.flat, self._steps[:last], n_steps, plan.segment_length)
+        begun = 0
         for step in reversed(range(last)):
             before, after = replay.state(step), replay.state(step + 1)
+            starting = slice(begun, int((ends > step).sum()))
+            if starting.stop > begun:
+                begun = starting.stop
+                adjoint[0][starting] = by_output(after[0], queries[starting]).to(self.dtype)
             epoch, batch = self._steps[step]
             lr = optimizer.lr_at(step, n_steps)
-            active = torch.as_tensor(ends > step)
-            carried = adjoint if active.all() else tuple(part[active] for part in adjoint)
-            by_gradient, carried = optimizer.pull_back(before, after, carried, step, lr)
-            hessian_product, by_weight = products(before[0], batch, by_gradient)
+            active = tuple(part[:begun] for part in adjoint)
+            by_gradient, carried = optimizer.pull_back(before, after, active, step, lr)
+            hessian_product, by_weight = products(before[0].to(self.dtype), batch, by_gradient)
             carried[0].add_(hessian_product)
+            for part, new in zip(active, carried, strict=True):
+                if new.data_ptr() != part.data_ptr():
+                    part.copy_(new)
             window = int(np.searchsorted(edges, epoch, side="right")) - 1
-            if active.all():
-                adjoint = carried
-                _add(scores[:, window], batch, by_weight)
-            else:
-                for part, new in zip(adjoint, carried, strict=True):
-                    part[active] = new
-                here = scores[active, window]
-                _add(here, batch, by_weight)
-                scores[active, window] = here
-            starting = torch.as_tensor(ends == step)
-            if starting.any():
-                adjoint[0][starting] = by_output(before[0], queries[starting])
+            _add(scores[:begun, window], batch, by_weight)
         return scores.numpy()
 
 
@@ -258,56 +265,3 @@ def make_output_gradient(training: Training, flat: FlatModel):
         return of_many(theta, training.test_inputs[queries], training.test_labels[queries])
 
     return by_output
-
-
-class Replay:
-    """States of a training by step, computed again from those kept every `segment_length`."""
-
-    def __init__(self, training, flat, steps, n_steps, segment_length):
-        self.training, self.flat = training, flat
-        self.steps, self.n_steps = steps, n_steps
-        self.segment_length = segment_length
-        self._gradient = grad(self._mean_loss)
-        self._traced: dict[tuple, Callable] = {}
-        self._uses: dict[tuple, int] = {}
-        self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
-        self._segment: dict[int, State] = {}
-        state = self._kept[0]
-        for step in range(len(steps)):
-            state = self._forward(state, step)
-            if (step + 1) % segment_length == 0 or step + 1 == len(steps):
-                self._kept[step + 1] = state
-
-    def state(self, step: int) -> State:
-        """The state before update ``step``, that is after that many updates."""
-        if step in self._kept:
-            return self._kept[step]
-        if step not in self._segment:
-            first = step // self.segment_length * self.segment_length
-            state = self._kept[first]
-            self._segment = {}
-            for s in range(first, min(first + self.segment_length, len(self.steps)) - 1):
-                state = self._forward(state, s)
-                self._segment[s + 1] = state
-        return self._segment[step]
-
-    def _mean_loss(self, theta, inputs, labels):
-        return self.training.loss(self.flat(theta, inputs), labels).mean()
-
-    def _forward(self, state: State, step: int) -> State:
-        _, batch = self.steps[step]
-        training = self.training
-        inputs = training.inputs if batch is None else training.inputs[batch]
-        labels = training.labels if batch is None else training.labels[batch]
-        gradient = self._run(state[0], inputs, labels)
-        lr = training.optimizer.lr_at(step, self.n_steps)
-        return training.optimizer.step(state, gradient, step, lr)
-
-    def _run(self, theta, inputs, labels):
-        shape = tuple(inputs.shape)
-        if shape not in self._traced:
-            self._uses[shape] = self._uses.get(shape, 0) + 1
-            if self._uses[shape] < 40:
-                return self._gradient(theta, inputs, labels)
-            self._traced[shape] = trace(self._gradient, theta, inputs, labels)
-        return self._traced[shape](theta, inputs, labels)

@@ -100,7 +100,8 @@ class OptimizerSettings:
             The states that the update led from and to.
         adjoint : State, each of shape (query, parameter)
             Derivative of each query's output with respect to the state after the update;
-            overwritten.
+            overwritten. May be of lower precision than the states: whatever is computed from
+            the states alone is computed in theirs.
 
         Returns
         -------
@@ -111,10 +112,14 @@ class OptimizerSettings:
             caller adds the Hessian of the loss times ``by_gradient`` to its first member.
         """
         by_theta = adjoint[0]
-        rate = lr * self.lr_scale
+
+        def cast(factor):
+            return factor.to(by_theta.dtype) if torch.is_tensor(factor) else factor
+
+        rate, decay = cast(lr * self.lr_scale), cast(self.weight_decay)
         if self.kind == "sgd":
             by_gradient = -rate * by_theta
-            return by_gradient, (by_theta + self.weight_decay * by_gradient,)
+            return by_gradient, (by_theta + decay * by_gradient,)
         if self.kind == "momentum":
             by_direction = -rate * by_theta
             if self.nesterov:
@@ -123,11 +128,10 @@ class OptimizerSettings:
             else:
                 by_buffer = adjoint[1] + by_direction
                 by_gradient = by_buffer
-            kept = (by_theta + self.weight_decay * by_gradient, self.momentum * by_buffer)
+            kept = (by_theta + decay * by_gradient, self.momentum * by_buffer)
             return by_gradient, kept
         b1, b2 = self.betas
         c1, c2 = 1 - b1 ** (step + 1), 1 - b2 ** (step + 1)
-        decay = self.weight_decay
         _, m, v = after
         g = (m - b1 * before[1]) / (1 - b1)
         root = (v / c2).sqrt()
@@ -135,12 +139,14 @@ class OptimizerSettings:
         # A parameter that never had a gradient has root 0 and stays where it is: its second
         # moment has no effect to first order, where the formula would say 0/0.
         by_v_factor = torch.where(
-            root > 0, (rate / c1) * m / (2 * c2 * root * denominator**2), torch.zeros_like(root)
+            root > 0,
+            (lr * self.lr_scale / c1) * m / (2 * c2 * root * denominator**2),
+            torch.zeros_like(root),
         )
         # In place: these vectors are as many as queries, and fill the cache.
-        by_m = adjoint[1].addcmul_(by_theta, -(rate / c1) / denominator)
-        by_v = adjoint[2].addcmul_(by_theta, by_v_factor)
-        by_gradient = ((1 - b1) * by_m).addcmul_(by_v, 2 * (1 - b2) * g)
+        by_m = adjoint[1].addcmul_(by_theta, cast(-(lr * self.lr_scale / c1) / denominator))
+        by_v = adjoint[2].addcmul_(by_theta, cast(by_v_factor))
+        by_gradient = ((1 - b1) * by_m).addcmul_(by_v, cast(2 * (1 - b2) * g))
         if self.kind == "adamw":
             by_theta.mul_(1 - rate * decay)
         else:

@@ -62,6 +62,8 @@ class Training:
         Example ids; default 0, 1, ...
     labels_of_epochs : mapping, optional
         What an epoch of this training is called in the record, where it is called otherwise.
+    weights : Tensor, shape (train,), optional
+        Weight of each example in the loss, about which derivatives are taken. Default 1.
     """
 
     model: Callable[[int], nn.Module]
@@ -80,6 +82,7 @@ class Training:
     test_ids: np.ndarray | None = None
     seed: int = 0
     labels_of_epochs: Mapping[int, int] = field(default_factory=dict)
+    weights: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.order is not None and len(self.order) < self.n_epochs:
@@ -119,6 +122,24 @@ class Training:
     def with_changes(self, **changes) -> Training:
         """The same training but for the given fields."""
         return replace(self, **changes)
+
+    def in_dtype(self, dtype: torch.dtype) -> Training:
+        """The same training with model, weights and real-valued data in another precision."""
+
+        def cast(tensor):
+            real = tensor is not None and tensor.is_floating_point()
+            return tensor.to(dtype) if real else tensor
+
+        names = ("inputs", "labels", "test_inputs", "test_labels", "weights")
+        data = {name: cast(getattr(self, name)) for name in names}
+        return self.with_changes(model=lambda seed: self.model(seed).to(dtype), **data)
+
+    def examples(self, batch: torch.Tensor | None) -> tuple:
+        """Inputs, labels and weights (None for all 1) of a batch; of all examples for None."""
+        parts = (self.inputs, self.labels, self.weights)
+        if batch is None:
+            return parts
+        return tuple(None if part is None else part[batch] for part in parts)
 
     def batches(self, epoch: int, seed: int | None = None) -> list[np.ndarray] | None:
         """Positions of the examples in each batch of an epoch; None for all at once."""

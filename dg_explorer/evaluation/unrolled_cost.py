@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -35,9 +35,16 @@ def seconds_of_training(training) -> float:
     return time.process_time() - start
 
 
-def resident_bytes() -> int:
-    """Memory of this process in use now (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def memory_in_use(*, peak: bool = False) -> int:
+    """Bytes of this process now, or at most since `forget_peak` (Linux)."""
+    wanted = "VmHWM:" if peak else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(wanted))
+
+
+def forget_peak() -> None:
+    """Begin anew to note the most memory in use."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:
@@ -45,7 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 32])
-    parser.add_argument("--memory", type=float, nargs="+", default=[300, 100], help="MB")
+    parser.add_argument("--memory", type=float, nargs="+", default=[300, 1200], help="MB")
+    parser.add_argument("--dtypes", nargs="+", default=["float32"])
     settings = parser.parse_args()
     torch.set_num_threads(1)
     training = modular_addition("smooth", n_steps=settings.steps)
@@ -53,21 +61,23 @@ def main() -> None:
     UnrolledAttributor(modular_addition("smooth", n_steps=60)).attribute(training.test_ids[:1])
     one = min(seconds_of_training(training) for _ in range(2))
     print(f"one training of {settings.steps} steps: {one:.2f} CPU s, one thread")
-    for memory in settings.memory:
-        for n_queries in settings.queries:
-            attributor = UnrolledAttributor(training, memory=int(memory * 1e6))
-            plan = attributor.plan(n_queries)
-            states = "all states" if plan.segment_length == 1 else "sqrt(T) states"
-            before, start = resident_bytes(), time.process_time()
-            attributor.attribute(training.test_ids[:n_queries])
-            seconds = time.process_time() - start
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-            print(
-                f"memory={memory:.0f} MB ({states}, {plan.queries_at_once} at once), "
-                f"{n_queries:3d} queries: {seconds:.1f} CPU s = {seconds / one:.1f} x training, "
-                f"peak {peak / 1e6:.0f} MB over the start",
-                flush=True,
-            )
+    for dtype, memory, n_queries in product(settings.dtypes, settings.memory, settings.queries):
+        attributor = UnrolledAttributor(
+            training, dtype=getattr(torch, dtype), memory=int(memory * 1e6)
+        )
+        plan = attributor.plan(n_queries)
+        states = "all states" if plan.segment_length == 1 else "sqrt(T) states"
+        forget_peak()
+        before, start = memory_in_use(), time.process_time()
+        attributor.attribute(training.test_ids[:n_queries])
+        seconds = time.process_time() - start
+        peak = memory_in_use(peak=True) - before
+        print(
+            f"{dtype}, memory={memory:.0f} MB ({states}, {plan.queries_at_once} at once), "
+            f"{n_queries:3d} queries: {seconds:.1f} CPU s = {seconds / one:.1f} x training, "
+            f"peak {peak / 1e6:.0f} MB over the start ({plan.total / 1e6:.0f} planned)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def scores():
         loss=squared_error,
         output=strength_of_first_mode,
     )
-    return UnrolledAttributor(training).attribute()["score"].squeeze("test")
+    return UnrolledAttributor(training, dtype=torch.float64).attribute()["score"].squeeze("test")
 
 
 def analytic(example):
