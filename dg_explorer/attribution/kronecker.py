@@ -46,9 +46,9 @@ def kronecker_scores(
     for blocks in zip(layers, test, ascent, strict=True):
         curvature, query, train = (f.outer() if isinstance(f, Convolution) else f for f in blocks)
         if all(isinstance(f, Outer) and f.weight for f in (curvature, query, train)):
-            basis = _Kronecker(curvature, corrected)
+            basis = KroneckerBasis(curvature, corrected)
         else:
-            basis = _Plain(curvature)
+            basis = PlainBasis(curvature)
         weight = 1 / (basis.values + added)
         for start, block in basis.rotated(query):
             for begin, other in basis.rotated(train):
@@ -57,7 +57,7 @@ def kronecker_scores(
     return scores, added
 
 
-class _Kronecker:
+class KroneckerBasis:
     """One layer's eigenbasis and the curvature's second moments in it."""
 
     def __init__(self, curvature: Outer, corrected: bool):
@@ -83,8 +83,18 @@ class _Kronecker:
             a, d = _inputs(part) @ self.q_a, part.d.double() @ self.q_d
             yield start, (d.mT @ a).flatten(1)
 
+    def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
+        """Gradients written out, shape (example, entries), in the eigenbasis."""
+        shape = (-1, len(self.q_d), len(self.q_a))
+        return (self.q_d.T @ gradients.reshape(shape) @ self.q_a).flatten(1)
 
-class _Plain:
+    def rotate_back(self, gradients: torch.Tensor) -> torch.Tensor:
+        """From the eigenbasis to entries of the layer's weight (and bias)."""
+        shape = (-1, len(self.q_d), len(self.q_a))
+        return (self.q_d @ gradients.reshape(shape) @ self.q_a.T).flatten(1)
+
+
+class PlainBasis:
     """Exact block of a few parameters, or the diagonal of many."""
 
     def __init__(self, curvature: Factor):
@@ -100,7 +110,13 @@ class _Plain:
         step = max(1, CHUNK // max(factor.numel, 1))
         for start in range(0, len(factor), step):
             g = factor.take(slice(start, start + step)).flat().double()
-            yield start, g if self.vectors is None else g @ self.vectors
+            yield start, self.rotate(g)
+
+    def rotate(self, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients if self.vectors is None else gradients @ self.vectors
+
+    def rotate_back(self, gradients: torch.Tensor) -> torch.Tensor:
+        return gradients if self.vectors is None else gradients @ self.vectors.T
 
 
 def _inputs(factor: Outer) -> torch.Tensor:

@@ -9,6 +9,7 @@ from ..errors import SettingError
 # name -> module and class
 METHODS = {
     "trak": ("trak", "TRAKAttributor"),
+    "source": ("source", "SourceAttributor"),
     "influence": ("influence", "InfluenceFunctionAttributor"),
     "tracin": ("gradient_similarity", "TracInAttributor"),
     "gradient_dot": ("gradient_similarity", "GradientDotAttributor"),
