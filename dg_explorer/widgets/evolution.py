@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # a coordinate that stands for "no position"; all others lie in 0..ABSENT - 1
 ABSENT = 65535
 CHUNK_BYTES = 2_000_000  # of positions in one answer
+_SAMPLED = 8_000  # examples that stand for all where it is decided what to show
 
 _NAMES = {"joint": "PCA of all epochs", "procrustes": "PCA aligned over epochs"}
 _NAMES |= {"umap": "UMAP", "tsne": "t-SNE"}
@@ -32,7 +33,7 @@ def header(sources: Sources, layer: str) -> dict[str, Block]:
         "id": ids,
         "chunk": np.array([_chunk(sources, layer)], np.int32),
         "about": [_about(data)],
-        "frame": _frames(sources, layer),
+        "frame": _survey(sources, layer)[2],
     }
     columns = {
         "place": np.full(len(ids), -1),
@@ -72,7 +73,7 @@ def positions(sources: Sources, rest: str) -> dict[str, Block]:
     """
     number, _, layer = rest.partition("/")
     size = _chunk(sources, layer)
-    low, extent = _frame(sources, layer)
+    low, extent, _ = _survey(sources, layer)
     position = sources.reader.group(f"projections/{layer}")["position"]
     rows = position.isel(epoch=slice(int(number) * size, (int(number) + 1) * size))
     return {"position": quantised(rows.values[..., :2], low, extent)}
@@ -133,16 +134,29 @@ def memorization(sources: Sources, ids: np.ndarray) -> np.ndarray | None:
     return data["memorization"].reindex(train=ids).values
 
 
-def _frames(sources: Sources, layer: str) -> np.ndarray:
-    low, extent = _frame(sources, layer)
-    position = sources.reader.group(f"projections/{layer}")["position"].values
-    return moving_frames(position, low, extent)
+def _survey(sources: Sources, layer: str) -> tuple[np.ndarray, float, np.ndarray]:
+    """The square around all positions (corner, side), and what to show of each epoch.
 
-
-def _frame(sources: Sources, layer: str) -> tuple[np.ndarray, float]:
-    key = ("frame", layer)
+    Read once, epoch by epoch: a million examples fill gigabytes. Of more than `_SAMPLED` examples
+    a random few say what to show; the square is exact.
+    """
+    key = ("survey", layer)
     if key not in sources.kept:
-        sources.kept[key] = frame(sources.reader.group(f"projections/{layer}")["position"].values)
+        position = sources.reader.group(f"projections/{layer}")["position"]
+        n = position.sizes["example"]
+        few = np.sort(np.random.default_rng(0).permutation(n)[:_SAMPLED])
+        ends, seen = [], []
+        for row in range(position.sizes["epoch"]):
+            # in single precision: half precision has no room for the steps of the square
+            spots = np.asarray(position.isel(epoch=row).values[:, :2], np.float32)
+            seen.append(spots[few])
+            finite = np.isfinite(spots).all(axis=1)
+            spots = spots if finite.all() else spots[finite]
+            if len(spots):
+                ends += [spots.min(axis=0), spots.max(axis=0)]
+        low, extent = frame(np.array(ends).reshape(-1, 2))
+        shown = moving_frames(np.array(seen).reshape(-1, len(few), 2), low, extent)
+        sources.kept[key] = low, extent, shown
     return sources.kept[key]
 
 
