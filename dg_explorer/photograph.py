@@ -190,13 +190,13 @@ class Photographer:
 
 
 def photograph(
-    view, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
+    page: str, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
 ) -> Path:
-    """Write a picture of anything that has `to_html(path, theme=...)`.
+    """Write a picture of a page that is given as text.
 
     Parameters
     ----------
-    theme : "light" or "dark"
+    theme : "light" or "dark", the one the page was made with
     width, scale : see `Photographer.take`
 
     Raises
@@ -210,7 +210,8 @@ def photograph(
     if path.suffix.lower() != ".png":
         raise SettingError(f"A picture is written as PNG: {path} should end in .png.")
     with tempfile.TemporaryDirectory(prefix="dg-picture-") as folder, Photographer() as camera:
-        page = view.to_html(Path(folder) / "page.html", theme=theme)
-        picture = camera.take(page, width=width, scale=scale)
+        file = Path(folder) / "page.html"
+        file.write_text(page, encoding="utf-8")
+        picture = camera.take(file, width=width, scale=scale)
     path.write_bytes(picture)
     return path

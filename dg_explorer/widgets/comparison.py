@@ -69,11 +69,14 @@ class RunComparison(anywidget.AnyWidget):
 
     def to_html(self, path: str | Path, *, theme: str = "auto") -> Path:
         """Write the comparison as one self-contained page."""
+        path = Path(path)
+        path.write_text(self._page(theme), encoding="utf-8")
+        return path
+
+    def _page(self, theme: str) -> str:
         state = {"_selection": dict(self._selection), "_views": list(self._views)}
         title = "Comparison of runs · dg_explorer"
-        path = Path(path)
-        path.write_text(page(self._preview, state, title=title, theme=theme), encoding="utf-8")
-        return path
+        return page(self._preview, state, title=title, theme=theme)
 
     def to_png(
         self, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
@@ -81,7 +84,7 @@ class RunComparison(anywidget.AnyWidget):
         """Write the comparison as a picture, `width * scale` pixels wide, through a Chromium."""
         from ..photograph import photograph
 
-        return photograph(self, path, theme=theme, width=width, scale=scale)
+        return photograph(self._page(theme), path, theme=theme, width=width, scale=scale)
 
     def to_plotly(self, *, theme: str = "light"):
         """The same curves as a plain `plotly.graph_objects.Figure`."""

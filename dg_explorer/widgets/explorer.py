@@ -16,7 +16,7 @@ from ..growing_run import GrowingRun
 from ..run import Run
 from . import tables
 from .faces import Faces
-from .fitting import fitting_k
+from .fitting import MOST, fitting_k
 from .following import Follower
 from .linked import LinkedSelection
 from .opening import opening
@@ -161,15 +161,16 @@ class Explorer(anywidget.AnyWidget):
         """
         if theme not in ("auto", "light", "dark"):
             raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
-        state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
-        title = f"{self.run.name} · dg_explorer"
-        kept = k or fitting_k(self._sources)
-        sources = Sources(self._sources.reader, self._sources.faces, kept)
-        held = preview(sources, budget=None, first=self.selection.value)
-        text = page(held, state, title=title, theme=theme)
         path = Path(path)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(self._page(theme, k or fitting_k(self._sources)), encoding="utf-8")
         return path
+
+    def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
+        state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
+        reader, faces = self._sources.reader, self._sources.faces
+        sources = Sources(reader, faces, k, views=tuple(self._views))
+        held = preview(sources, budget=None, first=self.selection.value, scores=scores)
+        return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
 
     def to_png(
         self, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
@@ -177,7 +178,8 @@ class Explorer(anywidget.AnyWidget):
         """Write the board as a picture, `width * scale` pixels wide, through a Chromium."""
         from ..photograph import photograph
 
-        return photograph(self, path, theme=theme, width=width, scale=scale)
+        text = self._page(theme, MOST, scores=1)  # nobody will choose another test example
+        return photograph(text, path, theme=theme, width=width, scale=scale)
 
     def to_plotly(self):
         """What is on the board now as a plain `plotly.graph_objects.Figure`."""

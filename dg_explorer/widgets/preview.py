@@ -23,7 +23,7 @@ def preview(
     *,
     budget: int | None = LIVE_BYTES,
     first: Selection | None = None,
-    scores: bool = True,
+    scores: int | None = None,
 ) -> bytes:
     """The container a board starts from.
 
@@ -31,14 +31,16 @@ def preview(
     ----------
     budget : bytes the answers inside may take, most useful first; None for all of them
     first : the selection whose scores come before the others
-    scores : False leaves them out
+    scores : of how many test examples, the selected one first; None for all of them
     """
     blocks, attrs = _core(sources)
     spent = sum(_size(block) for block in blocks.values())
-    until = None
+    until, left = None, np.inf if scores is None else scores
     for key in _keys(sources, first or Selection(), everything=budget is None):
-        if key.startswith("scores/") and not scores:
-            break
+        if key.startswith("scores/"):
+            if not left:
+                break
+            left -= 1
         if budget is not None and key.startswith("scores/"):
             until = until or time.monotonic() + _EAGER_SECONDS
             if time.monotonic() > until:
