@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import re
 
+BROWSER_OPTIONS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # WebGL2 without a graphics card: the same pixels on every machine.
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--font-render-hinting=none",
+    "--force-color-profile=srgb",
+]
+
 
 def guarded_page(browser, *, allowed: str, offline: bool = False):
     """A page that refuses and counts every http request but those the pattern allows."""
@@ -30,6 +45,7 @@ def guarded_page(browser, *, allowed: str, offline: bool = False):
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.console_lines = []
     page.on("console", lambda line: page.console_lines.append((line.type, line.text)))
+    page.expected = []  # parts of the console errors that a test provokes
     return page
 
 
@@ -45,3 +61,9 @@ def assert_clean(page):
     own = NOTEBOOK_7_OWN_ERRORS if "/notebooks/" in page.url else set()
     errors = [error for error in page.errors if error not in own]
     assert errors == [], f"JavaScript errors: {errors}"
+    said = [
+        text
+        for kind, text in page.console_lines
+        if kind == "error" and not any(part in text for part in page.expected)
+    ]
+    assert said == [], f"console errors: {said}"

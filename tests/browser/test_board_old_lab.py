@@ -1,0 +1,28 @@
+"""The board in JupyterLab 4.4.9, which Binder's base image pins."""
+
+import pytest
+from board_acts import BoardActs, close, open_boards
+from lab_pages import start_lab
+from old_lab import old_lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    python, variables = old_lab()
+    folder = tmp_path_factory.mktemp("old-lab")
+    (folder / "root").mkdir()
+    server = start_lab(folder / "root", folder / "state", python=python, environment=variables)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def notebook(browser, lab):
+    notebook = open_boards(browser, lab, "doc", "old lab")
+    yield notebook
+    close(notebook, lab)
+
+
+class TestLab449(BoardActs):
+    def test_it_is_that_version(self, page):
+        assert page.evaluate("jupyterapp.version") == "4.4.9"
