@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -72,21 +73,29 @@ class Faces:
     def _history(self, split: str, ids: np.ndarray) -> dict[str, Block]:
         """When each training example was first right, and the warnings that follow from it."""
         reader, out = self._reader, {}
-        if split == "train" and reader.has("dynamics/train"):
-            dynamics = reader.group("dynamics/train")
-            if "correct" in dynamics:
-                correct = dynamics["correct"].sel(train=ids).values
-                epochs = dynamics["epoch"].values
-                learned = np.where(correct.any(0), epochs[correct.argmax(0)], -1)
+        if split == "train":
+            if self._first_learned is not None:
+                learned = self._first_learned.loc[ids].to_numpy()
                 out["first_learned"] = learned
                 out["flag/never learned"] = learned < 0
-        if split == "train":
             out |= self._analysed(ids)
         table = self._table(split)
         if table is not None and {"given_label", "true_label"} <= set(table.data_vars):
             rows = table.sel({split: ids})
             out["flag/mislabelled"] = rows["given_label"].values != rows["true_label"].values
         return out
+
+    @cached_property
+    def _first_learned(self) -> pd.Series | None:
+        """The first epoch at which each training example was right, -1 for never; by id."""
+        reader = self._reader
+        if not reader.has("dynamics/train") or "correct" not in reader.group("dynamics/train"):
+            return None
+        correct = reader.group("dynamics/train")["correct"]
+        learned = pd.Series(-1, index=correct["train"].values)
+        for row, epoch in enumerate(correct["epoch"].values):  # a large run is on disk by epoch
+            learned[(learned == -1) & correct.isel(epoch=row).values] = epoch
+        return learned
 
     def _analysed(self, ids: np.ndarray) -> dict[str, Block]:
         """What analyses in the record say of training examples."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .explorer import Explorer
 
-LOOK_SECONDS = 0.5  # between two looks at the folder; a look takes a millisecond
-_SHARE = 0.25  # of the kernel's time that reading again may take
+LOOK_SECONDS = 0.3  # between two looks at the folder; a look takes a millisecond
+_SHARE = 0.5  # of the kernel's time that reading again may take
 _PATIENCE = 3  # failures in a row before one is shown: a group is replaced in two steps
 
 
