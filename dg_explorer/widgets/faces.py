@@ -72,7 +72,7 @@ class Faces:
 
     def _history(self, split: str, ids: np.ndarray) -> dict[str, Block]:
         """When each training example was first right, and the warnings that follow from it."""
-        reader, out = self._reader, {}
+        out: dict[str, Block] = {}
         if split == "train":
             if self._first_learned is not None:
                 learned = self._first_learned.loc[ids].to_numpy()
