@@ -4,7 +4,7 @@ One record (`Run`), three verbs: recorders write it, functions add to it, views 
 Names load on first use, so that opening somebody else's run needs neither torch nor plotly.
 """
 
-from importlib import import_module
+from .lazy_names import lazy_names
 
 __version__ = "0.1.0"
 
@@ -71,17 +71,5 @@ _EXPORTS = {
     "TransitionView": "widgets",
 }
 
-__all__ = ["__version__", *_EXPORTS]
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'dg_explorer' has no attribute {name!r}")
-    module = import_module(f"dg_explorer.{_EXPORTS[name]}")
-    value = module if _EXPORTS[name] == name else getattr(module, name)  # `demos` is a module
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)
+__all__.append("__version__")

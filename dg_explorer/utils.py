@@ -1,6 +1,6 @@
 """The specification's import path for simple attribution and the training tracker."""
 
-from importlib import import_module
+from .lazy_names import lazy_names
 
 # public name -> the package that defines it
 _EXPORTS = {
@@ -10,14 +10,4 @@ _EXPORTS = {
     "TrainingDynamicsTracker": "recording",
 }
 
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"dg_explorer.{_EXPORTS[name]}"), name)
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS, within="dg_explorer")

@@ -3,7 +3,7 @@
 Classes and functions that add results to a `Run`. Names load on first use.
 """
 
-from importlib import import_module
+from ..lazy_names import lazy_names
 
 # public name -> the module of this package that defines it
 _EXPORTS = {
@@ -27,16 +27,4 @@ _EXPORTS = {
     "plot_comparison": "comparison",
 }
 
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

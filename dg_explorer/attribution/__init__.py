@@ -1,6 +1,6 @@
 """One checkpoint in, scores out: which training examples moved which answers."""
 
-from importlib import import_module
+from ..lazy_names import lazy_names
 
 # public name -> the module that defines it
 _EXPORTS = {
@@ -38,16 +38,4 @@ _EXPORTS = {
     "UnsupportedModelError": "attach",
 }
 
-__all__ = list(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'dg_explorer.attribution' has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -1,6 +1,6 @@
 """Is it true? Retraining on subsets, datamodeling scores, removals, and when to believe a score."""
 
-from importlib import import_module
+from ..lazy_names import lazy_names
 
 _EXPORTS = {
     "subset_retraining": "retraining",
@@ -22,16 +22,4 @@ _EXPORTS = {
     "mislabel_auroc": "mislabels",
 }
 
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'dg_explorer.evaluation' has no attribute {name!r}")
-    value = getattr(import_module(f"dg_explorer.evaluation.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -1,6 +1,6 @@
 """Labelled data in, a plotly Figure out; nothing here knows what a run or a widget is."""
 
-from importlib import import_module
+from ..lazy_names import lazy_names
 
 # public name -> the module of this package that defines it
 _EXPORTS = {
@@ -18,16 +18,4 @@ _EXPORTS = {
     "save_figure": "saving",
 }
 
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

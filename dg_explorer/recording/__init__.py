@@ -1,6 +1,6 @@
 """While a model trains: write what happens into its record."""
 
-from importlib import import_module
+from ..lazy_names import lazy_names
 
 # public name -> the module that defines it; callbacks load their frameworks only when asked for
 _EXPORTS = {
@@ -10,16 +10,4 @@ _EXPORTS = {
     "LightningRecorder": "lightning",
 }
 
-__all__ = list(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'dg_explorer.recording' has no attribute {name!r}")
-    value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -1,7 +1,7 @@
 """The specification's import path for TRAK, and the TRAK library's: `trak` becomes
 `dg_explorer.trak`. The code lives in `dg_explorer.attribution`."""
 
-from importlib import import_module
+from ..lazy_names import lazy_names
 
 # public name -> the module that defines it
 _EXPORTS = {
@@ -19,16 +19,4 @@ _EXPORTS = {
     "evaluate_attribution_quality": "evaluation.attribution_quality",
 }
 
-__all__ = list(_EXPORTS)
-
-
-def __getattr__(name: str):
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'dg_explorer.trak' has no attribute {name!r}")
-    value = getattr(import_module(f"dg_explorer.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS, within="dg_explorer")
