@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "dg_explorer"
 
 # From the ground up. What is not named here is a module of the record or of the top.
 FLOORS = [
-    {"maths", "errors"},
+    {"maths", "errors", "lazy_names"},
     {"schema"},
     {"figures"},
     {"record"},
