@@ -26,6 +26,14 @@ class ReplayMissingError(DGExplorerError, ValueError):
     """The record lacks something without which the training cannot be run again."""
 
 
+class OptimizerStateMissingError(ReplayMissingError):
+    """What the optimizer remembered is not in the record."""
+
+
+class LibraryChangedError(NotDeterministicError):
+    """The same steps give other weights with this version of torch than with the recorded one."""
+
+
 def training_of_run(run, model: nn.Module, *, train, test, verify: bool = True) -> Training:
     """The recorded training of a run, from its replay log, initial state and optimizer settings.
 
@@ -49,10 +57,12 @@ def training_of_run(run, model: nn.Module, *, train, test, verify: bool = True) 
     Raises
     ------
     ReplayMissingError
-        If the order of examples, the initial state or the optimizer's state is not in the
-        record; the message says what is missing and which methods remain.
+        If the order of examples or the initial state is not in the record, or
+        (`OptimizerStateMissingError`) the optimizer's state; the message says what is missing
+        and which methods remain.
     NotDeterministicError
-        If the replayed segment ends at other weights than were recorded.
+        If the replayed segment ends at other weights than were recorded; `LibraryChangedError`
+        if the version of torch is another one, too.
     """
     log = _replay_log(run)
     inputs, labels, train_ids = _tensors(train)
@@ -118,7 +128,7 @@ def verify_replay(run, model, inputs, labels, order, *, tolerance: float = 1e-6)
     optimizer = _optimizer(log, model)
     if begin is not None:
         if checkpoint.optimizer is None:
-            raise ReplayMissingError(
+            raise OptimizerStateMissingError(
                 f"The checkpoint at {begin} holds no optimizer state, so training cannot go on "
                 f"from it as it did. Give the optimizer to Recorder. {REMAINING}"
             )
@@ -137,17 +147,20 @@ def verify_replay(run, model, inputs, labels, order, *, tolerance: float = 1e-6)
     size = sum(float(recorded[k].double().square().sum()) for k in recorded)
     difference = (distance / size) ** 0.5 if size else 0.0
     if not difference <= tolerance:
-        version = log.attrs.get("torch", "?")
-        changed = (
-            f" It was recorded with torch {version}, and this is {torch.__version__}."
-            if version != str(torch.__version__)
-            else ""
-        )
-        raise NotDeterministicError(
+        away = (
             f"Taking steps {first} to {last} again ends {difference:.1e} (relative) away from the "
-            f"recorded weights, more than {tolerance:.0e}: this training is not a function of its "
-            "examples and their order. Usual reasons: random augmentation or dropout, another "
-            f"loss than mean cross-entropy, gradient clipping, other data.{changed} {REMAINING}"
+            f"recorded weights, more than {tolerance:.0e}"
+        )
+        version = log.attrs.get("torch", "?")
+        if version != str(torch.__version__):
+            raise LibraryChangedError(
+                f"{away}. It was recorded with torch {version}, and this is {torch.__version__}: "
+                f"install torch=={version.partition('+')[0]}, or train again. {REMAINING}"
+            )
+        raise NotDeterministicError(
+            f"{away}: this training is not a function of its examples and their order. Usual "
+            "reasons: random augmentation or dropout, another loss than mean cross-entropy, "
+            f"gradient clipping, other data. {REMAINING}"
         )
     return difference
 
@@ -184,7 +197,7 @@ def _optimizer(log, model) -> torch.optim.Optimizer:
 
 def _check_start(initial) -> None:
     if initial.optimizer is not None and initial.optimizer.get("state"):
-        raise ReplayMissingError(
+        raise OptimizerStateMissingError(
             "The optimizer had taken steps before recording began, so the start of this training "
             f"is not in the record. Create the optimizer anew before Recorder. {REMAINING}"
         )

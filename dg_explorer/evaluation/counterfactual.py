@@ -87,6 +87,7 @@ def counterfactual_check(
 
 
 def leave_one_out(
+    run=None,
     *,
     training: Training,
     train: Sequence[int],
@@ -98,6 +99,14 @@ def leave_one_out(
 
     Has the sign of a score: positive where training on the example raised the output.
 
+    Parameters
+    ----------
+    run : Run, optional
+        The result is added to it as ``validity/leave_one_out`` (overwriting an earlier one).
+    train : ids of training examples
+    test : ids, optional
+    at : epochs, optional
+
     Returns
     -------
     DataArray, dims (epoch, test, train)
@@ -106,10 +115,14 @@ def leave_one_out(
     weights = np.ones((len(train) + 1, training.n_train))
     for row, id in zip(weights[1:], train, strict=True):
         row[training.train_ids == id] = 0
-    return _effects(training, weights, train, test, at, models_at_once)
+    effects = _effects(training, weights, train, test, at, models_at_once)
+    if run is not None:
+        run.add("validity/leave_one_out", effects.to_dataset(name="effect"), overwrite=True)
+    return effects
 
 
 def window_ablation(
+    run=None,
     *,
     training: Training,
     train: int,
@@ -121,6 +134,8 @@ def window_ablation(
 
     Parameters
     ----------
+    run : Run, optional
+        The result is added to it as ``validity/window_ablation`` (overwriting an earlier one).
     train : id
     windows : edges, in epochs from the start of training
 
@@ -144,7 +159,16 @@ def window_ablation(
         return here
 
     effects = _effects(training, weights, np.arange(n_windows), test, at, n_windows + 1)
-    return effects.rename(train="window").transpose("window", "epoch", "test")
+    effects = effects.rename(train="window").transpose("window", "epoch", "test")
+    if run is not None:
+        bounds = {
+            "window_start": ("window", edges[:-1]),
+            "window_end": ("window", edges[1:]),
+        }
+        stored = effects.to_dataset(name="effect").assign_coords(bounds)
+        stored.attrs["train"] = int(id)
+        run.add("validity/window_ablation", stored, overwrite=True)
+    return effects
 
 
 def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray:

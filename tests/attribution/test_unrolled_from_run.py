@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dg_explorer import Run, with_ids
+from dg_explorer.attribution import unrolled_from_run as module
 from dg_explorer.attribution.unrolled_from_run import (
+    LibraryChangedError,
+    OptimizerStateMissingError,
     ReplayMissingError,
     training_of_run,
 )
@@ -29,8 +34,11 @@ def data(n, seed, first):
 TRAIN, TEST = data(20, 0, 100), data(6, 1, 500)
 
 
-def record(*, replay=True, noise=0.0, dropout=0.0, optimizer=None, epochs=4):
-    """Record a training with shuffled minibatches and a falling learning rate."""
+def record(*, replay=True, noise=0.0, dropout=0.0, optimizer=None, epochs=4, short=None, ids=True):
+    """Record a training with shuffled minibatches and a falling learning rate.
+
+    The epoch `short` has one batch only; without `ids` nobody says who was in a batch.
+    """
     labels = [int(TRAIN[i][1]) for i in range(20)], [int(TEST[i][1]) for i in range(6)]
     run = Run.create(
         name="small",
@@ -45,12 +53,15 @@ def record(*, replay=True, noise=0.0, dropout=0.0, optimizer=None, epochs=4):
     loader = DataLoader(TRAIN, batch_size=8, shuffle=True, generator=generator)
     with Recorder(run, model, optimizer, test=TEST, replay=replay) as recorder:
         for epoch in range(epochs):
-            for inputs, labels, ids in loader:
+            for batch, (inputs, labels, which) in enumerate(loader):
+                if epoch == short and batch == 1:
+                    break
                 logits = model(inputs + noise * torch.randn_like(inputs))
                 loss = nn.functional.cross_entropy(logits, labels)
                 optimizer.zero_grad()
                 loss.backward()
-                recorder.batch(logits, labels, ids)
+                if ids:
+                    recorder.batch(logits, labels, which)
                 optimizer.step()
             schedule.step()
             recorder.epoch(epoch)
@@ -87,6 +98,36 @@ def test_training_with_noise_is_refused_after_one_replayed_segment():
         training_of_run(run, network(), train=TRAIN, test=TEST)
 
 
+def test_weights_that_another_torch_does_not_reproduce_name_both_versions(monkeypatch):
+    run = record(noise=0.1)
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    with pytest.raises(LibraryChangedError, match=r"recorded with torch 2.*this is 99\.0"):
+        training_of_run(run, network(), train=TRAIN, test=TEST)
+
+
+def test_another_torch_that_does_reproduce_them_is_no_obstacle(monkeypatch):
+    run = record()
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    training_of_run(run, network(), train=TRAIN, test=TEST)
+
+
+def test_a_checkpoint_without_optimizer_state_is_refused_where_the_replay_begins_there(
+    monkeypatch,
+):
+    run = record(short=1)  # the shortest segment, so it is the one replayed
+    load = module.load_checkpoint
+    monkeypatch.setattr(
+        module, "load_checkpoint", lambda *args: replace(load(*args), optimizer=None)
+    )
+    with pytest.raises(OptimizerStateMissingError, match="checkpoint at 0 holds no optimizer"):
+        training_of_run(run, network(), train=TRAIN, test=TEST)
+
+
+def test_batches_of_unknown_examples_are_refused():
+    with pytest.raises(ReplayMissingError, match="order of the examples"):
+        training_of_run(record(ids=False), network(), train=TRAIN, test=TEST)
+
+
 def test_dropout_is_refused_with_the_reason():
     with pytest.raises(ReplayMissingError, match="dropout"):
         training_of_run(record(dropout=0.2), network(0.2), train=TRAIN, test=TEST)
@@ -106,7 +147,7 @@ def test_an_optimizer_that_had_stepped_before_is_refused():
         optimizer.step()
         return optimizer
 
-    with pytest.raises(ReplayMissingError, match="before recording began"):
+    with pytest.raises(OptimizerStateMissingError, match="before recording began"):
         training_of_run(record(optimizer=stepped), network(), train=TRAIN, test=TEST)
 
 
