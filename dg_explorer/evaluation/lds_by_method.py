@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -96,19 +96,33 @@ def lds_over_time(
 
 
 def scores_by_epoch(
-    training: Training, method: str, test: Sequence[int], **settings
+    training: Training,
+    method: str,
+    test: Sequence[int],
+    *,
+    history: Sequence[int] = (),
+    settings: Callable[[list[int]], dict] | None = None,
 ) -> xr.DataArray:
     """Scores of a checkpoint method at each recorded epoch of a training, (epoch, test, train).
 
     The training is run once; nothing is written.
+
+    Parameters
+    ----------
+    history : epochs, optional
+        The scores at an epoch are from the checkpoints at those of them before it, and at it;
+        by default from the one at it.
+    settings : callable, optional
+        From the epochs of those checkpoints to the attributor's settings.
     """
     flat = training.start()
-    states: list[torch.Tensor] = []
+    wanted = sorted({*training.record_at, *history})
+    states: dict[int, dict] = {}
     train_many(
-        training,
+        training.with_changes(record_at=tuple(wanted)),
         torch.ones(1, training.n_train, dtype=flat.theta.dtype),
         flat.theta[None],
-        on_epoch=lambda _, theta: states.append(theta[0]),
+        on_epoch=lambda epoch, theta: states.update({epoch: flat.unflatten(theta[0])}),
     )
     position = {int(id): i for i, id in enumerate(training.test_ids)}
     rows = torch.as_tensor([position[int(id)] for id in test])
@@ -116,10 +130,14 @@ def scores_by_epoch(
     asked = TensorDataset(training.test_inputs[rows], training.test_labels[rows])
     attributor_class = method_class(method)
     by_epoch = []
-    for theta in states:
-        model = training.model(training.seed)
-        model.load_state_dict(flat.unflatten(theta), strict=False)
-        by_epoch.append(attributor_class(model, **settings).attribute(train, asked).numpy())
+    for epoch in sorted(training.record_at):
+        used = [e for e in wanted if e == epoch or (e < epoch and e in history)]
+        attributor = attributor_class(
+            training.model(training.seed),
+            checkpoints=[states[e] for e in used],
+            **(settings(used) if settings else {}),
+        )
+        by_epoch.append(attributor.attribute(train, asked).numpy())
     return xr.DataArray(
         np.stack(by_epoch),
         dims=("epoch", "test", "train"),

@@ -1,6 +1,6 @@
 """LDS by epoch on the `smooth` recipe: exact influence against every checkpoint method.
 
-``python -m dg_explorer.evaluation.smooth_lds --path FOLDER [--seeds 0] [--queries 8]``
+``python -m dg_explorer.evaluation.smooth_lds --path FOLDER [--seeds 0 1 2] [--queries 8]``
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 from dg_explorer.attribution.unrolled import UnrolledAttributor
+from dg_explorer.attribution.unrolled_smoothed import smoothed_scores
 from dg_explorer.evaluation.lds_by_method import lds_over_time, scores_by_epoch
 from dg_explorer.evaluation.smooth_truth import (
     DROPS,
@@ -23,7 +24,32 @@ from dg_explorer.evaluation.smooth_truth import (
     smooth_truth,
 )
 
-METHODS = ("trak", "influence", "tracin", "gradient_dot", "gradient_cosine", "feature_knn")
+HISTORY = tuple(range(25, RECORD_AT[-1], 25))
+# Chosen on the tuning half of seed 0: AdamW's steps are larger than its learning rate says.
+SOURCE_TIME = 10.0
+DRAWS = 4
+
+
+def source_settings(used: list[int]) -> dict:
+    """Segments of equally many checkpoints, each as long as its steps."""
+    segments = min(3, len(used))
+    ends = np.linspace(0, len(used), segments + 1).round().astype(int)[1:]
+    lengths = np.diff([used[end - 1] for end in ends], prepend=0)
+    return {"segments": segments, "time": (SOURCE_TIME * lengths).tolist()}
+
+
+# name -> method and how its checkpoints are chosen
+METHODS = {
+    "trak": ("trak", {}),
+    "trak_averaged": ("trak", {"history": HISTORY}),
+    "influence": ("influence", {}),
+    "source": ("source", {"history": HISTORY, "settings": source_settings}),
+    "tracin": ("tracin", {"history": HISTORY}),
+    "gradient_dot": ("gradient_dot", {}),
+    "gradient_cosine": ("gradient_cosine", {}),
+    "feature_knn": ("feature_knn", {}),
+}
+EXACT = ("unrolled", "unrolled_smoothed")
 
 
 def queries_of(seed: int, n_queries: int) -> np.ndarray:
@@ -31,18 +57,27 @@ def queries_of(seed: int, n_queries: int) -> np.ndarray:
     return smooth_training(seed).test_ids[:n_queries]
 
 
-def unrolled_scores(seed: int, n_queries: int, path: Path) -> xr.DataArray:
-    """Exact scores at every epoch of the ground truth, kept in `path` once computed."""
+def unrolled_scores(
+    seed: int, n_queries: int, path: Path, *, drop: float = 0.0, draws: int = DRAWS
+) -> xr.DataArray:
+    """Exact scores at every epoch of the ground truth, kept in `path` once computed.
+
+    With `drop` they are the mean over `draws` trainings that each lack that share.
+    """
     training = smooth_training(seed)
     test = queries_of(seed, n_queries)
-    file = path / f"unrolled-seed{seed}-{n_queries}.npy"
+    what = f"smoothed-{drop}-{draws}" if drop else "unrolled"
+    file = path / f"{what}-seed{seed}-{n_queries}.npy"
     if not file.exists():
         start, cpu = time.perf_counter(), time.process_time()
-        scores = UnrolledAttributor(training).attribute(test)["score"].values
+        if drop:
+            found = smoothed_scores(training, test, drop=drop, draws=draws)
+        else:
+            found = UnrolledAttributor(training).attribute(test)
         path.mkdir(parents=True, exist_ok=True)
-        np.save(file, scores)
+        np.save(file, found["score"].values)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        print(f"seed {seed}: exact scores in {seconds:.0f} s ({cpu:.0f} CPU s)", flush=True)
+        print(f"seed {seed}: {what} scores in {seconds:.0f} s ({cpu:.0f} CPU s)", flush=True)
     return xr.DataArray(
         np.load(file),
         dims=("epoch", "test", "train"),
@@ -51,49 +86,82 @@ def unrolled_scores(seed: int, n_queries: int, path: Path) -> xr.DataArray:
 
 
 def smooth_lds(
-    path: Path, *, seeds: tuple[int, ...] = SEEDS, n_queries: int = 8, methods=METHODS
+    path: Path,
+    *,
+    seeds: tuple[int, ...] = SEEDS,
+    n_queries: int = 8,
+    draws: int = DRAWS,
+    methods: tuple[str, ...] = tuple(METHODS),
+    half: str = "reporting",
 ) -> xr.Dataset:
-    """LDS over (drop, seed, method, epoch) on the reporting half of the ground truth."""
+    """LDS with intervals over (drop, seed, method, epoch) on one half of the ground truth."""
     by_seed = []
     for seed in seeds:
         scores = {"unrolled": unrolled_scores(seed, n_queries, path)}
-        training = smooth_training(seed)
-        for method in methods:
-            scores[method] = scores_by_epoch(training, method, queries_of(seed, n_queries))
-        by_drop = [
-            lds_over_time(scores=scores, truth=smooth_truth(seed, drop, half="reporting"))
-            for drop in DROPS
-        ]
+        training, test = smooth_training(seed), queries_of(seed, n_queries)
+        for name in methods:
+            method, chosen = METHODS[name]
+            scores[name] = scores_by_epoch(training, method, test, **chosen)
+        by_drop = []
+        for drop in DROPS:
+            smoothed = unrolled_scores(seed, n_queries, path, drop=drop, draws=draws)
+            truth = smooth_truth(seed, drop, half=half)
+            scored = scores | {"unrolled_smoothed": smoothed}
+            by_drop.append(lds_over_time(scores=scored, truth=truth))
         by_seed.append(xr.concat(by_drop, dim=xr.DataArray(list(DROPS), dims="drop", name="drop")))
     return xr.concat(by_seed, dim=xr.DataArray(list(seeds), dims="seed", name="seed"))
 
 
+def report(result: xr.Dataset) -> None:
+    """Print the mean over seeds for each drop, method and epoch, and the lead of the exact."""
+    mean = result["lds"].mean("seed")
+    # Seeds have trainings and subsets of their own, so their errors are independent.
+    error = (result["high"] - result["low"]) / 2
+    error = np.sqrt((error**2).sum("seed")) / result.sizes["seed"]
+    for drop in result["drop"].values:
+        print(f"\ndrop {drop:.0%}, {result.sizes['seed']} seeds; +- is half a 95 % interval")
+        print(f"{'epoch (= step)':26}" + "".join(f"{e:>7d}" for e in RECORD_AT))
+        # `drop` and `method` are also keywords of `sel`, so these dims are named in a dict.
+        here = mean.sel({"drop": drop})
+        for method in mean["method"].values:
+            line(method, here.sel({"method": method}))
+            if method in EXACT:
+                line("  +-", error.sel({"drop": drop, "method": method}))
+        best = here.drop_sel({"method": list(EXACT)}).max("method")
+        for method in EXACT:
+            line(f"lead of {method}", here.sel({"method": method}) - best)
+
+
+def line(name: str, values: xr.DataArray) -> None:
+    print(f"{name:26}" + "".join(f"{v:7.2f}" for v in values.values))
+
+
 def main() -> None:
-    """Print the mean over seeds for each drop, method and epoch."""
+    """Compute and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--path", required=True, help="folder for exact scores")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--queries", type=int, default=8)
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--half", default="reporting", choices=["tuning", "reporting"])
     parser.add_argument("--scores-only", action="store_true", help="compute exact scores and stop")
     settings = parser.parse_args()
     torch.set_num_threads(1)
-    path = Path(settings.path)
+    path, queries, draws = Path(settings.path), settings.queries, settings.draws
     if settings.scores_only:
         for seed in settings.seeds:
-            unrolled_scores(seed, settings.queries, path)
+            unrolled_scores(seed, queries, path)
+            for drop in DROPS:
+                unrolled_scores(seed, queries, path, drop=drop, draws=draws)
         return
-    result = smooth_lds(path, seeds=tuple(settings.seeds), n_queries=settings.queries)
-    mean = result.mean("seed")
-    for drop in DROPS:
-        print(f"\ndrop {drop:.0%}, {len(settings.seeds)} seeds, {settings.queries} queries each")
-        print(f"{'epoch (= step)':16}" + "".join(f"{e:>7d}" for e in RECORD_AT))
-        for method in mean["method"].values:
-            row = mean["lds"].sel({"drop": drop, "method": method})
-            print(f"{method:16}" + "".join(f"{v:7.2f}" for v in row.values))
-        unrolled = mean["lds"].sel({"drop": drop, "method": "unrolled"})
-        # `drop` and `method` are also keywords of `sel`, so these dims are named in a dict.
-        others = mean["lds"].sel({"drop": drop}).drop_sel({"method": "unrolled"}).max("method")
-        print(f"{'lead over best':16}" + "".join(f"{v:7.2f}" for v in (unrolled - others).values))
+    result = smooth_lds(
+        path,
+        seeds=tuple(settings.seeds),
+        n_queries=queries,
+        draws=draws,
+        half=settings.half,
+    )
+    report(result)
 
 
 if __name__ == "__main__":
