@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 
 from ..errors import DataError
+from .best import Best
 from .damping import absolute_damping, damped_solve
+from .screening import can_screen, screened
 
-BLOCK = 4096  # training examples scored at a time
+BLOCK = 16384  # training examples scored at a time; finding the best is slower in small blocks
+SCORES = 1 << 24  # most scores held at a time: 64 MB
+SUMMED = 4096  # examples whose products are summed in float32 before float64 takes over
 
 
 def top_attributions(
@@ -45,21 +49,33 @@ def top_attributions(
             f"Train features have {dim} columns and test features {test_features.shape[1]}."
         )
     query = solved_queries(train_features, test_features, damping).to(train_features)
-    sign = -1.0 if lowest else 1.0
-    k = min(k, n)
-    best = torch.empty(len(query), 0, device=query.device, dtype=query.dtype)
-    which = torch.empty(len(query), 0, device=query.device, dtype=torch.int64)
-    for start in range(0, n, BLOCK):
-        block = train_features[start : start + BLOCK]
-        found = query @ block.T
+    if lowest:
+        query = -query
+    weight = None if weight is None else weight.to(query)
+    arguments = train_features, query, weight, min(k, n)
+    if can_screen(train_features, weight, len(query), k):
+        which, best = screened(*arguments, otherwise=streamed)
+    else:
+        which, best = streamed(*arguments)
+    return which, -best if lowest else best
+
+
+def streamed(train, query, weight, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k largest products of each query with the rows of `train`, block by block.
+
+    Returns
+    -------
+    indices : int64, shape (n_query, k), largest first
+    products : shape (n_query, k)
+    """
+    best = Best(len(query), k, train)
+    step = max(1, min(BLOCK, SCORES // max(1, len(query))))
+    for start in range(0, len(train), step):
+        found = query @ train[start : start + step].T
         if weight is not None:
-            found *= weight[start : start + BLOCK].to(found)
-        found *= sign
-        value, place = found.topk(min(k, len(block)), 1)
-        best, which = torch.cat([best, value], 1), torch.cat([which, place + start], 1)
-        best, order = best.topk(min(k, best.shape[1]), 1)
-        which = which.gather(1, order)
-    return which, sign * best
+            found *= weight[start : start + step]
+        best.add(found, start)
+    return best.which, best.value
 
 
 def solved_queries(train: torch.Tensor, test: torch.Tensor, damping="auto") -> torch.Tensor:
@@ -69,8 +85,8 @@ def solved_queries(train: torch.Tensor, test: torch.Tensor, damping="auto") -> t
     """
     system = torch.zeros(train.shape[1], train.shape[1], dtype=torch.float64, device=train.device)
     edges = torch.linspace(0, train.shape[1], 5).long().tolist()
-    for start in range(0, len(train), BLOCK):
-        block = train[start : start + BLOCK]
+    for start in range(0, len(train), SUMMED):
+        block = train[start : start + SUMMED]
         # one triangle of blocks is enough: the other is its mirror
         for i in range(4):
             rows, columns = slice(*edges[i : i + 2]), slice(edges[i], None)
