@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from dg_explorer.attribution.unrolled import UnrolledAttributor
-from dg_explorer.attribution.unrolled_smoothed import smoothed_scores
+from dg_explorer.attribution.unrolled_mixed import mixed_scores
 from dg_explorer.evaluation.lds_by_method import lds_over_time, scores_by_epoch
 from dg_explorer.evaluation.smooth_truth import (
     DROPS,
@@ -27,7 +27,6 @@ from dg_explorer.evaluation.smooth_truth import (
 HISTORY = tuple(range(25, RECORD_AT[-1], 25))
 # Chosen on the tuning half of seed 0: AdamW's steps are larger than its learning rate says.
 SOURCE_TIME = 10.0
-DRAWS = 4
 
 
 def source_settings(used: list[int]) -> dict:
@@ -49,7 +48,7 @@ METHODS = {
     "gradient_cosine": ("gradient_cosine", {}),
     "feature_knn": ("feature_knn", {}),
 }
-EXACT = ("unrolled", "unrolled_smoothed")
+EXACT = ("unrolled", "unrolled_mixed")
 
 
 def queries_of(seed: int, n_queries: int) -> np.ndarray:
@@ -57,27 +56,18 @@ def queries_of(seed: int, n_queries: int) -> np.ndarray:
     return smooth_training(seed).test_ids[:n_queries]
 
 
-def unrolled_scores(
-    seed: int, n_queries: int, path: Path, *, drop: float = 0.0, draws: int = DRAWS
-) -> xr.DataArray:
-    """Exact scores at every epoch of the ground truth, kept in `path` once computed.
-
-    With `drop` they are the mean over `draws` trainings that each lack that share.
-    """
+def unrolled_scores(seed: int, n_queries: int, path: Path) -> xr.DataArray:
+    """Exact scores at every epoch of the ground truth, kept in `path` once computed."""
     training = smooth_training(seed)
     test = queries_of(seed, n_queries)
-    what = f"smoothed-{drop}-{draws}" if drop else "unrolled"
-    file = path / f"{what}-seed{seed}-{n_queries}.npy"
+    file = path / f"unrolled-seed{seed}-{n_queries}.npy"
     if not file.exists():
         start, cpu = time.perf_counter(), time.process_time()
-        if drop:
-            found = smoothed_scores(training, test, drop=drop, draws=draws)
-        else:
-            found = UnrolledAttributor(training).attribute(test)
+        scores = UnrolledAttributor(training).attribute(test)["score"].values
         path.mkdir(parents=True, exist_ok=True)
-        np.save(file, found["score"].values)
+        np.save(file, scores)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        print(f"seed {seed}: {what} scores in {seconds:.0f} s ({cpu:.0f} CPU s)", flush=True)
+        print(f"seed {seed}: exact scores in {seconds:.0f} s ({cpu:.0f} CPU s)", flush=True)
     return xr.DataArray(
         np.load(file),
         dims=("epoch", "test", "train"),
@@ -90,7 +80,6 @@ def smooth_lds(
     *,
     seeds: tuple[int, ...] = SEEDS,
     n_queries: int = 8,
-    draws: int = DRAWS,
     methods: tuple[str, ...] = tuple(METHODS),
     half: str = "reporting",
 ) -> xr.Dataset:
@@ -102,12 +91,11 @@ def smooth_lds(
         for name in methods:
             method, chosen = METHODS[name]
             scores[name] = scores_by_epoch(training, method, test, **chosen)
-        by_drop = []
-        for drop in DROPS:
-            smoothed = unrolled_scores(seed, n_queries, path, drop=drop, draws=draws)
-            truth = smooth_truth(seed, drop, half=half)
-            scored = scores | {"unrolled_smoothed": smoothed}
-            by_drop.append(lds_over_time(scores=scored, truth=truth))
+        scores["unrolled_mixed"] = mixed_scores(scores["unrolled"], scores["trak"])
+        by_drop = [
+            lds_over_time(scores=scores, truth=smooth_truth(seed, drop, half=half))
+            for drop in DROPS
+        ]
         by_seed.append(xr.concat(by_drop, dim=xr.DataArray(list(DROPS), dims="drop", name="drop")))
     return xr.concat(by_seed, dim=xr.DataArray(list(seeds), dims="seed", name="seed"))
 
@@ -142,23 +130,19 @@ def main() -> None:
     parser.add_argument("--path", required=True, help="folder for exact scores")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--queries", type=int, default=8)
-    parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--half", default="reporting", choices=["tuning", "reporting"])
     parser.add_argument("--scores-only", action="store_true", help="compute exact scores and stop")
     settings = parser.parse_args()
     torch.set_num_threads(1)
-    path, queries, draws = Path(settings.path), settings.queries, settings.draws
+    path, queries = Path(settings.path), settings.queries
     if settings.scores_only:
         for seed in settings.seeds:
             unrolled_scores(seed, queries, path)
-            for drop in DROPS:
-                unrolled_scores(seed, queries, path, drop=drop, draws=draws)
         return
     result = smooth_lds(
         path,
         seeds=tuple(settings.seeds),
         n_queries=queries,
-        draws=draws,
         half=settings.half,
     )
     report(result)
