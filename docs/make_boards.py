@@ -1,0 +1,32 @@
+"""Train the demo runs and export their boards for the gallery: ``python docs/make_boards.py``."""
+
+import argparse
+from pathlib import Path
+
+# recipe -> the recorded epoch its board opens at
+BOARDS = {
+    "grokking": 300,
+    "grokking-smooth": 300,
+    "mislabeled-digits": 32,
+    "spurious-digits": 10,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "build" / "boards")
+    folder = parser.parse_args().out
+
+    import dg_explorer as dg
+    from dg_explorer.demo_steps import complete
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for recipe, epoch in BOARDS.items():
+        demo = dg.demos.make(recipe, progress=False)
+        complete(demo, progress=False)
+        page = dg.explore(demo.run, epoch=epoch).to_html(folder / f"{recipe}.html")
+        print(f"{page}: {page.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
