@@ -83,6 +83,13 @@ def solved_queries(train: torch.Tensor, test: torch.Tensor, damping="auto") -> t
 
     Products are summed in float64 over blocks and solved there; shape (n_test, dim).
     """
+    system = summed_products(train)
+    added = absolute_damping((system.diagonal().sum() / len(train)).reshape(1, 1), damping)
+    return damped_solve(system, test, added)
+
+
+def summed_products(train: torch.Tensor) -> torch.Tensor:
+    """Z'Z of the features, float64, shape (dim, dim): blocks in their own precision, summed."""
     system = torch.zeros(train.shape[1], train.shape[1], dtype=torch.float64, device=train.device)
     edges = torch.linspace(0, train.shape[1], 5).long().tolist()
     for start in range(0, len(train), SUMMED):
@@ -91,6 +98,4 @@ def solved_queries(train: torch.Tensor, test: torch.Tensor, damping="auto") -> t
         for i in range(4):
             rows, columns = slice(*edges[i : i + 2]), slice(edges[i], None)
             system[rows, columns] += (block[:, rows].T @ block[:, columns]).double()
-    system = system.triu() + system.triu(1).T
-    added = absolute_damping((system.diagonal().sum() / len(train)).reshape(1, 1), damping)
-    return damped_solve(system, test, added)
+    return system.triu() + system.triu(1).T
