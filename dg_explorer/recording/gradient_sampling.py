@@ -37,10 +37,8 @@ class GradientSampler:
         self._previous = None
         self._before = None
         self._samples: list[dict[str, np.ndarray]] = []
-        self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        self._handle = optimizer.register_step_pre_hook(self._before_step)
+        self._after = None  # a hook after the step costs at every step, so only where it is due
 
     def take(self) -> tuple[dict[str, np.ndarray], int]:
         """The mean of the samples since the last call, (layer,) each, and how many there were."""
@@ -53,14 +51,20 @@ class GradientSampler:
 
     def close(self) -> None:
         """Take the hooks off the optimizer."""
-        for handle in self._handles:
-            handle.remove()
+        self._handle.remove()
+        if self._after is not None:
+            self._after.remove()
 
     def _before_step(self, optimizer, args, kwargs):
         self._step += 1
         self._left -= 1
+        if self._after is not None:  # not from within itself: hooks are being walked then
+            self._after.remove()
+            self._after = None
         if self._left > 1:
             return None
+        if self._left <= 0:
+            self._after = optimizer.register_step_post_hook(self._after_step)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
             self._look()
@@ -86,7 +90,7 @@ class GradientSampler:
         self._previous_step = self._step
 
     def _after_step(self, optimizer, args, kwargs) -> None:
-        if self._before is None:
+        if self._before is None:  # a closure that never came to its gradients
             return
         size = _by_layer(_norms(self._before), self._owner)
         for before, now in zip(self._before, self._parameters):

@@ -129,7 +129,7 @@ class Recorder:
     def batch(self, logits, labels, ids) -> None:
         """Keep what the model said to a batch, before the optimizer steps.
 
-        Costs microseconds: logits are detached, and measured for 32 steps at a time.
+        Costs microseconds: logits are detached, and measured for many steps at a time.
 
         Parameters
         ----------
