@@ -162,6 +162,27 @@ GROUPS: dict[str, GroupSpec] = {
     "analyses/*": GroupSpec("results of an analysis"),
     "transitions": GroupSpec("when the run memorized, turned and generalized"),
     "validity": GroupSpec("how far the scores may be believed", grows=True),
+    "validity/removal": GroupSpec(
+        "training again without some examples, and without as many drawn at random",
+        {
+            "change": Variable(("epoch", "test"), "change of output", required=True),
+            "band_low": Variable(("epoch", "test"), "change of output"),
+            "band_high": Variable(("epoch", "test"), "change of output"),
+            "beyond_band": Variable(("epoch", "test"), "true or false", kind="b"),
+            "random_change": Variable(("draw", "epoch", "test"), "change of output"),
+            "t50": Variable((), "epoch, NaN: never"),
+            "t50_full": Variable((), "epoch, NaN: never"),
+            "t50_random": Variable(("draw",), "epoch, NaN: never"),
+        },
+    ),
+    "validity/leave_one_out": GroupSpec(
+        "output with all examples minus output of training again without one",
+        {"effect": Variable(("epoch", "test", "train"), "change of output", required=True)},
+    ),
+    "validity/window_ablation": GroupSpec(
+        "output with all examples minus output of leaving one out in one window of training",
+        {"effect": Variable(("window", "epoch", "test"), "change of output", required=True)},
+    ),
     "validity/*": GroupSpec("how far the scores may be believed", grows=True),
 }
 
