@@ -6,7 +6,14 @@ from torch import nn
 
 from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.tasks import as_task
-from dg_explorer.evaluation.benchmark_attribution import exact_kernel, fidelity, row_correlation
+from dg_explorer.evaluation import benchmark, benchmark_peers, benchmark_workloads
+from dg_explorer.evaluation.benchmark_measures import (
+    against,
+    exact_kernel,
+    fidelity,
+    peak_over,
+    row_correlation,
+)
 from dg_explorer.evaluation.benchmark_models import GrokkingTransformer, modular_data
 
 TASK = as_task("classification")
@@ -41,3 +48,26 @@ def test_every_layer_of_the_benchmark_transformer_is_captured_by_hooks():
     capture = attach(model, TASK, modular_data(4, p=5).tensors)
     assert capture.raw == []
     assert all(isinstance(m, (nn.Linear, nn.Embedding)) for m in model.children())
+
+
+def test_a_ratio_is_of_the_quickest_of_work_and_floor():
+    def spin(n):
+        return lambda: sum(range(n))
+
+    ratio, seconds = against(spin(100_000), spin(400_000), 5)
+    assert ratio == pytest.approx(4, rel=0.5)
+    assert seconds > 0
+
+
+def test_the_peak_is_that_of_the_work_and_not_of_what_was_there():
+    kept = torch.ones(4_000_000)  # 16 MB
+
+    def work():
+        return float((kept + 1).sum())  # another 16 MB, for a moment
+
+    assert 10 < peak_over(work) < 40
+
+
+def test_every_workload_can_be_asked_for_and_every_peer_has_one():
+    assert set(benchmark.WORKLOADS) == set(benchmark_workloads.WORKLOADS)
+    assert set(benchmark_peers.PEERS) <= set(benchmark.WORKLOADS)
