@@ -108,7 +108,8 @@ class FeatureEvolutionTracker(OnRecord):
         dict: layer -> dict
             epochs, and an array each of silhouette_score, fisher_ratio, effective_rank,
             participation_ratio, cka_to_previous, cka_to_last, cka_to_first, nc1, nc2_norms,
-            nc2_angles, nc4, feature_norm, class_distance; and transitions (of the silhouette).
+            nc2_angles, nc3, nc4 (the last two need `add_feature_measures(classifier=)`),
+            feature_norm, class_distance; and transitions (of the silhouette).
         """
         if not recorded_layers(self.run):
             raise MissingGroupError(

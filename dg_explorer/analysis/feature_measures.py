@@ -7,17 +7,24 @@ import json
 import numpy as np
 import xarray as xr
 
+from ..errors import SettingError
 from ..maths.dimension import effective_rank, participation_ratio
 from ..maths.neural_collapse import neural_collapse
 from ..maths.separability import class_means, fisher_ratio, silhouette
 from ..maths.similarity import linear_cka
 from .layers import feature_group
 
-NEEDS_LABELS = ("silhouette_score", "fisher_ratio", "nc1", "nc2_norms", "nc2_angles", "nc4")
+COLLAPSE = ("nc1", "nc2_norms", "nc2_angles", "nc3", "nc4")
+NEEDS_LABELS = ("silhouette_score", "fisher_ratio", *COLLAPSE)
 
 
 def add_feature_measures(
-    run, layer: str, *, split: str = "train", overwrite: bool = True
+    run,
+    layer: str,
+    *,
+    split: str = "train",
+    classifier: str | None = None,
+    overwrite: bool = True,
 ) -> xr.Dataset:
     """Separability, dimension, similarity over time and neural collapse of a layer.
 
@@ -28,19 +35,24 @@ def add_feature_measures(
     layer : str
     split : "train" or "test"
         Whose features; the other split's where this one has none.
+    classifier : name of a linear module, optional
+        The one that reads this layer's outputs as they are, with no activation between. With it,
+        `nc3` and `nc4` are measured at the epochs that have a checkpoint; else they are NaN.
 
     Returns
     -------
     Dataset over `epoch`, as written to `analyses/features/<layer>`
         silhouette_score, fisher_ratio, effective_rank, participation_ratio, cka_to_previous,
-        cka_to_last, cka_to_first, nc1, nc2_norms, nc2_angles, nc4 (against the class
-        means alone NaN), feature_norm (mean length), class_distance (mean distance of class
-        means). NaN where features are not finite, constant, or of one class.
+        cka_to_last, cka_to_first, nc1, nc2_norms, nc2_angles, nc3, nc4, feature_norm (mean
+        length), class_distance (mean distance of class means). NaN where features are not
+        finite, constant, or of one class.
 
     Raises
     ------
     MissingGroupError
         The layer is not recorded; the closest are listed.
+    SettingError
+        The checkpoints have no such classifier, or it does not read a layer of this width.
     """
     features = run[feature_group(run, layer)]
     here = (features["split"] == split).values
@@ -50,7 +62,8 @@ def add_feature_measures(
     ids = features["id"].values[here]
     values = features["activation"].values[:, here]
     labels = _labels(run, split, ids)
-    rows = [_measure(row, labels) for row in values]
+    readers = _classifiers(run, classifier, features["epoch"].values, values.shape[-1])
+    rows = [_measure(row, labels, *reader) for row, reader in zip(values, readers)]
     finite = [bool(np.isfinite(row).all()) for row in values]
     for index, row in enumerate(rows):
         for name, other in (("first", 0), ("previous", index - 1), ("last", len(values) - 1)):
@@ -72,7 +85,35 @@ def _labels(run, split: str, ids: np.ndarray) -> np.ndarray | None:
     return run[group]["label"].sel({split: ids}).values
 
 
-def _measure(row: np.ndarray, labels) -> dict[str, float]:
+def _classifiers(run, name: str | None, epochs, width: int) -> list[tuple]:
+    """Weight and bias of the classifier at each epoch; empty where there is no checkpoint."""
+    if name is None:
+        return [()] * len(epochs)
+    from ..checkpoints import load_weights, saved_epochs
+
+    saved, found = set(saved_epochs(run)), []
+    for epoch in map(int, epochs):
+        if epoch not in saved:
+            found.append(())
+            continue
+        weights = load_weights(run, epoch)
+        weight = weights.get(f"{name}.weight")
+        if weight is None or weight.ndim != 2 or weight.shape[1] != width:
+            fitting = [
+                f"{key.removesuffix('.weight')!r}"
+                for key, value in weights.items()
+                if key.endswith(".weight") and value.ndim == 2 and value.shape[1] == width
+            ]
+            raise SettingError(
+                f"No linear module {name!r} reads a layer of {width} units in the checkpoint of "
+                f"{run.time_unit} {epoch}. Those that could: {', '.join(fitting) or 'none'}."
+            )
+        bias = weights.get(f"{name}.bias")
+        found.append((weight.numpy(), None if bias is None else bias.numpy()))
+    return found
+
+
+def _measure(row: np.ndarray, labels, weight=None, bias=None) -> dict[str, float]:
     nan = float("nan")
     names = (*NEEDS_LABELS, "effective_rank", "participation_ratio", "class_distance")
     found = dict.fromkeys((*names, "feature_norm"), nan)
@@ -86,8 +127,8 @@ def _measure(row: np.ndarray, labels) -> dict[str, float]:
         return found
     found["silhouette_score"] = silhouette(row, labels)
     found["fisher_ratio"] = fisher_ratio(row, labels)
-    collapse = neural_collapse(row, labels)
-    found |= {name: getattr(collapse, name) for name in ("nc1", "nc2_norms", "nc2_angles", "nc4")}
+    collapse = neural_collapse(row, labels, weight, bias)
+    found |= {name: getattr(collapse, name) for name in COLLAPSE}
     means = class_means(row, labels)
     apart = np.linalg.norm(means[:, None] - means[None], axis=-1)
     found["class_distance"] = float(apart[np.triu_indices(len(means), 1)].mean())

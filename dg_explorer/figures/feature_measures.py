@@ -26,9 +26,10 @@ PANELS = {
         "cka_to_last": "to the last",
     },
     "Neural collapse (0 = collapsed)": {
-        "unit": "NC2, NC4",
+        "unit": "NC2, NC3, NC4",
         "nc2_norms": "NC2 lengths",
         "nc2_angles": "NC2 angles",
+        "nc3": "NC3",
         "nc4": "NC4",
     },
     "Spread within classes (NC1)": {"unit": "NC1", "nc1": "NC1"},

@@ -9,12 +9,14 @@ import xarray as xr
 from small_model import checkpoints, datasets, loaders, new_model
 from torch.nn.functional import cross_entropy
 
+import dg_explorer as dg
 from dg_explorer.analysis import (
     FeatureEvolutionTracker,
     GradientFlowAnalyzer,
     LearningDynamicsAnalyzer,
     MemorizationDetector,
     add_cartography,
+    add_feature_measures,
     add_memorization,
     add_projections,
     add_transitions,
@@ -23,6 +25,7 @@ from dg_explorer.analysis import (
     find_mislabeled,
     gradient_flags,
 )
+from dg_explorer.errors import SettingError
 from dg_explorer.maths.forgetting import forgetting_events
 from dg_explorer.maths.separability import silhouette
 from dg_explorer.testing import tiny_run
@@ -50,6 +53,38 @@ def test_transitions_are_read_off_the_curves():
     assert found["delay"] == found["t95"] - found["t_memorized"]
     assert found["interval"][0] <= found["t_transition"] <= found["interval"][1]
     xr.testing.assert_identical(run["transitions"].load(), found)
+
+
+def test_a_layers_distance_from_its_classifier_is_what_the_model_itself_says():
+    train, test = datasets()
+    model = new_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    run = dg.Run.create(
+        None,
+        name="collapse",
+        train_examples={"label": train.tensors[1].numpy()},
+        test_examples={"label": test.tensors[1].numpy()},
+    )
+    said = []
+    with dg.Recorder(run, model, optimizer, train=train, test=test, layers=["layer4"]) as recorder:
+        for epoch in range(3):
+            recorder.epoch(epoch)
+            said.append(model(train.tensors[0]).argmax(1).numpy())
+            cross_entropy(model(train.tensors[0]), train.tensors[1]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    measures = add_feature_measures(run, "layer4", classifier="fc")
+    hidden = run["features/layer4"].sel(example=run["features/layer4"]["split"] == "train")
+    labels = train.tensors[1].numpy()
+    for at, predicted in enumerate(said):
+        row = hidden["activation"].values[at]
+        means = np.stack([row[labels == c].mean(0) for c in range(3)])
+        nearest = np.linalg.norm(row[:, None] - means, axis=-1).argmin(1)
+        assert measures["nc4"].values[at] == np.mean(nearest != predicted)
+    assert np.isfinite(measures["nc3"]).all()
+    assert np.isnan(add_feature_measures(run, "layer4")["nc3"]).all()
+    with pytest.raises(SettingError, match=r"Those that could: 'fc'\."):
+        add_feature_measures(run, "layer4", classifier="head")
 
 
 def test_accuracy_comes_from_the_examples_where_metrics_have_none():
