@@ -5,8 +5,11 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from check_binder import build_pack
+
 ROOT = Path(__file__).parents[1]
 BINDER = ROOT / "binder"
+README = (ROOT / "README.md").read_text()
 
 
 def pinned() -> dict[str, str]:
@@ -52,3 +55,22 @@ def test_the_python_of_binder_is_one_the_package_supports():
     wanted = tuple(map(int, project["requires-python"].removeprefix(">=").split(".")))
     there = (BINDER / "runtime.txt").read_text().strip().removeprefix("python-")
     assert tuple(map(int, there.split("."))) >= wanted
+
+
+def test_repo2docker_reads_the_configuration_as_meant():
+    pack = build_pack(ROOT)
+    assert type(pack).__name__ == "PythonBuildPack"
+    assert pack.python == "3.11"
+    # requirements name ../constraints.txt, so they must wait for the whole repository
+    install, after = pack.steps
+    assert install.endswith('pip install --no-cache-dir -r "binder/requirements.txt"')
+    assert after == "binder/postBuild"
+
+
+def test_the_badge_opens_the_notebook_that_post_build_makes():
+    badge = re.search(r"https://mybinder\.org/v2/gh/(\S+?)/HEAD\?labpath=(\S+?)\)", README)
+    assert badge, "the README has no link to Binder"
+    repository, notebook = badge.groups()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Repository"].endswith(repository)
+    assert notebook.replace("%2F", "/") in (BINDER / "postBuild").read_text()
