@@ -55,7 +55,7 @@ def wanted(key: str, views: tuple[str, ...]) -> bool:
     """Whether any of the views reads a key; every key is where no views are named."""
     if not views or any(view not in _READS for view in views):
         return True
-    return any(key.startswith(f"{stem}/") for view in views for stem in _READS[view])
+    return any(f"{key}/".startswith(f"{stem}/") for view in views for stem in _READS[view])
 
 
 def facts(sources: Sources) -> dict[str, bool]:

@@ -124,3 +124,31 @@ def test_the_comparison_is_scrubbed_by_its_slider(open_offline, tmp_path):
     expect(page.locator(".dg-board")).to_contain_text("one: epoch 0")
     assert page.locator("img").count() == 0
     assert slider.input_value() == "0"
+
+
+ALONE = [
+    dg.MemorizationTimeline,
+    dg.InfluenceExplorer,
+    dg.FeatureEvolution,
+    dg.DynamicsMap,
+    dg.TransitionView,
+    dg.GradientFlow,
+    dg.BiasView,
+]
+
+
+def test_each_view_alone_holds_all_it_asks_for(open_offline, tmp_path):
+    run = tiny_run()
+    for view in ALONE:
+        path = view(run).to_html(tmp_path / f"{view.__name__}.html")
+        page = open_offline(path)
+        expect(page.get_by_test_id("dg-board")).to_be_visible()
+        settle = "() => new Promise(done => setTimeout(() => requestAnimationFrame(done)))"
+        for _ in range(3):
+            page.evaluate(settle)
+        assert page.get_by_test_id("dg-errors").inner_text() == "", view.__name__
+        assert "saved" not in page.get_by_test_id("dg-board").inner_text(), view.__name__
+        slider = page.get_by_test_id("dg-timeline")
+        if slider.count():
+            slider.press("Home")
+            expect(page.get_by_test_id("dg-board")).to_have_attribute("data-epoch", "0")
