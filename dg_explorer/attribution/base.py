@@ -145,11 +145,14 @@ class Attributor:
 
     @memory_advice("Pass proj_dim=, name fewer layers with layers=, or attribute fewer examples")
     def compute_features(
-        self, data, num_samples: int | None = None, outputs=None
+        self, data, num_samples: int | None = None, outputs=None, reduce=None
     ) -> GradientFeatures:
-        """Per-example gradients of a loader at every checkpoint, kept as factors."""
+        """Per-example gradients of a loader at every checkpoint, kept as factors.
+
+        `reduce` may shorten what was captured of a batch, such as a row to its lengths.
+        """
         differentiated = outputs or self.outputs
-        models, weights, outputs, digests = [], [], [], []
+        models, weights, outputs, digests, lengths, totals = [], [], [], [], [], []
         for model, digest in self.models():
             parts, ids = [], []
             capture: Capture | None = None
@@ -157,6 +160,8 @@ class Attributor:
                 if capture is None:
                     capture = attach(model, self.task, batch, layers=self.layers)
                 found = capture(batch, differentiated)
+                if reduce:
+                    reduce(found)
                 if not self.keeps_factors:
                     found.factors = [[compact(f) for f in row] for row in found.factors]
                 parts.append(found)
@@ -168,12 +173,19 @@ class Attributor:
             ]
             models.append(rows)
             weights.append(torch.cat([p.weight for p in parts])[order].cpu())
+            if parts[0].total is not None:
+                lengths.append(torch.cat([p.lengths for p in parts])[order].cpu())
+                totals.append(sum(p.total for p in parts))
             outputs.append(torch.cat([p.output for p in parts])[order].cpu())
             digests.append(digest)
         names = tuple(capture.parameters)
         origin = Origin(tuple(digests), names, self.task.name, self.kind)
         ids = np.concatenate(ids)[order.numpy()]
-        return GradientFeatures(models, torch.stack(weights), torch.stack(outputs), ids, origin)
+        weight, output = torch.stack(weights), torch.stack(outputs)
+        found = GradientFeatures(models, weight, output, ids, origin)
+        if totals:
+            found.lengths, found.totals = torch.stack(lengths), totals
+        return found
 
     def outputs(self, prediction, batch) -> torch.Tensor:
         """What is differentiated: shape (example,), or (example, row) for several."""

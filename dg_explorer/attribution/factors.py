@@ -193,6 +193,19 @@ def concatenate(blocks: list[list[Factor]]) -> list[Factor]:
     return [_join(list(layer)) for layer in zip(*blocks, strict=True)]
 
 
+def summed(layers: list[Factor]) -> torch.Tensor:
+    """The sum of the gradients of all examples, written out, shape (entries,)."""
+    out = []
+    for f in layers:
+        if isinstance(f, Outer) and f.weight:
+            out.append((f.d.flatten(0, 1).T @ f.a.flatten(0, 1)).flatten())
+            if f.bias:
+                out.append(f.d.sum((0, 1)))
+        else:
+            out.append(sum(f.take(slice(i, i + 64)).flat().sum(0) for i in range(0, len(f), 64)))
+    return torch.cat(out)
+
+
 def _join(parts: list[Factor]) -> Factor:
     if len(parts) == 1:
         return parts[0]

@@ -6,10 +6,13 @@ import torch
 
 from ..errors import SettingError
 from .base import Attributor
-from .damping import absolute_damping
+from .capture import Captured
+from .damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
+from .factors import summed
 from .features import GradientFeatures
 from .gauss_newton import gauss_newton_scores
 from .hessian import loss_hessian
+from .kernel import diagonal
 from .kronecker import kronecker_scores
 from .solvers import SOLVERS, leading_eigenpairs, solve
 
@@ -117,7 +120,8 @@ class InfluenceFunctionAttributor(Attributor):
 
     def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
         """Rows: minus the gradient of the loss, then those of the curvature."""
-        features = self.compute_features(dataloader, num_samples, self._train_outputs)
+        reduce = _keep_lengths if self._chooses else None
+        features = self.compute_features(dataloader, num_samples, self._train_outputs, reduce)
         if self.curvature == "hessian":
             features.curvature = [
                 loss_hessian(
@@ -130,14 +134,22 @@ class InfluenceFunctionAttributor(Attributor):
             ]
         return features
 
+    @property
+    def _chooses(self) -> bool:
+        """Whether the damping is read off the checkpoint."""
+        return self.damping == "auto" and self.task.doubts
+
     def _train_outputs(self, prediction, batch):
-        ascent = self.task.ascent(prediction, batch, temperature=self.temperature)
-        if self.curvature == "hessian":
-            return ascent
-        curvature = self.task.curvature_rows(
-            prediction, batch, rows=self.rows, temperature=self.temperature
-        )
-        return torch.cat([ascent[:, None], curvature.to(ascent.dtype)], 1)
+        found = [self.task.ascent(prediction, batch, temperature=self.temperature)[:, None]]
+        if self.curvature != "hessian":
+            found.append(
+                self.task.curvature_rows(
+                    prediction, batch, rows=self.rows, temperature=self.temperature
+                )
+            )
+        if self._chooses:
+            found.append(self.task.output(prediction, batch)[:, None])
+        return torch.cat([row.to(found[0].dtype) for row in found], 1)
 
     def compute_attributions(self, train_features, test_features) -> torch.Tensor:
         self.check_pair(train_features, test_features)
@@ -152,33 +164,47 @@ class InfluenceFunctionAttributor(Attributor):
     def _scores(self, train_features, queries) -> torch.Tensor:
         total, self.damping_used = 0.0, []
         for m, (train, query) in enumerate(zip(train_features.models, queries, strict=True)):
+            damping = self._relative(train_features, m)
             if self.curvature == "hessian":
-                scores, added = self._hessian_scores(train_features.curvature[m], train[0], query)
+                hessian = train_features.curvature[m]
+                scores, added = self._hessian_scores(hessian, train[0], query, damping)
             elif self.solver in KRONECKER:
                 corrected = self.solver == "ekfac"
-                scores, added = kronecker_scores(
-                    train[1:], train[0], query, self.damping, corrected
-                )
+                scores, added = kronecker_scores(train[1:], train[0], query, damping, corrected)
             else:
                 scores, added = gauss_newton_scores(
-                    train[1:], train[0], query, self.damping, self.solver, self.steps
+                    train[1:], train[0], query, damping, self.solver, self.steps
                 )
             total = total + scores
             self.damping_used.append(added)
         return total / len(queries)
 
-    def _hessian_scores(self, hessian, train, query):
+    def _relative(self, train: GradientFeatures, m: int) -> float:
+        """The damping asked for, or the one that training came to rest on."""
+        if self.damping != "auto":
+            return float(self.damping)
+        if train.totals is None:
+            return DEFAULT_RELATIVE
+        left_over = train.totals[m].double().square().sum()
+        return resting_damping(train.weight[m], train.lengths[m], left_over)
+
+    def _hessian_scores(self, hessian, train, query, damping):
         v = torch.cat([f.flat() for f in train], 1).double()
         q = torch.cat([f.flat() for f in query], 1).double()
-        added = absolute_damping(
-            (hessian.diagonal().abs().sum() / len(v))[None, None], self.damping
-        )
+        added = absolute_damping((hessian.diagonal().abs().sum() / len(v))[None, None], damping)
         if self.solver == "arnoldi":
             values, vectors = leading_eigenpairs(hessian, self.steps)
             # negative directions count as flat, as in the exact solve
             weight = 1 / (values.clamp(min=0) + added)
             return ((q @ vectors) * weight) @ (v @ vectors).T, added
         return solve(hessian, q, added, self.solver, steps=self.steps) @ v.T, added
+
+
+def _keep_lengths(found: Captured) -> None:
+    """Of the last row, the output's gradients, keep lengths and the weighted sum."""
+    row = found.factors.pop()
+    found.lengths = diagonal(row)
+    found.total = summed([f.scaled(found.weight) for f in row])
 
 
 def _flat_names(layers) -> list[str]:

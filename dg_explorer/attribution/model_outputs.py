@@ -43,6 +43,8 @@ class AbstractModelOutput(ABC):
 class ImageClassificationModelOutput(AbstractModelOutput):
     """The margin log p/(1-p) of the right class; `temperature` divides the logits in 1 - p."""
 
+    doubts = True
+
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.softmax = torch.nn.Softmax(-1)
@@ -151,6 +153,7 @@ class IterativeTask(Task):
     def __init__(self, model_output: AbstractModelOutput):
         self.model_output = model_output
         self.name = type(model_output).__name__
+        self.doubts = getattr(model_output, "doubts", False)
 
     def predict(self, model, batch):
         weight = self.model_output.get_out_to_loss_grad(model, None, None, batch)

@@ -15,7 +15,7 @@ import torch
 
 from ..errors import DataError, SettingError
 from .attach import attach
-from .damping import absolute_damping
+from .damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
 from .factors import concatenate
 from .features import FeatureMismatchError
 from .nystrom import Nystrom, NystromFeatures
@@ -114,8 +114,13 @@ def check_projected(train: torch.Tensor, test: torch.Tensor, proj_dim: int) -> N
         )
 
 
-def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, damping):
+def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, damping, doubts: bool):
     """TRAK scores before the weight, and the ridge of each checkpoint.
+
+    Parameters
+    ----------
+    doubts : bool
+        The weights are 1 - p, and "auto" damping is chosen from them.
 
     Returns
     -------
@@ -129,7 +134,12 @@ def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, dam
         wide = z.shape[1] > z.shape[0]
         system = z @ z.T if wide else z.T @ z
         # the mean diagonal of zz' is the trace of either product over the examples
-        added = absolute_damping((system.diagonal().sum() / len(z)).reshape(1, 1), damping)
+        scale = (system.diagonal().sum() / len(z)).reshape(1, 1)
+        chosen = DEFAULT_RELATIVE
+        if doubts:
+            weight = train[:, start + proj_dim - KEPT].double()
+            chosen = resting_damping(weight, z.square().sum(1), (weight @ z).square().sum())
+        added = absolute_damping(scale, damping, chosen)
         inverse = damped_inverse(system, added)
         scores = (query @ z.T) @ inverse if wide else (query @ inverse) @ z.T
         total = total + scores

@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .damping import absolute_damping
+from .damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
 
 RIDGE_AUTO = "auto"
 BLOCK = 8192
 
 
-def ridge_features(grads: np.ndarray, out: np.ndarray, ridge: float | None, device="cpu") -> float:
+def ridge_features(
+    grads: np.ndarray,
+    out: np.ndarray,
+    ridge: float | None,
+    device="cpu",
+    *,
+    weight: np.ndarray | None = None,
+) -> float:
     """Write G (G'G + ridge I)^-1 into `out`, block by block, solved in float64.
 
     Parameters
@@ -19,6 +26,9 @@ def ridge_features(grads: np.ndarray, out: np.ndarray, ridge: float | None, devi
     grads, out : shape (example, width); may be memory-mapped
     ridge : float, optional
         By default chosen from the data; 0 means the pseudo-inverse.
+    weight : shape (example,), optional
+        1 - p of a classifier's answers, from which to choose; without it the ridge is the mean
+        squared length of the gradients.
 
     Returns
     -------
@@ -31,7 +41,8 @@ def ridge_features(grads: np.ndarray, out: np.ndarray, ridge: float | None, devi
     if ridge is None:
         # the mean diagonal of GG' is the trace of either product over the examples
         scale = system.diagonal().sum() / n
-        ridge = absolute_damping(scale.reshape(1, 1))
+        chosen = DEFAULT_RELATIVE if weight is None else _resting(grads, weight, device)
+        ridge = absolute_damping(scale.reshape(1, 1), "auto", chosen)
     inverse = damped_inverse(system, float(ridge))
     if wide:
         for start in range(0, width, BLOCK):
@@ -42,6 +53,15 @@ def ridge_features(grads: np.ndarray, out: np.ndarray, ridge: float | None, devi
             rows = slice(start, start + BLOCK)
             out[rows] = (_tensor(grads[rows], device) @ inverse).cpu().numpy()
     return float(ridge)
+
+
+def _resting(grads, weight: np.ndarray, device) -> float:
+    squared, total = [], 0.0
+    for start in range(0, len(grads), BLOCK):
+        block = _tensor(grads[start : start + BLOCK], device)
+        squared.append(block.square().sum(1))
+        total = total + _tensor(weight[start : start + BLOCK], device) @ block
+    return resting_damping(_tensor(weight, device), torch.cat(squared), total.square().sum())
 
 
 def damped_inverse(system: torch.Tensor, ridge: float) -> torch.Tensor:

@@ -58,6 +58,8 @@ class Task:
     """What is attributed. Subclass and give `output`, `loss` and `weight` for a new one."""
 
     name = "custom"
+    #: the output is the margin of one answer and the weight its 1 - p
+    doubts = False
 
     def predict(self, model: Callable, batch):
         """The model's answer to a batch; `.logits` is unwrapped (Hugging Face)."""
@@ -101,6 +103,7 @@ class ClassificationTask(Task):
     """One label an example; the output is the margin of the right class."""
 
     name = "classification"
+    doubts = True
 
     def _labels(self, batch) -> torch.Tensor:
         labels = split_batch(batch)[2]

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import SettingError
 from .base import Attributor
-from .damping import absolute_damping, damped_solve
+from .damping import DEFAULT_RELATIVE, absolute_damping, damped_solve, resting_damping
 from .kernel import gram
 from .nystrom import Nystrom
 from .projected import (
@@ -116,13 +116,19 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         if self.projection is not None:
             check_projected(train_features, test_features, self.proj_dim)
             scores, self.damping_used = projected_scores(
-                train_features, test_features, self.proj_dim, self.damping
+                train_features, test_features, self.proj_dim, self.damping, self.task.doubts
             )
             return scores.cpu()
         total, self.damping_used = 0.0, []
-        for train, test in zip(train_features.models, test_features.models, strict=True):
+        for train, test, weight in zip(
+            train_features.models, test_features.models, train_features.weight, strict=True
+        ):
             kernel = gram(train[0]).double()
-            added = absolute_damping(kernel, self.damping)
+            chosen = DEFAULT_RELATIVE
+            if self.task.doubts:
+                w = weight.to(kernel)
+                chosen = resting_damping(w, kernel.diagonal(), w @ kernel @ w)
+            added = absolute_damping(kernel, self.damping, chosen)
             total = total + damped_solve(kernel, gram(test[0], train[0]), added)
             self.damping_used.append(added)
         return (total / len(train_features.models)).cpu()

@@ -208,7 +208,9 @@ class TRAKer(TRAKerScoring):
                 )
             grads = self.store.array(model_id, "grads")
             features = self.store.array(model_id, "features")
-            added = ridge_features(grads, features, self.lambda_reg, self.device)
+            doubts = getattr(self.task, "doubts", False)
+            weight = self.store.array(model_id, "out_to_loss")[:, 0] if doubts else None
+            added = ridge_features(grads, features, self.lambda_reg, self.device, weight=weight)
             features.flush()
             self.store.note(
                 model_id, is_featurized=1, is_finalized=1, lambda_asked=wanted, lambda_reg=added

@@ -1,0 +1,120 @@
+"""The damping read off a checkpoint, against ridges that are known."""
+
+import pytest
+import torch
+from attribution_models import examples, mlp
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from dg_explorer.attribution import (
+    InfluenceFunctionAttributor,
+    TRAKAttributor,
+    compute_features_chunked,
+)
+from dg_explorer.attribution.damping import DEFAULT_RELATIVE, HIGHEST, resting_damping
+
+
+def ridge_regression(ridge, n=200):
+    """A logistic regression of two classes at the minimum of its loss plus the ridge."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 5, generator=generator, dtype=torch.float64)
+    x[:, 0] += 0.2 * x[:, 0].sign()
+    y = (x[:, 0] > 0).long()
+    model = nn.Linear(5, 2, bias=False).double()
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.LBFGS(
+        model.parameters(), max_iter=500, tolerance_grad=1e-13, tolerance_change=0.0
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y, reduction="sum")
+        loss = loss + ridge / 2 * model.weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return model, TensorDataset(x, y)
+
+
+def mean_curvature(model, data):
+    """Mean of p (1 - p) |gradient of the margin|^2, written out for two classes."""
+    x, _ = data.tensors
+    p = model(x).detach().softmax(1)[:, 0]
+    return float((p * (1 - p) * 2 * x.square().sum(1)).mean())
+
+
+@pytest.mark.parametrize("ridge", [0.3, 3.0, 30.0])
+@pytest.mark.parametrize("method", [TRAKAttributor, InfluenceFunctionAttributor])
+def test_the_damping_of_a_ridge_regression_is_twice_its_own_ridge(ridge, method):
+    model, data = ridge_regression(ridge)
+    auto, one = method(model), method(model, damping=1.0)
+    auto.attribute(data, data)
+    one.attribute(data, data)
+    relative = auto.damping_used[0] / one.damping_used[0]
+    assert relative * mean_curvature(model, data) / 2 == pytest.approx(ridge, rel=1e-4)
+
+
+def test_less_training_rests_on_more_damping():
+    data = examples(60)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    chosen = []
+    for step in range(401):
+        if step in (100, 200, 400):
+            attributor = TRAKAttributor(model)
+            plain = TRAKAttributor(model, damping=1.0)
+            attributor.attribute(data, data)
+            plain.attribute(data, data)
+            chosen.append(attributor.damping_used[0] / plain.damping_used[0])
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(data.tensors[0]), data.tensors[1]).backward()
+        optimizer.step()
+    assert chosen[0] > chosen[1] > chosen[2]
+
+
+def test_a_few_hopeless_examples_do_not_cancel_the_rest():
+    weight, lengths = torch.full((100,), 0.05), torch.ones(100)
+    clean = resting_damping(weight, lengths, 1.0)
+    weight[:5] = 0.99  # their weight times margin is -23; that of the others 14
+    assert 0.2 * clean < resting_damping(weight, lengths, 1.0) < clean
+
+
+def test_certain_and_hopeless_examples_give_a_finite_damping():
+    weight = torch.tensor([0.0, 1e-300, 0.3, 1.0], dtype=torch.float64)
+    assert 0 < resting_damping(weight, torch.ones(4), 0.01) <= HIGHEST
+
+
+def test_the_damping_does_not_depend_on_the_scale_of_the_gradients():
+    weight, lengths = torch.tensor([0.1, 0.2, 0.4]), torch.tensor([1.0, 2.0, 3.0])
+    a = resting_damping(weight, lengths, 0.05)
+    assert resting_damping(weight, 1e6 * lengths, 0.05e6) == pytest.approx(a, rel=1e-6)
+
+
+def test_outputs_without_a_doubt_keep_the_mean_diagonal():
+    x, _ = examples(30).tensors
+    data = TensorDataset(x, x.sum(1, keepdim=True))
+    model = nn.Linear(6, 1).double()
+    auto = TRAKAttributor(model, task="regression")
+    fixed = TRAKAttributor(model, task="regression", damping=DEFAULT_RELATIVE)
+    torch.testing.assert_close(auto.attribute(data, data), fixed.attribute(data, data))
+
+
+def test_chunks_of_features_give_the_damping_of_the_whole():
+    model, data = ridge_regression(3.0, n=50)
+    attributor = InfluenceFunctionAttributor(model)
+    joined = compute_features_chunked(
+        attributor, DataLoader(data, 10), 20, save_intermediate=False, verbose=False
+    )
+    test = attributor.compute_test_features(data)
+    scores = attributor.compute_attributions(joined, test)
+    torch.testing.assert_close(scores, attributor.attribute(data, data), rtol=1e-6, atol=1e-10)
+
+
+def test_a_given_damping_overrides_what_the_features_say():
+    model, data = ridge_regression(3.0, n=50)
+    attributor = InfluenceFunctionAttributor(model)
+    features = attributor.compute_train_features(data), attributor.compute_test_features(data)
+    attributor.damping = 0.5
+    fixed = InfluenceFunctionAttributor(model, damping=0.5).attribute(data, data)
+    torch.testing.assert_close(attributor.compute_attributions(*features), fixed)
