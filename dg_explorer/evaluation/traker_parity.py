@@ -76,8 +76,13 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-    import trak
-    import trak.projectors
+    try:
+        import trak
+        import trak.projectors
+    except ImportError as error:
+        raise SystemExit(
+            "This compares with the TRAK library, which is not installed: pip install traker"
+        ) from error
 
     logging.disable(logging.INFO)
     data = digits()

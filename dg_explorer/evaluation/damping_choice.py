@@ -1,0 +1,129 @@
+"""Does the damping that is read off a checkpoint come close to the best of a grid?
+
+``python -m dg_explorer.evaluation.damping_choice --path FOLDER [--subsets 32] [--seeds 4]
+[--only wine digits]``
+
+Networks are retrained on random halves of several data sets (resumable); printed are the linear
+datamodeling scores of the defaults, of the constant damping 1, and of the best of a grid, which
+nobody could know without retraining. The last rows are the shipped ground truth of the `smooth`
+recipe, whose subsets lack 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import TensorDataset
+
+from dg_explorer.attribution.influence import InfluenceFunctionAttributor
+from dg_explorer.attribution.trak import TRAKAttributor
+from dg_explorer.attribution.unrolled_training import Training, train_many
+from dg_explorer.evaluation.lds import linear_datamodeling_score
+from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
+from dg_explorer.evaluation.small_trainings import SETTINGS, small_training
+from dg_explorer.evaluation.smooth_truth import smooth_training, smooth_truth
+
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+METHODS = {"trak": TRAKAttributor, "influence": InfluenceFunctionAttributor}
+SUBSET_SEED = 7  # not that of `digits_truth`, which settings were chosen on
+EPOCHS = (100, 265, 515)  # of the smooth recipe: memorized, half way, generalized
+
+
+def checkpoint(training: Training, seed: int) -> torch.nn.Module:
+    """The model after training on every example from the starting point of a seed."""
+    training = training.with_changes(seed=seed)
+    start = training.start()
+    everyone = torch.ones(1, training.n_train, dtype=start.theta.dtype)
+    theta = train_many(training, everyone, start.theta[None])[0][0]
+    model = training.model(seed)
+    model.load_state_dict(start.unflatten(theta), strict=False)
+    return model
+
+
+def compare(model, training: Training, masks: np.ndarray, outputs: np.ndarray) -> dict:
+    """LDS by method: (relative damping chosen, its LDS, LDS at 1, best of the grid, where)."""
+    train = TensorDataset(training.inputs, training.labels)
+    test = TensorDataset(training.test_inputs, training.test_labels)
+
+    def lds(scores):
+        return float(
+            linear_datamodeling_score(scores.numpy(), masks, outputs, n_bootstrap=2)["lds"]
+        )
+
+    found = {}
+    for name, method in METHODS.items():
+        attributor = method(model)
+        features = attributor.compute_train_features(train), attributor.compute_test_features(test)
+
+        def scored(damping, attributor=attributor, features=features):
+            attributor.damping = damping
+            return lds(attributor.compute_attributions(*features)), attributor.damping_used[0]
+
+        by_damping = {relative: scored(relative) for relative in GRID}
+        chosen, added = scored("auto")
+        best = max(by_damping, key=lambda relative: by_damping[relative][0])
+        found[name] = (added / by_damping[1.0][1], chosen, by_damping[1.0][0],
+                       by_damping[best][0], best)  # fmt: skip
+    return found
+
+
+def settings_on_halves(names, path: Path, n_subsets: int, n_seeds: int):
+    """Yield (setting, comparison) for trainings retrained on halves of their examples."""
+    for name in names:
+        training = small_training(name)
+        masks = random_subsets(n_subsets, training.train_ids, keep=0.5, seed=SUBSET_SEED)
+        folder = hashlib.sha256(f"{name} {n_subsets} {n_seeds}".encode()).hexdigest()[:12]
+        truth = subset_retraining(
+            training, masks, seeds=tuple(range(n_seeds)), order="fresh", path=path / folder
+        )
+        # a seed that no retrained model has
+        model = checkpoint(training, 1000)
+        output = truth["output"].isel(epoch=-1).values
+        yield name, compare(model, training, masks.values, output)
+
+
+def smooth_settings():
+    """Yield (setting, comparison) for the shipped retrainings that lack 5 % of the examples."""
+    truth, training = smooth_truth(drop=0.05), smooth_training()
+    for epoch in EPOCHS:
+        model = checkpoint(training.with_changes(n_epochs=epoch, record_at=(epoch,)), 0)
+        output = truth["output"].sel(epoch=epoch).values
+        yield (
+            f"modular addition, step {epoch}",
+            compare(model, training, truth["mask"].values, output),
+        )
+
+
+def main() -> None:
+    """Print one row a setting and method."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--path", required=True, help="folder for finished models")
+    parser.add_argument("--subsets", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--only", nargs="+", default=[*SETTINGS, "smooth"], metavar="setting")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{'setting':36} {'method':10} {'chosen':>8} {'LDS':>6}  at 1   best   of the grid")
+
+    def report(name, found):
+        for method, (relative, chosen, constant, best, where) in found.items():
+            print(
+                f"{name:36} {method:10} {relative:8.2f} {chosen:6.3f} {constant:6.3f} {best:6.3f} "
+                f"at {where:g}",
+                flush=True,
+            )
+
+    names = [name for name in SETTINGS if name in asked.only]
+    for name, found in settings_on_halves(names, Path(asked.path), asked.subsets, asked.seeds):
+        report(name, found)
+    if "smooth" in asked.only:
+        for name, found in smooth_settings():
+            report(name, found)
+
+
+if __name__ == "__main__":
+    main()
