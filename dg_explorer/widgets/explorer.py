@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anywidget
@@ -167,8 +168,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
         state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
-        reader, faces = self._sources.reader, self._sources.faces
-        sources = Sources(reader, faces, k, views=tuple(self._views))
+        sources = replace(self._sources, k=k, brief=True, views=tuple(self._views))
         held = preview(sources, budget=None, first=self.selection.value, scores=scores)
         return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
 
@@ -181,11 +181,11 @@ class Explorer(anywidget.AnyWidget):
         text = self._page(theme, MOST, scores=1)  # nobody will choose another test example
         return photograph(text, path, theme=theme, width=width, scale=scale)
 
-    def to_plotly(self):
+    def to_plotly(self, *, theme: str = "light"):
         """What is on the board now as a plain `plotly.graph_objects.Figure`."""
         from .plain_figures import board_figure
 
-        return board_figure(self)
+        return board_figure(self, theme=theme)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run!r})"

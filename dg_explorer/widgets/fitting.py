@@ -31,7 +31,7 @@ def fitting_k(sources: Sources, limit: int = PAGE_BYTES) -> int:
     for k in range(MOST, LEAST, -1):
         some = pack(
             {
-                f"{m}/{t}": answer(replace(sources, k=k), f"scores/{m}/{t}")
+                f"{m}/{t}": answer(replace(sources, k=k, brief=True), f"scores/{m}/{t}")
                 for m, t in (tests[i] for i in chosen)
             }
         )

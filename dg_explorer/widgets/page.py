@@ -14,7 +14,9 @@ STATIC = Path(__file__).parent / "static"
 _EXPORTS = "export{dgBoard as default,dgPage as openPage};"
 
 _PAGE_CSS = """
-html{color-scheme:light dark}body{margin:0;background:#fff;color:#1b1f24}
+html{color-scheme:light dark}
+h1{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+body{margin:0;background:#fff;color:#1b1f24}
 #dg-host{max-width:1480px;margin:0 auto;padding:16px;box-sizing:border-box}
 @media(prefers-color-scheme:dark){body{background:#0b0d0f;color:#e9edf2}}
 html[data-dg-theme=light] body{background:#fff}html[data-dg-theme=dark] body{background:#0b0d0f}
@@ -47,7 +49,7 @@ def page(preview: bytes, state: dict, *, title: str, theme: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>{html.escape(title)}</title><style>{style}</style></head>\n"
-        '<body><main id="dg-host"></main>\n'
+        f'<body><main><h1>{html.escape(title)}</h1><div id="dg-host"></div></main>\n'
         f'<script type="application/json" id="dg-state">{saved}</script>\n'
         f'<script type="application/octet-stream" id="dg-preview">{held}</script>\n'
         f'<script type="module">{script}</script></body></html>\n'

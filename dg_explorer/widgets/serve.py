@@ -25,6 +25,7 @@ class Sources:
     reader: RunReader
     faces: Faces
     k: int = K
+    brief: bool = False  # for a saved page: scores that are only drawn are rounded
     kept: dict = field(default_factory=dict)  # what several answers share
     views: tuple[str, ...] = ()  # whose answers are worth preparing; all where empty
 
@@ -49,7 +50,7 @@ def _dynamics(sources: Sources, split: str) -> dict[str, Block]:
 
 def _scores(sources: Sources, rest: str) -> dict[str, Block]:
     method, _, test = rest.rpartition("/")
-    return trajectories_of(sources.reader, method, int(test), sources.k)
+    return trajectories_of(sources.reader, method, int(test), sources.k, brief=sources.brief)
 
 
 def _row(sources: Sources, rest: str) -> dict[str, Block]:
@@ -73,10 +74,17 @@ FAMILIES: dict[str, Callable[[Sources, str], dict[str, Block]]] = {
     **panels.FAMILIES,
 }
 
+# read every score of a method to answer with a little: made once, for the board and its page
+_COSTLY = ("course", "bias")
+
 
 def answer(sources: Sources, key: str) -> bytes:
     """The container a key stands for."""
     family, _, rest = key.partition("/")
     if family not in FAMILIES:
         raise KeyError(f"The board asked for {key!r}; there are {', '.join(FAMILIES)}.")
-    return pack(FAMILIES[family](sources, rest))
+    if family not in _COSTLY:
+        return pack(FAMILIES[family](sources, rest))
+    if key not in sources.kept:
+        sources.kept[key] = pack(FAMILIES[family](sources, rest))
+    return sources.kept[key]

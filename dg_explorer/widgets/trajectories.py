@@ -12,7 +12,9 @@ K = 16  # on each side, at each epoch
 BINS = 40
 
 
-def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: int = K) -> dict:
+def trajectories(
+    scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: int = K, *, brief: bool = False
+) -> dict:
     """Blocks of one test example.
 
     Parameters
@@ -22,6 +24,9 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
     ids, positions : int arrays, shape (train,)
         Example ids, and their rows in the table of training examples.
     k : how many on each side of zero, at each epoch
+    brief : round those scores that are not on top at their own epoch to 1/128 of the largest
+        They are only drawn, as small curves (a fifth of a pixel), and a saved page, which holds
+        every test example, gets much smaller. What stands above or below `cut` still does.
 
     Returns
     -------
@@ -43,7 +48,6 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
     for side, columns in enumerate(_ends(clean, k)):
         signed = np.take_along_axis(clean, columns, 1) * (1, -1)[side]
         top[:, side, : columns.shape[1]] = np.where(signed > 0, columns, -1)
-    nothing = np.full((epochs, 2), np.nan, np.float16)
     union = np.unique(top[top >= 0])
     small = len(union) < 255
     none = 255 if small else 65535
@@ -52,15 +56,32 @@ def trajectories(scores: np.ndarray, ids: np.ndarray, positions: np.ndarray, k: 
     bins = np.clip(((clean / unit + 1) * (BINS / 2)).astype(np.int64), 0, BINS - 1)
     flat = (bins + np.arange(epochs)[:, None] * BINS)[finite]
     counts = np.bincount(flat, minlength=epochs * BINS).reshape(epochs, BINS)
+    cut = _cut(scores, finite) / unit if scores.shape[1] else np.full((epochs, 2), np.nan)
+    course = (np.where(finite, scores, np.nan)[:, union] / unit).astype(np.float16)
+    if brief:
+        named = np.zeros((epochs, len(union) + 1), bool)
+        at = np.where(top >= 0, np.searchsorted(union, top), len(union)).reshape(epochs, -1)
+        np.put_along_axis(named, at, True, axis=1)
+        course = np.where(named[:, :-1], course, _rounded(course, cut.astype(np.float16)))
     return {
         "train": ids[union],
         "position": positions[union].astype(np.uint32),
-        "score": (np.where(finite, scores, np.nan)[:, union] / unit).T.astype(np.float16),
+        "score": np.ascontiguousarray(course.T),
         "scale": scale,
         "top": columns.astype(np.uint8 if small else np.uint16),
         "counts": np.minimum(counts, 65535).astype(np.uint16),
-        "cut": (_cut(scores, finite) / unit).astype(np.float16) if scores.shape[1] else nothing,
+        "cut": cut.astype(np.float16),
     }
+
+
+def _rounded(course: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    """Shares (epoch, column) in steps of 1/128, on the same side of both cuts
+    (epoch, 2) as before."""
+    short = (np.rint(course.astype(np.float32) * 128) / 128).astype(np.float16)
+    sides = (cut[:, :1], cut[:, 1:])
+    kept = [(short >= side) == (course >= side) for side in sides]
+    kept += [(short <= side) == (course <= side) for side in sides]
+    return np.where(np.logical_and.reduce(kept), short, course)
 
 
 def _ends(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +113,9 @@ def _cut(scores: np.ndarray, finite: np.ndarray) -> np.ndarray:
     return np.stack(out, 1)
 
 
-def trajectories_of(reader: RunReader, method: str, test: int, k: int = K) -> dict[str, Block]:
+def trajectories_of(
+    reader: RunReader, method: str, test: int, k: int = K, *, brief: bool = False
+) -> dict[str, Block]:
     """The blocks of one test example of a run, from dense scores or from stored top scores."""
     data = reader.scores(method)
     reader.positions("test", [test])
@@ -103,7 +126,7 @@ def trajectories_of(reader: RunReader, method: str, test: int, k: int = K) -> di
         scores, ids = one["score"].values, one["train"].values
     else:
         scores, ids = _spread(one["score"].values, one["train_id"].values)
-    return trajectories(scores, ids, reader.positions("train", ids), k)
+    return trajectories(scores, ids, reader.positions("train", ids), k, brief=brief)
 
 
 def _spread(top: np.ndarray, top_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

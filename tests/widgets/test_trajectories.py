@@ -108,3 +108,24 @@ def test_stored_top_scores_show_the_same_top_as_the_dense_ones():
 def test_an_unknown_test_example_is_named(test):
     with pytest.raises(KeyError, match=str(test)):
         trajectories_of(RunReader(tiny_run()), "trak", test)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_brief_page_keeps_what_is_named_and_rounds_what_is_drawn(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.standard_t(2, size=(9, 300)) * rng.uniform(1e-4, 10, (9, 1))
+    scores[3, ::5] = np.nan
+    scores[4] = np.nan
+    ids = 100 + np.arange(300)
+    full, brief = (trajectories(scores, ids, np.arange(300), 6, brief=b) for b in (False, True))
+    for name in set(full) - {"score"}:
+        np.testing.assert_array_equal(full[name], brief[name])
+    exact, drawn = full["score"].astype(float), brief["score"].astype(float)
+    np.testing.assert_array_equal(np.isnan(exact), np.isnan(drawn))
+    assert np.nanmax(np.abs(drawn - exact)) <= 1 / 256
+    for epoch, side, rank in np.ndindex(full["top"].shape):
+        if (column := full["top"][epoch, side, rank]) != 255:
+            assert exact[column, epoch] == drawn[column, epoch]
+    high, low = (full["cut"][:, side].astype(float) for side in (0, 1))
+    np.testing.assert_array_equal(exact >= high, drawn >= high)
+    np.testing.assert_array_equal(exact <= low, drawn <= low)

@@ -15,7 +15,7 @@ test("chips name what is the same, and warnings first", () => {
   const test = face({ text: "14 + 18 = 1" });
   assert.deepEqual(chipsOf(test, face({ text: "8 + 18 = 26", labelCode: 26, label: "26", flags: ["never learned", "suspected mislabel"] })).map((chip) => chip.text), ["never learned", "mislabel?", "shares 18"]);
   assert.deepEqual(chipsOf(test, face({ text: "15 + 17 = 1" })).map((chip) => chip.kind), ["same"]);
-  assert.deepEqual(chipsOf(test, face({ text: "15 + 17 = 1", group: "rare", memorization: 0.934 })).map((chip) => chip.text), ["group rare", "mem 0.93", "same label"]);
+  assert.deepEqual(chipsOf(test, face({ text: "15 + 17 = 1", group: "rare", memorization: 0.934 })).map((chip) => chip.text), ["rare", "mem 0.93", "same label"]);
   assert.deepEqual(chipsOf(test, null), []);
 });
 

@@ -4,7 +4,7 @@ import { wordsFor } from "../src/ui/words";
 
 const said = (level: "red" | "amber" | "green" | "grey"): string => {
   const words = wordsFor({ level, text: "", detail: "" });
-  return [...Object.values(words).filter((word) => typeof word === "string"), words.low(2), words.high(2), words.low(NaN), words.high(NaN)].join(" | ");
+  return [...Object.values(words).filter((word) => typeof word === "string"), words.low("−2"), words.high("+2"), words.low(""), words.high("")].join(" | ");
 };
 const CAUSES = /help|hurt|rais|lower|influen|teach|caus|because/i;
 

@@ -74,6 +74,9 @@ export class Record {
     return new TestScores(await this.source.get(scoresKey(method, test)), this.scoreEpochs(method));
   }
 
+  /** Whether a method's light is red at any moment. */
+  everRed(method: string): boolean { return this.preview.maybe(`light/${method}/level`)?.includes(0 as never) ?? false; }
+
   light(moment: number, method: string | null): Light {
     const base = method && this.preview.has(`light/${method}/epoch`) ? `light/${method}` : "light";
     const epochs = this.preview.maybe(`${base}/epoch`);

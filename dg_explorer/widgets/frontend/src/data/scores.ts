@@ -40,6 +40,9 @@ export class TestScores {
     return Array.from(this.#top.subarray(start, start + this.#k)).filter((column) => column !== this.#none);
   }
 
+  /** How many a side are known at most. */
+  get most(): number { return this.#k; }
+
   histogram(epoch: number): Histogram { return { counts: this.#counts, start: epoch * this.#bins, bins: this.#bins }; }
 
   /**

@@ -9,11 +9,11 @@ interface Row { element: HTMLElement; face: FaceBox; spark: Spark | null; note: 
 
 export class MiniList {
   readonly element: HTMLElement;
-  #context: Context; #rows: Row[] = []; #items: readonly Item[] = []; #active = 0; #sparks: boolean;
+  #context: Context; #rows: Row[] = []; #items: readonly Item[] = []; #active = 0; #sparks: boolean; #none = el("p", { class: "dg-empty" }, "None.");
 
   constructor(context: Context, label: string, test: string, sparks: boolean) {
     this.#context = context; this.#sparks = sparks;
-    this.element = el("div", { class: sparks ? "dg-mini dg-mini-sparks" : "dg-mini", role: "listbox", tabindex: 0, "aria-label": label, "data-testid": test });
+    this.element = el("div", { class: sparks ? "dg-mini dg-mini-sparks" : "dg-mini", role: "listbox", tabindex: 0, "aria-label": label, "data-testid": test }, this.#none);
     const { signal, guard, store } = context;
     const indexOf = (event: Event): number => Number((event.target as Element).closest<HTMLElement>("[data-index]")?.dataset.index ?? -1);
     this.element.addEventListener("click", guard((event) => this.#choose(indexOf(event))), { signal });
@@ -32,6 +32,7 @@ export class MiniList {
   update(items: readonly Item[], chosen: number | null, moment: number): void {
     const { record, redraw, report } = this.#context;
     this.#items = items;
+    this.#none.hidden = items.length > 0;
     // a listbox without options is no listbox
     put(this.element, { role: items.length ? "listbox" : null, tabindex: items.length ? 0 : null });
     while (this.#rows.length > items.length) this.#rows.pop()!.element.remove();

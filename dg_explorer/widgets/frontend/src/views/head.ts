@@ -26,7 +26,7 @@ class Head implements View {
     }
     slot.append(
       el("div", { class: "dg-title" },
-        el("span", { class: "dg-h1 dg-clip", dir: "auto", title: record.attrs.name }, record.attrs.name),
+        el("span", { class: "dg-h1 dg-clip", role: "heading", "aria-level": 2, dir: "auto", title: record.attrs.name }, record.attrs.name),
         el("span", { class: "dg-muted dg-clip", dir: "auto", title: record.attrs.about }, record.attrs.about)),
       el("div", { class: "dg-tools" },
         el("span", { class: "dg-pair" }, this.#undo, this.#redo),

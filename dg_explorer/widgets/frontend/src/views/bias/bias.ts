@@ -9,7 +9,7 @@ import { wordsFor } from "../../ui/words";
 import { category, type Theme } from "../../ui/theme";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Chart, type Series } from "../chart/chart";
-import { along, centred, css, diverging } from "../evolution/palette";
+import { along, bright, centred, css, diverging } from "../evolution/palette";
 import { curveOf, largest, lesson, worst } from "./groups";
 
 class Bias implements View {
@@ -26,7 +26,7 @@ class Bias implements View {
     const pick = (when: number): void => { player.pause(); store.set({ epoch: record.epochs[indexNearest(record.epochs, when)] ?? when }); };
     this.#accuracy = new Waiting(context); this.#scores = new Waiting(context);
     this.#chart = new Chart(context, { ...settings, label: "Test accuracy of each group over training", low: 0, high: 1, height: 196, right: 150, format: (v) => `${Math.round(v * 100)} %` }, pick);
-    this.#lessons = new Chart(context, { ...settings, label: "Mean score of each training group on the chosen test group", height: 196, right: 158, format: (v) => (v ? signed(Number(v.toPrecision(2))) : "0") }, pick);
+    this.#lessons = new Chart(context, { ...settings, label: "Mean score of each training group on the chosen test group", height: 196, right: 182, format: (v) => (v ? signed(Number(v.toPrecision(2))) : "0") }, pick);
     this.#group = menu("Test group", groups.map((name, code) => ({ value: String(code), text: clipped(name, 30) })), "dg-bias-group");
     this.#group.addEventListener("change", guard(() => { this.#group.dataset.chosen = "1"; redraw(); }), { signal });
     this.#table = this.#matrix(groups);
@@ -89,9 +89,10 @@ class Bias implements View {
     for (let train = 0; train < n; train++) for (let test = 0; test < n; test++) {
       const cell = this.#cells[train]![test]!, value = mean[(at * n + test) * n + train]!, known = Number.isFinite(value), share = known ? centred(value, size) : 0.5;
       say(cell, n <= 8 ? (known ? signed(Number(value.toPrecision(2))) : "–") : "");
-      cell.style.background = known ? css(along(stops, share)) : "";
-      // the strong ends of the scale carry the paper's colour, the middle the ink's
-      put(cell, { "data-strong": Math.abs(share - 0.5) > 0.3 || null, title: `${clipped(groups[train]!, 60)} on ${clipped(groups[test]!, 60)}: ${known ? signed(value) : "not recorded"}` });
+      const fill = along(stops, share);
+      cell.style.background = known ? css(fill) : "";
+      // the paper's colour where it is read better than the ink's
+      put(cell, { "data-strong": (known && bright(fill) === theme.dark) || null, title: `${clipped(groups[train]!, 60)} on ${clipped(groups[test]!, 60)}: ${known ? signed(value) : "not recorded"}` });
     }
   }
 

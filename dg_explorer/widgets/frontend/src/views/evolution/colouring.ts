@@ -78,7 +78,7 @@ export function painting(colour: string, material: Material): Painting {
     const { rows } = material;
     return {
       ink: (row) => { const score = projection.split[row] ? undefined : rows ? rows.values[epoch * rows.count + place[row]!]! * size : by.get(place[row]!); return score === undefined || !Number.isFinite(score) ? null : along(stops, centred(score, size)); },
-      legend: { kind: "bar", stops: stops.map(css), low: material.words.low(size), ...(rows ? {} : { note: "grey: weaker" }), high: material.words.high(size) },
+      legend: { kind: "bar", stops: stops.map(css), low: material.words.low(Number.isFinite(size) ? `−${magnitude(size)}` : ""), ...(rows ? {} : { note: "grey: weaker" }), high: material.words.high(Number.isFinite(size) ? `+${magnitude(size)}` : "") },
     };
   }
   return projection.label ? kinds(projection.label, classes, theme) : { ink: () => null, legend: { kind: "swatches", items: [], more: 0 } };

@@ -26,9 +26,9 @@ const LINKS = 6, WHILE_MOVING = 200_000;
 class Evolution implements View {
   #context: Context;
   #controls: Controls; #stage: Stage; #overlay = new Overlay(); #tip = new Tip();
-  #legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), sign("helps", ""), sign("hurts", ""));
+  #legend: LegendStrip;
   #material: Material;
-  #title = el("bdi", { class: "dg-whole", dir: "auto" }, "Feature space");
+  #title = el("bdi", { class: "dg-whole", role: "heading", "aria-level": 3, dir: "auto" }, "Feature space");
   #plot: HTMLElement; #where: HTMLElement; #message: HTMLElement; #count: HTMLElement;
   #size: [number, number] = [0, 0];
   #camera: Camera = HOME;
@@ -40,6 +40,8 @@ class Evolution implements View {
   constructor(context: Context, slot: HTMLElement) {
     this.#context = context;
     const { record } = context;
+    // without scores there are no lines to explain
+    this.#legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), ...(record.attrs.methods.length ? [sign("helps", ""), sign("hurts", "")] : []));
     this.#where = el("span", { class: "dg-muted dg-clip", "data-testid": "dg-evolution-where" });
     this.#count = el("span", { class: "dg-muted" });
     this.#material = new Material(context);
@@ -144,7 +146,7 @@ class Evolution implements View {
   }
 
   #describe(x: number, y: number): void {
-    const { record, redraw, report } = this.#context, { projection, scores } = this.#material, row = this.#hovered();
+    const { record, redraw, report } = this.#context, { projection } = this.#material, row = this.#hovered();
     if (!projection || row < 0 || !this.#state) { this.#tip.hide(); return; }
     const test = projection.split[row] === 1, place = projection.place[row]!, examples = test ? record.examples.test : record.examples.train, face = examples.face(place);
     if (!face) examples.load([place]).then(redraw, report);
@@ -154,9 +156,18 @@ class Evolution implements View {
     if (label !== undefined) lines.push(`label ${clipped(label, 40)}`);
     if (group !== undefined) lines.push(`group ${clipped(group, 40)}`);
     if (course) { const margin = course.margin(at, place); lines.push(`${course.correct(at, place) ? "right" : "wrong"}${Number.isFinite(margin) ? `, loss ${Number(lossOf(margin).toPrecision(2))}` : ""}`); }
-    const column = test || !scores?.epochs.length ? -1 : scores.position.indexOf(place as never);
-    if (column >= 0) lines.push(`influence ${signed(scores!.score(indexNearest(scores!.epochs, when), column))}`);
+    if (!test) { const score = this.#scoreOf(place, when); if (Number.isFinite(score)) lines.push(`score ${signed(score)}`); }
     this.#tip.show(x, y, ...this.#size, face ?? undefined, lines);
+  }
+
+  /** A training example's score where it is known to the last digit: among the top ones, or all rows are here. */
+  #scoreOf(place: number, when: number): number {
+    const { scores, rows } = this.#material;
+    if (!scores?.epochs.length) return NaN;
+    const epoch = indexNearest(scores.epochs, when);
+    if (rows) return rows.values[epoch * rows.count + place]! * scores.scale(epoch);
+    const column = scores.position.indexOf(place as never);
+    return scores.top(epoch, 0).includes(column) || scores.top(epoch, 1).includes(column) ? scores.score(epoch, column) : NaN;
   }
 
   #choose(row: number, add: boolean): void {

@@ -49,3 +49,9 @@ export function oklch(l: number, c: number, h: number): Rgb {
   const linear = [4.0767416621 * l1 - 3.3077115913 * m1 + 0.2309699292 * s1, -1.2684380046 * l1 + 2.6097574011 * m1 - 0.3413193965 * s1, -0.0041960863 * l1 - 0.7034186147 * m1 + 1.707614701 * s1];
   return linear.map((v) => { const x = Math.min(1, Math.max(0, v)); return 255 * (x <= 0.0031308 ? 12.92 * x : 1.055 * x ** (1 / 2.4) - 0.055); }) as unknown as Rgb;
 }
+
+/** Whether black is read better on a colour than white: its relative luminance (WCAG 2) is above .179. */
+export function bright(colour: Rgb): boolean {
+  const [r, g, b] = colour.map((value) => { const v = value / 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }) as [number, number, number];
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179;
+}

@@ -52,7 +52,7 @@ class Gallery implements View {
     }), { signal });
     this.#list.element.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), { signal });
     slot.append(
-      el("div", { class: "dg-h2" }, el("span", {}, "Test examples"), this.#count),
+      el("div", { class: "dg-h2" }, el("span", { role: "heading", "aria-level": 3 }, "Test examples"), this.#count),
       el("label", { class: "dg-search" }, icon("search"), this.#search),
       el("div", { class: "dg-chips", role: "group", "aria-label": "Show" }, ...this.#filters),
       el("div", { class: "dg-menus" }, this.#label, this.#group, this.#sort),

@@ -25,7 +25,7 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
   const chips: Chip[] = train.flags.map((flag) => ({ text: SHORT[flag] ?? flag, kind: "warn" as const, about: flag }));
   if (!test) return chips;
   const said = chips.length;
-  if (train.group !== null && train.group !== test.group) chips.push({ text: `group ${clipped(train.group, 20)}`, kind: "plain" });
+  if (train.group !== null && train.group !== test.group) chips.push({ text: /^\W*\d|^.?$/.test(train.group) ? `group ${clipped(train.group, 20)}` : clipped(train.group, 26), kind: "plain", about: `group ${clipped(train.group, 200)}` });
   if (train.labelCode >= 0) {
     if (train.labelCode === test.labelCode) chips.push({ text: "same label", kind: "same" });
     else if (!train.text && !train.picture) chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });

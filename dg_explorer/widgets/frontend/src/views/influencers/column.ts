@@ -2,11 +2,16 @@
 import type { Face } from "../../data/examples";
 import type { TestScores } from "../../data/scores";
 import { el, freshId, put, say } from "../../ui/dom";
+import type { Unit } from "../../ui/unit";
 import type { Words } from "../../ui/words";
 import type { Context } from "../../view";
 import { InfluencerRow } from "./row";
 
 export const ROW = 54;
+const FEWEST = 6; // fewer rows than this do not grow further
+
+/** How many rows share which height, whether bars keep the scale of the whole run, and in which unit scores are written. */
+export interface Layout { readonly rows: number; readonly height: number; readonly raw: boolean; readonly unit: Unit }
 
 export class Column {
   readonly element: HTMLElement;
@@ -44,10 +49,11 @@ export class Column {
     this.#list.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), { signal });
   }
 
-  update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, rows: number, raw: boolean): number[] {
+  update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, { rows, height, raw, unit }: Layout): number[] {
     const { record } = this.#context, train = record.examples.train;
     const columns = scores.top(epoch, this.#side).slice(0, rows);
     const ids = columns.map((column) => scores.train[column]!);
+    const tall = Math.floor(height / Math.max(rows, FEWEST));
     for (const [id, row] of this.#rows) if (!ids.includes(id)) { row.element.remove(); this.#rows.delete(id); }
     columns.forEach((column, rank) => {
       const id = ids[rank]!;
@@ -57,19 +63,19 @@ export class Column {
         row.element.id = freshId("influencer");
         this.#rows.set(id, row);
         // placed before it is seen, so that it does not slide in from the top
-        row.element.style.transform = `translateY(${rank * ROW}px)`;
+        row.element.style.transform = `translateY(${rank * tall}px)`;
         this.#list.append(row.element);
       }
       const face = train.face(scores.position[column]!);
       row.fill(scores, column, face, test, record.first, record.last, raw);
-      row.at(scores, column, epoch, when, scale);
-      row.element.style.transform = `translateY(${rank * ROW}px)`;
+      row.at(scores, column, epoch, when, scale, unit);
+      row.element.style.transform = `translateY(${rank * tall}px)`;
       put(row.element, { role: "option", "aria-selected": String(id === chosen), "aria-posinset": rank + 1, "aria-setsize": columns.length });
     });
     this.#order = ids;
     this.#active = Math.min(this.#active, Math.max(0, ids.length - 1));
     this.#focus(false);
-    this.#list.style.height = `${rows * ROW}px`;
+    this.#list.style.height = `${rows * tall}px`; this.#list.style.setProperty("--dg-row", `${tall}px`);
     this.#none.hidden = columns.length > 0;
     return columns;
   }

@@ -2,6 +2,7 @@
 import type { TestScores } from "../../data/scores";
 import { el, put, say, svg } from "../../ui/dom";
 import { count } from "../../ui/format";
+import { inUnit, type Unit } from "../../ui/unit";
 import type { Words } from "../../ui/words";
 import { linear } from "../timeline/axis";
 
@@ -39,7 +40,7 @@ export class Distribution {
 
   size(width: number): void { this.#width = width; put(this.#picture, { viewBox: `0 0 ${width} ${HEIGHT + 2}` }); }
 
-  update(scores: TestScores, epoch: number, helped: readonly number[], hurt: readonly number[], chosen: number | null, total: number, words: Words): void {
+  update(scores: TestScores, epoch: number, helped: readonly number[], hurt: readonly number[], chosen: number | null, total: number, words: Words, unit: Unit): void {
     const scale = scores.scale(epoch), width = this.#width;
     this.element.style.visibility = Number.isFinite(scale) && scale > 0 ? "" : "hidden";
     if (!width || !Number.isFinite(scale)) return;
@@ -51,8 +52,8 @@ export class Distribution {
     put(this.#hurt, { d: marks(hurt, HEIGHT - 15, HEIGHT) });
     const column = chosen === null ? -1 : scores.train.indexOf(chosen as never);
     put(this.#chosen, { d: column >= 0 && Number.isFinite(scores.score(epoch, column)) ? marks([column], 2, HEIGHT) : "" });
-    say(this.#low, words.low(scale));
-    say(this.#high, words.high(scale));
+    say(this.#low, words.low(inUnit(-scale, unit)));
+    say(this.#high, words.high(inUnit(scale, unit)));
     say(this.#caption, `all ${count(total)} training examples`);
   }
 }

@@ -7,13 +7,14 @@ import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
 import { clipped, moment } from "../../ui/format";
 import { icon, turnInto } from "../../ui/icons";
+import { unitName, unitOf } from "../../ui/unit";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
-import { Column } from "./column";
+import { Column, ROW } from "./column";
 import { Distribution } from "./distribution";
 import { Removal } from "./removal";
 
-const ROWS = 8, WITH_CHECK = 7;
+const ROWS = 8, CAUTION = 40;
 
 class Influencers implements View {
   #context: Context;
@@ -40,7 +41,7 @@ class Influencers implements View {
     this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
     this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" }, "Checked: these scores do not predict what removing an example would do. They describe, not explain.");
     this.#removal = new Removal(context);
-    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip" }, this.#on, this.#title), this.#where, this.#light, el("span", { class: "dg-push" }), this.#fixed),
+    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip", role: "heading", "aria-level": 3 }, this.#on, this.#title), this.#where, this.#light, el("span", { class: "dg-push" }), this.#fixed),
       this.#caution, this.#body, this.#spread.element, this.#removal.element, this.#message);
     context.onSize(this.#spread.element, (width) => { this.#spread.size(width); redraw(); });
   }
@@ -62,20 +63,24 @@ class Influencers implements View {
     if (!scores.epochs.length) { this.#empty("No scores at any epoch", "The method is in the record, but no epoch has been scored yet."); return; }
     const epoch = indexNearest(scores.epochs, selection.epoch), at = scores.epochs[epoch]!, scale = scores.scale(epoch);
     const shown = record.epochs[indexNearest(record.epochs, selection.epoch)] ?? at;
-    say(this.#where, at === shown ? `at ${record.unit} ${moment(at)}` : `at ${record.unit} ${moment(at)}, the nearest with scores`);
+    const unit = unitOf(this.#wholeRun ? scores.largest : scale), named = unitName(unit);
+    say(this.#where, `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}${named ? ` · scores ${named}` : ""}`);
     if (!Number.isFinite(scale)) { this.#empty("Scores here are not numbers", `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`); return; }
     this.#show(true);
     put(this.#light, { "data-level": light.level, "aria-label": light.text, title: `${light.text}. ${light.detail}` });
     turnInto(this.#light, light.level);
     put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
-    this.#caution.hidden = light.level !== "red";
+    this.#caution.hidden = !record.everRed(method.id);
+    put(this.#caution, { "data-off": light.level !== "red", "aria-hidden": light.level !== "red" || null });
     this.#helped.call(words); this.#hurt.call(words);
-    const rows = record.attrs.has_removal ? WITH_CHECK : ROWS;
+    // the room of what may appear on the way is kept free, so that nothing moves while scrubbing
+    const height = ROWS * ROW - (record.attrs.has_removal ? ROW : 0) - (this.#caution.hidden ? 0 : CAUTION);
+    const layout = { rows: Math.min(Math.floor(height / ROW), scores.most), height, raw: this.#wholeRun, unit };
     const bars = this.#wholeRun ? scores.largest : scale;
-    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, rows, this.#wholeRun);
-    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, rows, this.#wholeRun);
+    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, layout);
+    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, layout);
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
-    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words);
+    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words, unit);
     this.#removal.update(method.id, selection.test, selection.epoch);
     this.#faces(scores, [...helped, ...hurt]);
   }

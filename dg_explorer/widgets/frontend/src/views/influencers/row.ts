@@ -3,7 +3,8 @@ import type { Face } from "../../data/examples";
 import type { TestScores } from "../../data/scores";
 import { el, put, say } from "../../ui/dom";
 import { FaceBox } from "../../ui/face";
-import { moment, signed } from "../../ui/format";
+import { moment } from "../../ui/format";
+import { inUnit, type Unit } from "../../ui/unit";
 import { chipsOf } from "./chips";
 import { Sparkline } from "./sparkline";
 
@@ -35,10 +36,10 @@ export class InfluencerRow {
     this.#spark.fill(scores, column, first, last, raw);
   }
 
-  at(scores: TestScores, column: number, epoch: number, when: number, scale: number): void {
+  at(scores: TestScores, column: number, epoch: number, when: number, scale: number, unit: Unit): void {
     const score = scores.score(epoch, column), onset = scores.onset(epoch, column);
     this.#bar.style.transform = `scaleX(${scale > 0 && Number.isFinite(score) ? Math.max(0.012, Math.min(1, Math.abs(score) / scale)) : 0})`;
-    say(this.#value, signed(score));
+    say(this.#value, inUnit(score, unit));
     this.#value.title = String(score);
     say(this.#since, onset < 0 ? "" : onset === 0 ? "always" : `since ${moment(scores.epochs[onset]!)}`);
     this.#since.title = onset < 0 ? "" : "among the outermost 5 % of all scores on this side, without a break, since then";

@@ -27,14 +27,14 @@ export class Playhead {
 
   layout(lines: readonly Line[]): void { this.#y = yScale(lines); }
 
-  update(moment: number, text: string, x: Scale): void {
+  update(moment: number, text: string, x: Scale, width: number): void {
     const at = x(moment);
     this.element.setAttribute("transform", `translate(${at.toFixed(2)},0)`);
     say(this.#text, text);
     // the flag only ever grows, so that it does not flicker between 99 and 100
     this.half = Math.max(this.half, (text.length * CHARACTER + 18) / 2);
     put(this.#pill, { x: -this.half, width: 2 * this.half });
-    const edge = Math.max(0, this.half + 2 - at);
+    const edge = Math.max(0, this.half + 2 - at) - Math.max(0, at + this.half + 2 - width);
     put(this.#flag, { transform: `translate(${edge},0)` });
     for (const { line, dot } of this.#dots) {
       const value = valueAt(line.epochs, line.values, moment);

@@ -7,7 +7,7 @@ import { ceiling, type Line } from "./lines";
 import { phasesOf } from "./phases";
 
 export const LEFT = 48, RIGHT = 22, TOP = 26, BOTTOM = 118, HEIGHT = 156;
-const TEXT = 6.1; // width of a character at 11 px, on the generous side
+const TEXT = 6.7; // width of a character at 11 px, on the generous side
 
 export function yScale(lines: readonly Line[]): Scale { return linear(0, ceiling(lines), BOTTOM, TOP); }
 

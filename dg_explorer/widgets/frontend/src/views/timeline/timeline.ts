@@ -52,7 +52,7 @@ class Timeline implements View {
       "aria-valuetext": `${record.unit} ${moment(shown)}` + (test?.format === "share" ? `, test accuracy ${percent(test.values[indexNearest(test.epochs, shown)] ?? NaN)}` : ""),
     });
     put(this.#playhead.element, { visibility: epochs.length ? null : "hidden" });
-    this.#playhead.update(state.selection.epoch, `${record.unit} ${moment(shown)}`, this.#x);
+    this.#playhead.update(state.selection.epoch, `${record.unit} ${moment(shown)}`, this.#x, this.#width);
     this.#band.update(state.selection.range);
     // names keep still while the playhead moves, and step off its line once it rests
     if (!state.moving && this.#rested !== this.#x(state.selection.epoch)) { this.#rested = this.#x(state.selection.epoch); drawNames(this.#names, record, this.#x, this.#width, this.#rested); }

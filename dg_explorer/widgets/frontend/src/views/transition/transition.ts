@@ -5,8 +5,9 @@ import { ADVICE } from "../../ui/advice";
 import { emptyState, Waiting } from "../../ui/await";
 import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
-import { clipped, count, moment, percent, signed } from "../../ui/format";
+import { clipped, count, moment, percent } from "../../ui/format";
 import { type Item, MiniList } from "../../ui/mini";
+import { inUnit, unitName, unitOf } from "../../ui/unit";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { defaultRange } from "../timeline/phases";
@@ -71,12 +72,14 @@ class Transition implements View {
   #compare(blocks: Blocks, properties: Blocks, before: number, after: number, brushed: boolean): void {
     const { record } = this.#context, epochs = blocks.numbers("epoch"), plain = this.#plainly(blocks) ? "plain_" : "", { values: mean, shape } = blocks.grid(`${plain}mean`), scale = blocks.numbers(`${plain}scale`), n = shape[1] ?? 0, ids = properties.numbers("id");
     const change = gains(mean, scale, n, before, after);
-    const item = (row: number): Item => ({ id: ids[row]!, place: row, value: signed(change[row]!), course: { epochs, values: courseOf(mean, scale, n, row) } });
+    const unit = unitOf(Math.max(0, ...[1, -1].flatMap((sign) => extremes(change, 1, sign as 1 | -1).map((row) => Math.abs(change[row]!))))), named = unitName(unit);
+    const item = (row: number): Item => ({ id: ids[row]!, place: row, value: inUnit(change[row]!, unit), course: { epochs, values: courseOf(mean, scale, n, row) } });
     this.#items = { gained: extremes(change, ROWS, 1).map(item), lost: extremes(change, ROWS, -1).map(item), crowd: extremes(change, crowd(n), 1) };
     const [tests, all] = blocks.numbers("tests");
     say(this.#from, `${record.unit} ${moment(epochs[before]!)} → ${moment(epochs[after]!)}`);
-    say(this.#where, `change of the mean score over ${tests === all ? `all ${count(all!)}` : `${count(tests!)} of ${count(all!)}`} test examples${brushed ? "" : " · Shift-drag on the timeline compares other moments"}`);
+    say(this.#where, `change of the mean score${named ? ` (${named})` : ""} over ${tests === all ? `all ${count(all!)}` : `${count(tests!)} of ${count(all!)}`} test examples${brushed ? "" : " · Shift-drag on the timeline compares other moments"}`);
     const share = blocks.numbers("flips")[before * epochs.length + after]!;
+    this.#flips.hidden = this.#flipsOf.hidden = !Number.isFinite(share);
     say(this.#flips, percent(share)); say(this.#flipsOf, " of all (test, train) pairs have opposite signs at the two moments.");
     this.#share(properties);
   }
