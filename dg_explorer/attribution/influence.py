@@ -14,6 +14,7 @@ from .gauss_newton import gauss_newton_scores
 from .hessian import loss_hessian
 from .kernel import diagonal
 from .kronecker import kronecker_scores
+from .memory import memory_advice
 from .solvers import SOLVERS, leading_eigenpairs, solve
 
 KRONECKER = ("ekfac", "kfac")
@@ -161,6 +162,7 @@ class InfluenceFunctionAttributor(Attributor):
         queries = [rows[0] for rows in train_features.models]
         return self._scores(train_features, queries).diagonal().cpu()
 
+    @memory_advice("Lower rows=, attribute fewer examples, or use TRAKAttributor with proj_dim=")
     def _scores(self, train_features, queries) -> torch.Tensor:
         total, self.damping_used = 0.0, []
         for m, (train, query) in enumerate(zip(train_features.models, queries, strict=True)):

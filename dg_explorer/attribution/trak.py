@@ -8,6 +8,7 @@ from ..errors import SettingError
 from .base import Attributor
 from .damping import DEFAULT_RELATIVE, absolute_damping, damped_solve, resting_damping
 from .kernel import gram
+from .memory import memory_advice
 from .nystrom import Nystrom
 from .projected import (
     check_projected,
@@ -111,6 +112,10 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         unweighted = self.unweighted(train_features, test_features)
         return unweighted * self.example_weight(train_features)
 
+    @memory_advice(
+        "Pass proj_dim= (exact scores take a matrix of n_train x n_train), or attribute fewer "
+        "examples"
+    )
     def unweighted(self, train_features, test_features) -> torch.Tensor:
         """Scores before the weight 1 - p: mean over checkpoints, float64, (n_test, n_train)."""
         if self.projection is not None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from attribution_models import examples, mlp
 
-from dg_explorer.attribution import TRAKAttributor
+from dg_explorer.attribution import InfluenceFunctionAttributor, TRAKAttributor
 from dg_explorer.attribution.memory import OutOfMemoryError, memory_advice
 from dg_explorer.attribution.traker import TRAKer
 
@@ -36,6 +36,21 @@ def test_features_that_do_not_fit_say_what_to_lower(monkeypatch, settings):
     monkeypatch.setattr("dg_explorer.attribution.capture.Capture._run", hungry)
     with pytest.raises(OutOfMemoryError, match="batch_size"):
         attributor.compute_train_features(examples(4))
+
+
+@pytest.mark.parametrize(
+    ("attributor", "where", "lower"),
+    [
+        (TRAKAttributor(mlp()), "trak", "proj_dim"),
+        (InfluenceFunctionAttributor(mlp()), "gauss_newton", "rows="),
+    ],
+)
+def test_a_kernel_that_does_not_fit_says_what_to_lower(monkeypatch, attributor, where, lower):
+    features = attributor.compute_train_features(examples(4))
+    test = attributor.compute_test_features(examples(3, seed=1))
+    monkeypatch.setattr(f"dg_explorer.attribution.{where}.gram", hungry)
+    with pytest.raises(OutOfMemoryError, match=lower):
+        attributor.compute_attributions(features, test)
 
 
 def test_a_streamed_batch_that_does_not_fit_says_what_to_lower(tmp_path):
