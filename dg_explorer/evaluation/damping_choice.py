@@ -21,27 +21,20 @@ from torch.utils.data import TensorDataset
 
 from dg_explorer.attribution.influence import InfluenceFunctionAttributor
 from dg_explorer.attribution.trak import TRAKAttributor
-from dg_explorer.attribution.unrolled_training import Training, train_many
+from dg_explorer.attribution.unrolled_training import Training
 from dg_explorer.evaluation.lds import linear_datamodeling_score
 from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
-from dg_explorer.evaluation.small_trainings import SETTINGS, small_training
+from dg_explorer.evaluation.small_trainings import (
+    SETTINGS,
+    small_training,
+    trained_on_everything,
+)
 from dg_explorer.evaluation.smooth_truth import smooth_training, smooth_truth
 
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 METHODS = {"trak": TRAKAttributor, "influence": InfluenceFunctionAttributor}
 SUBSET_SEED = 7  # not that of `digits_truth`, which settings were chosen on
 EPOCHS = (100, 265, 515)  # of the smooth recipe: memorized, half way, generalized
-
-
-def checkpoint(training: Training, seed: int) -> torch.nn.Module:
-    """The model after training on every example from the starting point of a seed."""
-    training = training.with_changes(seed=seed)
-    start = training.start()
-    everyone = torch.ones(1, training.n_train, dtype=start.theta.dtype)
-    theta = train_many(training, everyone, start.theta[None])[0][0]
-    model = training.model(seed)
-    model.load_state_dict(start.unflatten(theta), strict=False)
-    return model
 
 
 def compare(model, training: Training, masks: np.ndarray, outputs: np.ndarray) -> dict:
@@ -81,7 +74,7 @@ def settings_on_halves(names, path: Path, n_subsets: int, n_seeds: int):
             training, masks, seeds=tuple(range(n_seeds)), order="fresh", path=path / folder
         )
         # a seed that no retrained model has
-        model = checkpoint(training, 1000)
+        model = trained_on_everything(training, 1000)
         output = truth["output"].isel(epoch=-1).values
         yield name, compare(model, training, masks.values, output)
 
@@ -90,7 +83,7 @@ def smooth_settings():
     """Yield (setting, comparison) for the shipped retrainings that lack 5 % of the examples."""
     truth, training = smooth_truth(drop=0.05), smooth_training()
     for epoch in EPOCHS:
-        model = checkpoint(training.with_changes(n_epochs=epoch, record_at=(epoch,)), 0)
+        model = trained_on_everything(training.with_changes(n_epochs=epoch, record_at=(epoch,)), 0)
         output = truth["output"].sel(epoch=epoch).values
         yield (
             f"modular addition, step {epoch}",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
-from dg_explorer.attribution.unrolled_training import Training
+from dg_explorer.attribution.unrolled_training import Training, train_many
 from dg_explorer.evaluation.digits_truth import digits_training
 
 
@@ -96,3 +96,14 @@ def small_training(name: str) -> Training:
         n_epochs=epochs,
         batch_size=batch_size,
     )
+
+
+def trained_on_everything(training: Training, seed: int) -> nn.Module:
+    """The model after training on every example, start and batches drawn from a seed."""
+    training = training.with_changes(seed=seed)
+    start = training.start()
+    everyone = torch.ones(1, training.n_train, dtype=start.theta.dtype)
+    theta = train_many(training, everyone, start.theta[None])[0][0]
+    model = training.model(seed)
+    model.load_state_dict(start.unflatten(theta), strict=False)
+    return model
