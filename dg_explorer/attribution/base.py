@@ -44,7 +44,9 @@ class Attributor:
     layers : list of str, optional
         Module or parameter names, or patterns; by default every trainable parameter.
     damping : "auto" or float
-        Ridge, relative to the mean diagonal of the kernel.
+        Ridge, relative to the mean diagonal of the kernel. "auto" reads it off the checkpoint of
+        a classifier (see `damping`) and is 1 for other tasks; `damping_used` holds what was
+        added, in absolute terms, at each checkpoint.
     batch_size : int
         Used where a dataset is given instead of a loader. Scores do not depend on it.
     """
