@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import SettingError
-from . import random_entries
+from . import random_entries, random_signs
 from .factors import Factor, Outer
 
 KINDS = ("rademacher", "gaussian", "sparse")
@@ -107,6 +107,9 @@ class Projection:
             for j in range(nonzeros):
                 total.index_add_(0, columns[:, j], turned * signs[:, j, None].to(block))
             out += total.T
+            return
+        if self.kind == "rademacher" and block.is_cuda:
+            random_signs.add_projected(block, key, start, out)
             return
         entries = getattr(random_entries, self.kind)(key, start, stop, self.dim)
         out.addmm_(block, torch.from_numpy(entries).to(block))
