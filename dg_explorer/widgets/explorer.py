@@ -62,6 +62,7 @@ class Explorer(anywidget.AnyWidget):
         self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
         self._past: list[Selection] = []
         self._future: list[Selection] = []
+        self._heard: list[tuple[Selection, Selection]] | None = None
         self._read()
         first = opening(self._sources.reader).changed(**selection)
         self._check(first)
@@ -230,9 +231,24 @@ class Explorer(anywidget.AnyWidget):
             if via is None:
                 self._past.append(old)
                 self._future.clear()
-            self.selection._arrived(new)
+            self.selection._hold(new)
             wire = new.to_wire()
             self._selection = {**wire, "via": via} if via else wire
+            # told last: who watches may select in answer, and that must reach the browser later
+            self.selection._tell(old, new)
+
+    def set_state(self, sync_data) -> None:
+        """What the browser sent, in one piece: no selection of Python's comes in between.
+
+        With subshells it arrives in a thread of its own, and ipywidgets would forget to send a
+        trait that Python sets while the browser's value of it is being taken over.
+        """
+        with self._lock:
+            self._heard = []
+            super().set_state(sync_data)
+            heard, self._heard = self._heard, None
+        for old, new in heard:
+            self.selection._tell(old, new)
 
     def _browser_selected(self, change) -> None:
         wire = dict(change["new"])
@@ -251,7 +267,11 @@ class Explorer(anywidget.AnyWidget):
             else:
                 self._past.append(old)
                 self._future.clear()
-        self.selection._arrived(new)
+            self.selection._hold(new)
+            if self._heard is not None:
+                self._heard.append((old, new))
+                return
+        self.selection._tell(old, new)
 
     def _travel(self, source: list[Selection], target: list[Selection], via: str) -> None:
         if source:

@@ -51,9 +51,13 @@ class LinkedSelection:
     def unobserve(self, callback: Callable) -> None:
         self._watchers[:] = [(c, n) for c, n in self._watchers if c is not callback]
 
-    def _arrived(self, new: Selection) -> None:
+    def _hold(self, new: Selection) -> Selection:
+        """Take a value over without telling anybody; returns the one before."""
         with self._lock:
             old, self.__dict__["_value"] = self._value, new
+        return old
+
+    def _tell(self, old: Selection, new: Selection) -> None:
         for name in old.differences(new):
             change = Bunch(
                 name=name,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -229,3 +230,36 @@ def test_a_board_opens_on_scores_that_are_nan():
     run.add("scores/trak", scores.assign(score=scores["score"] * np.nan), overwrite=True)
     board = dg.explore(run)
     assert board.top_influencers().empty
+
+
+def test_a_selection_made_in_answer_to_another_is_the_one_that_is_sent(board):
+    board.selection.observe(lambda change: board.selection.set(test=1005), "epoch")
+    for select in (lambda: board.selection.set(epoch=10), lambda: told(board, epoch=50)):
+        board.selection.set(test=1001)
+        select()
+        assert board.selection.test == 1005
+        assert board._selection == board.selection.value.to_wire()
+
+
+def test_a_selection_of_python_waits_until_the_browsers_is_taken_over(board, monkeypatch):
+    inside, go = threading.Event(), threading.Event()
+    real = type(board).set_trait
+
+    def slow(self, name, value):
+        inside.set()
+        go.wait(10)
+        return real(self, name, value)
+
+    monkeypatch.setattr(type(board), "set_trait", slow)
+    theirs = board.selection.value.changed(epoch=50).to_wire()
+    hears = threading.Thread(target=board.set_state, args=({"_selection": theirs},))
+    says = threading.Thread(target=board.selection.set, kwargs={"epoch": 10})
+    hears.start()
+    inside.wait(10)
+    says.start()
+    says.join(0.2)
+    assert says.is_alive()  # the browser's value is only half taken over
+    go.set()
+    hears.join(10)
+    says.join(10)
+    assert board.selection.epoch == board._selection["epoch"] == 10

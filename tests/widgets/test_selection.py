@@ -41,7 +41,9 @@ def test_numpy_ids_become_plain_numbers():
 
 def linked():
     said, box = [], []
-    selection = LinkedSelection(lambda new: box[0]._arrived(new), said.append, Selection())
+    selection = LinkedSelection(
+        lambda new: box[0]._tell(box[0]._hold(new), new), said.append, Selection()
+    )
     box.append(selection)
     return selection, said
 

@@ -53,3 +53,13 @@ test("nothing is heard after the link is cut", () => {
   assert.equal(saved.length, 0);
   assert.equal(listeners.size, 0);
 });
+
+test("an undo of Python ends where Python is, also on a board that was shown later", () => {
+  const { model, store, saved, stop } = pair();
+  model.set("_selection", { ...toWire(EMPTY), epoch: 20 });
+  // Python remembers epoch 10 from before this board was there; this board remembers 0
+  model.set("_selection", { ...toWire(EMPTY), epoch: 10, via: "undo" });
+  assert.equal(store.value.epoch, 10);
+  assert.equal(saved.length, 0);
+  stop();
+});

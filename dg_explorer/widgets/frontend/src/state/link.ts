@@ -8,7 +8,7 @@ const EVERY_MS = 200; // while playing or dragging Python hears at most five tim
 
 export function link(model: Model, store: Store, epochs: () => ArrayLike<number>): () => void {
   let last = JSON.stringify(toWire(store.value));
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined, pulling = false;
 
   const push = (via: string | null): void => {
     clearTimeout(timer); timer = undefined;
@@ -21,7 +21,7 @@ export function link(model: Model, store: Store, epochs: () => ArrayLike<number>
     model.save_changes();
   };
   const stop = store.listen(({ how, origin }: Change) => {
-    if (origin === "python") return;
+    if (origin === "python" || pulling) return;
     if (how === "settled") push(origin === "undo" || origin === "redo" ? origin : null);
     else timer ??= setTimeout(() => push(null), EVERY_MS);
   });
@@ -29,9 +29,12 @@ export function link(model: Model, store: Store, epochs: () => ArrayLike<number>
     const { via, ...wire } = (model.get("_selection") ?? {}) as Wire;
     const text = JSON.stringify(wire);
     if (text === last) return; // our own set comes round as an event too
-    if (via === "undo" && store.canUndo) { store.undo(); return; }
-    if (via === "redo" && store.canRedo) { store.redo(); return; }
-    store.set(fromWire(wire), "settled", "python");
+    pulling = true;
+    try {
+      if (via === "undo") store.undo(); else if (via === "redo") store.redo();
+      // Python may remember more than a board that was shown later: its value is the one that holds
+      store.set(fromWire(wire), "settled", "python");
+    } finally { pulling = false; }
     last = JSON.stringify(toWire(store.value));
   };
   model.on("change:_selection", pull);
