@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,8 +38,20 @@ SUBSET_SEED = 7  # not that of `digits_truth`, which settings were chosen on
 EPOCHS = (100, 265, 515)  # of the smooth recipe: memorized, half way, generalized
 
 
-def compare(model, training: Training, masks: np.ndarray, outputs: np.ndarray) -> dict:
-    """LDS by method: (relative damping chosen, its LDS, LDS at 1, best of the grid, where)."""
+class Comparison(NamedTuple):
+    """The damping chosen, relative to the mean diagonal, and linear datamodeling scores."""
+
+    relative: float
+    chosen: float
+    at_one: float
+    best: float
+    best_damping: float
+
+
+def compare(
+    model, training: Training, masks: np.ndarray, outputs: np.ndarray
+) -> dict[str, Comparison]:
+    """LDS of each method at the damping it chooses and over the grid."""
     train = TensorDataset(training.inputs, training.labels)
     test = TensorDataset(training.test_inputs, training.test_labels)
 
@@ -59,8 +72,13 @@ def compare(model, training: Training, masks: np.ndarray, outputs: np.ndarray) -
         by_damping = {relative: scored(relative) for relative in GRID}
         chosen, added = scored("auto")
         best = max(by_damping, key=lambda relative: by_damping[relative][0])
-        found[name] = (added / by_damping[1.0][1], chosen, by_damping[1.0][0],
-                       by_damping[best][0], best)  # fmt: skip
+        found[name] = Comparison(
+            relative=added / by_damping[1.0][1],
+            chosen=chosen,
+            at_one=by_damping[1.0][0],
+            best=by_damping[best][0],
+            best_damping=best,
+        )
     return found
 
 
@@ -103,10 +121,10 @@ def main() -> None:
     print(f"{'setting':36} {'method':10} {'chosen':>8} {'LDS':>6}  at 1   best   of the grid")
 
     def report(name, found):
-        for method, (relative, chosen, constant, best, where) in found.items():
+        for method, c in found.items():
             print(
-                f"{name:36} {method:10} {relative:8.2f} {chosen:6.3f} {constant:6.3f} {best:6.3f} "
-                f"at {where:g}",
+                f"{name:36} {method:10} {c.relative:8.2f} {c.chosen:6.3f} {c.at_one:6.3f} "
+                f"{c.best:6.3f} at {c.best_damping:g}",
                 flush=True,
             )
 
