@@ -30,9 +30,13 @@ def test_the_top_influencers_equal_those_of_explicit_gradients():
     train, margin = written_out(demo.train, len(demo.train))
     test, _ = written_out(demo.test, 12)
     kernel = train @ train.T
-    damping = kernel.diagonal().mean()  # the default, times 1
+    doubt, lengths = torch.sigmoid(-margin), kernel.diagonal()
+    # the ridge that training came to rest on, twice (see attribution.damping)
+    resting = (doubt @ kernel @ doubt) / (doubt * margin.abs()).sum()
+    relative = 2 * resting / (doubt * (1 - doubt) * lengths).mean()
+    damping = relative.clamp(0.01, 100) * lengths.mean()
     system = kernel + damping * torch.eye(len(kernel), dtype=torch.double)
-    truth = torch.linalg.solve(system, train @ test.T).T * torch.sigmoid(-margin)
+    truth = torch.linalg.solve(system, train @ test.T).T * doubt
     recorded = scores.isel(test=slice(0, 12)).values
     np.testing.assert_allclose(recorded, truth.numpy(), rtol=1e-3, atol=1e-5 * truth.abs().max())
     for row, right in zip(recorded, truth.numpy()):
