@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,7 +16,21 @@ from ..checkpoints import load_into, load_weights, saved_epochs
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
 from ..ids import dataset_of, ids_of, yields_ids
 from ..schema import SIGN
+from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
+from .units import (
+    AHEAD,
+    BLOCK,
+    Job,
+    blocks,
+    divisible,
+    features_unit,
+    in_order,
+    score_checkpoint,
+    scores_unit,
+)
+
+__all__ = ["attribute", "score_checkpoint"]
 
 
 def attribute(
@@ -29,6 +44,7 @@ def attribute(
     name: str | None = None,
     executor=None,
     batch_size: int = 256,
+    block_size: int = BLOCK,
     overwrite: bool = False,
     progress: bool = True,
     **settings,
@@ -53,7 +69,11 @@ def attribute(
     name : str, optional
         The scores go to `scores/<name>`; by default the method's name.
     executor : concurrent.futures.Executor, optional
-        One checkpoint is one unit of work; scores do not depend on the executor.
+        Processes, or a cluster: `dask.distributed.Client(...).get_executor()`. A unit of work is
+        one checkpoint and one block of examples; a worker that dies costs its unit. Threads of
+        one process take turns. Scores do not depend on the executor.
+    block_size : int
+        Examples in a unit of work, in whole batches.
     overwrite : bool
         Begin anew where scores of other settings are already there.
     progress : bool
@@ -73,6 +93,10 @@ def attribute(
         A setting is misspelt, or the scores there were made with other settings.
     CheckpointError
         An epoch has no checkpoint.
+    OutOfMemoryError
+        The work would need more memory than there is; says what to lower. Nothing was begun.
+    WorkerLostError
+        One unit took down several workers of a cluster.
     ArchitectureMismatchError, NonFiniteError
         A checkpoint does not fit the model, or holds NaN.
     ShuffledLoaderError, UnknownExampleError
@@ -80,6 +104,8 @@ def attribute(
     """
     attributor = method_class(method)
     _check_settings(attributor, method, settings)
+    if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
+        raise SettingError(f"block_size={block_size!r}: at least one example in a unit of work.")
     group = f"scores/{name or method}"
     epochs = _check_epochs(run, epochs)
     train_ids, test_ids = _check_ids(run, "train", train), _check_ids(run, "test", test)
@@ -95,9 +121,13 @@ def attribute(
     done = _done(run, group, attrs, train_ids, test_ids, overwrite)
     todo = [epoch for epoch in epochs if epoch not in done]
     coords = {"test": test_ids, "train": train_ids}
-    rows = _compute(run, made, train, test, todo, executor, progress, run.time_unit)
+    if todo and not fits_easily(made, train, test):
+        load_into(made.model, load_weights(run, todo[0]))
+        check_memory(made, train, test)
+    rows = _compute(run, made, train, test, todo, executor, block_size)
     if hasattr(made, "over_epochs"):  # a method that adds up over epochs
         rows = made.over_epochs(run, group, rows)
+    rows = tqdm(rows, total=len(todo), unit=run.time_unit, disable=not progress, desc=method)
     if done and todo and todo[0] < max(done):
         _merge(run, group, rows, coords, attrs)
     else:
@@ -107,38 +137,40 @@ def attribute(
     return run[group]
 
 
-def score_checkpoint(attributor, weights: dict, train, test) -> dict[str, np.ndarray]:
-    """One unit of work: scores, weights and damping at one checkpoint, as plain arrays."""
-    load_into(attributor.model, weights)
-    train_features = attributor.compute_train_features(train)
-    test_features = attributor.compute_test_features(test)
-    scores = attributor.compute_attributions(train_features, test_features)
-    row = {"score": scores.cpu().numpy().astype(np.float32)}
-    weight = getattr(attributor, "example_weight", None)
-    if weight is not None:
-        row["weight"] = weight(train_features).cpu().numpy()
-    if attributor.damping_used:
-        row["damping"] = np.float64(np.mean(attributor.damping_used))
-    return row
-
-
-def _compute(run, attributor, train, test, epochs, executor, progress, unit):
+def _compute(run, attributor, train, test, epochs, executor, block_size):
     """Yield (epoch, row) in ascending order of epoch."""
-    with tqdm(total=len(epochs), unit=unit, disable=not progress, desc=attributor.method) as bar:
-        if executor is None:
-            for epoch in epochs:
-                yield epoch, score_checkpoint(attributor, load_weights(run, epoch), train, test)
-                bar.update()
-            return
-        futures = {
-            epoch: executor.submit(
-                score_checkpoint, attributor, load_weights(run, epoch), train, test
-            )
-            for epoch in epochs
-        }
+    cut = {"train": [train], "test": [test]}
+    if divisible(attributor):
+        cut = {k: blocks(v[0], block_size, attributor.batch_size) for k, v in cut.items()}
+    n_train, n_test = len(cut["train"]), len(cut["test"])
+
+    def job(what, function, *arguments):
+        return Job(executor, f"{run.time_unit} {what}", function, attributor, *arguments)
+
+    def whole():
         for epoch in epochs:
-            yield epoch, futures.pop(epoch).result()
-            bar.update()
+            yield job(f"{epoch}", score_checkpoint, load_weights(run, epoch), train, test)
+
+    def features():
+        for epoch in epochs:
+            weights = load_weights(run, epoch)
+            for split, parts in cut.items():
+                for i, part in enumerate(parts, 1):
+                    name = f"{epoch}, {split} block {i} of {len(parts)}"
+                    yield job(name, features_unit, weights, split, part)
+
+    def scores(found):
+        for epoch in epochs:
+            halves = list(islice(found, n_train)), list(islice(found, n_test))
+            yield job(f"{epoch}, scores", scores_unit, load_weights(run, epoch), *halves)
+
+    ahead = 0 if executor is None else AHEAD
+    if n_train == n_test == 1:
+        rows = in_order(whole(), ahead)
+    else:
+        # the next epoch's features are waited for while the last one's scores are made
+        rows = in_order(scores(in_order(features(), ahead)), min(1, ahead))
+    yield from zip(epochs, rows, strict=True)
 
 
 def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:

@@ -1,0 +1,190 @@
+"""Units of work: one checkpoint and one block of examples, done here or on any executor.
+
+A unit is a function of its arguments alone. So its result does not depend on where it is done,
+and a worker that dies takes one unit with it, which is done again.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from ..checkpoints import load_into
+from ..errors import DGExplorerError, SettingError
+from ..ids import dataset_of
+from .feature_neighbours import RepresentationSimilarityAttributor
+from .features import join_features
+from .nystrom import Nystrom
+
+BLOCK = 4096  # examples in a unit
+AHEAD = 32  # units with the executor at a time: more would hold as many copies of the weights
+
+
+# threads share the model, and torch's switches between ways to attend
+_ONE_AT_A_TIME = threading.RLock()
+
+
+class WorkerLostError(DGExplorerError, RuntimeError):
+    """One unit of work took down several workers."""
+
+
+class WorkerLostWarning(UserWarning):
+    """A pool of processes broke; the rest is done in this process."""
+
+
+class Job:
+    """One unit: handed to the executor when made, or done here when its result is asked for.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor, or None for here
+    name : what it is, for messages: "epoch 40, train 0-4096"
+    function, arguments : what to do; both are pickled for executors in other processes
+    """
+
+    def __init__(self, executor, name: str, function: Callable, *arguments):
+        self.name, self.function, self.arguments = name, function, arguments
+        self.future = self._submitted(executor)
+
+    def _submitted(self, executor):
+        if executor is None:
+            return None
+        try:
+            return executor.submit(self.function, *self.arguments)
+        except BrokenExecutor:
+            return None
+
+    def result(self):
+        """What the function returns; done here if the executor can no longer do it.
+
+        Raises
+        ------
+        WorkerLostError
+            The executor started the unit several times and lost each worker.
+        SettingError
+            The arguments cannot travel to another process.
+        """
+        if self.future is None:
+            return self.function(*self.arguments)
+        try:
+            return self.future.result()
+        except BrokenExecutor:
+            # a process pool is beyond repair once one of its processes died
+            warnings.warn(
+                f"A worker died and its pool with it. {self.name} is done in this process, "
+                f"as is everything the pool had not finished.",
+                WorkerLostWarning,
+                stacklevel=2,
+            )
+            return self.function(*self.arguments)
+        except Exception as error:
+            if type(error).__name__ == "KilledWorker":  # of distributed, which may be missing
+                raise WorkerLostError(
+                    f"{self.name}: every worker that began it died, most likely of too little "
+                    f"memory. Lower block_size or batch_size, or give the workers more memory."
+                ) from error
+            if _cannot_travel(error):
+                raise SettingError(
+                    f"The executor's processes cannot be sent the model, task or examples "
+                    f"({error}). Define their classes and functions in a module, or pass an "
+                    f"executor of threads."
+                ) from error
+            raise
+
+
+def _cannot_travel(error: Exception) -> bool:
+    told = str(error).lower()
+    return "pickle" in type(error).__name__.lower() or (
+        isinstance(error, (AttributeError, TypeError)) and "pickle" in told
+    )
+
+
+def in_order(jobs: Iterable[Job], ahead: int) -> Iterator:
+    """Results of jobs in their order, with up to `ahead` made before the first is waited for."""
+    waiting: deque[Job] = deque()
+    for job in jobs:
+        waiting.append(job)
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+# ------------------------------------------------------------------- what a unit does
+
+
+def score_checkpoint(attributor, weights: dict, train, test) -> dict[str, np.ndarray]:
+    """Scores, weights and damping at one checkpoint, as plain arrays."""
+    with _ONE_AT_A_TIME:
+        load_into(attributor.model, weights)
+        train_features = attributor.compute_train_features(train)
+        return _row(attributor, train_features, attributor.compute_test_features(test))
+
+
+def features_unit(attributor, weights: dict, split: str, data):
+    """Features of one block of examples at one checkpoint, on the CPU."""
+    with _ONE_AT_A_TIME:
+        load_into(attributor.model, weights)
+        return getattr(attributor, f"compute_{split}_features")(data).cpu()
+
+
+def scores_unit(attributor, weights: dict, train: list, test: list) -> dict[str, np.ndarray]:
+    """The row of one checkpoint from the features of its blocks."""
+    with _ONE_AT_A_TIME:
+        load_into(attributor.model, weights)
+        return _row(attributor, joined(train), joined(test))
+
+
+def _row(attributor, train_features, test_features) -> dict[str, np.ndarray]:
+    scores = attributor.compute_attributions(train_features, test_features)
+    row = {"score": scores.cpu().numpy().astype(np.float32)}
+    weight = getattr(attributor, "example_weight", None)
+    if weight is not None:
+        row["weight"] = weight(train_features).cpu().numpy()
+    if attributor.damping_used:
+        row["damping"] = np.float64(np.mean(attributor.damping_used))
+    return row
+
+
+# ------------------------------------------------------------------- blocks of examples
+
+
+def joined(parts: list):
+    """Features of consecutive blocks as those of the whole."""
+    return torch.cat(parts) if torch.is_tensor(parts[0]) else join_features(parts)
+
+
+def divisible(attributor) -> bool:
+    """Whether features of a set of examples are those of its blocks, one after another."""
+    if isinstance(attributor, RepresentationSimilarityAttributor):
+        return False
+    # landmarks are drawn from the whole training set
+    return not isinstance(getattr(attributor, "projection", None), Nystrom)
+
+
+def blocks(data, block_size: int, batch_size: int) -> list:
+    """Loaders over consecutive blocks of a dataset or loader, cut between batches.
+
+    Cut there, each batch is the same as without blocks, and so is every bit of its features.
+    """
+    dataset = dataset_of(data)
+    batch = getattr(data, "batch_size", None) or batch_size
+    step = batch * max(1, -(-block_size // batch))
+    if len(dataset) <= step:
+        return [data]
+    collate = getattr(data, "collate_fn", None)
+    return [
+        DataLoader(
+            Subset(dataset, range(start, min(start + step, len(dataset)))),
+            batch_size=batch,
+            collate_fn=collate,
+        )
+        for start in range(0, len(dataset), step)
+    ]
