@@ -7,6 +7,8 @@ from torch import nn
 
 from dg_explorer.attribution import sketches
 from dg_explorer.attribution.attach import attach, explicit_gradients
+from dg_explorer.attribution.factors import Outer
+from dg_explorer.attribution.kernel import gram
 from dg_explorer.attribution.projections import Projection
 from dg_explorer.attribution.sketches import FactoredSketch
 from dg_explorer.attribution.tasks import as_task
@@ -110,3 +112,17 @@ def test_batches_of_any_size_give_the_same_rows():
 def test_a_width_that_is_no_positive_integer_is_refused(dim):
     with pytest.raises(SettingError, match="at least 1"):
         FactoredSketch(dim)
+
+
+def test_rounded_products_of_long_sequences_are_off_by_less_than_the_sketch(monkeypatch):
+    monkeypatch.setattr(sketches, "has_matrix_units", lambda: True)
+    generator = torch.Generator().manual_seed(0)
+    d, a = (torch.randn(6, 80, n, generator=generator) for n in (70, 90))
+    factor = Outer(a, d, "w", None, (70, 90))
+    exact = gram([factor])
+    rounded = FactoredSketch(4096)([factor])
+    monkeypatch.setattr(sketches, "has_matrix_units", lambda: False)
+    full = FactoredSketch(4096)([factor])
+    sketched = full @ full.T
+    moved = (rounded @ rounded.T - sketched).norm()
+    assert 0 < float(moved) < 0.05 * float((sketched - exact).norm())
