@@ -8,8 +8,8 @@ Margins below 0 count as |m_i|: a few mislabelled examples that a network has no
 else cancel all the others, whose margins are what the ridge holds down.
 Training that was cut short rests on no ridge but behaves as if it did (Ali, Kolter, Tibshirani
 2019), and the same ratio measures that one. Scores are to foretell models trained on a part of
-the data, of which half is the usual one: the curvature of half the examples is half as large
-against the ridge, so the ridge counts twice.
+the data, of which half is the usual one: with half the curvature, H/2 + l is H + 2 l but for a
+factor, so the ridge counts twice. `evaluation.damping_choice` compares it with grids.
 """
 
 from __future__ import annotations

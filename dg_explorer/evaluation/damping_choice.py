@@ -1,7 +1,7 @@
 """Does the damping that is read off a checkpoint come close to the best of a grid?
 
 ``python -m dg_explorer.evaluation.damping_choice --path FOLDER [--subsets 32] [--seeds 4]
-[--only wine digits]``
+[--only wine digits] [--temperatures .3 1]``
 
 Networks are retrained on random halves of several data sets (resumable); printed are the linear
 datamodeling scores of the defaults, of the constant damping 1, and of the best of a grid, which
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    model, training: Training, masks: np.ndarray, outputs: np.ndarray
+    model, training: Training, masks: np.ndarray, outputs: np.ndarray, methods=METHODS
 ) -> dict[str, Comparison]:
     """LDS of each method at the damping it chooses and over the grid."""
     train = TensorDataset(training.inputs, training.labels)
@@ -61,7 +62,7 @@ def compare(
         )
 
     found = {}
-    for name, method in METHODS.items():
+    for name, method in methods.items():
         attributor = method(model)
         features = attributor.compute_train_features(train), attributor.compute_test_features(test)
 
@@ -82,7 +83,7 @@ def compare(
     return found
 
 
-def settings_on_halves(names, path: Path, n_subsets: int, n_seeds: int):
+def settings_on_halves(names, path: Path, n_subsets: int, n_seeds: int, methods):
     """Yield (setting, comparison) for trainings retrained on halves of their examples."""
     for name in names:
         training = small_training(name)
@@ -94,10 +95,10 @@ def settings_on_halves(names, path: Path, n_subsets: int, n_seeds: int):
         # a seed that no retrained model has
         model = trained_on_everything(training, 1000)
         output = truth["output"].isel(epoch=-1).values
-        yield name, compare(model, training, masks.values, output)
+        yield name, compare(model, training, masks.values, output, methods)
 
 
-def smooth_settings():
+def smooth_settings(methods):
     """Yield (setting, comparison) for the shipped retrainings that lack 5 % of the examples."""
     truth, training = smooth_truth(drop=0.05), smooth_training()
     for epoch in EPOCHS:
@@ -105,7 +106,7 @@ def smooth_settings():
         output = truth["output"].sel(epoch=epoch).values
         yield (
             f"modular addition, step {epoch}",
-            compare(model, training, truth["mask"].values, output),
+            compare(model, training, truth["mask"].values, output, methods),
         )
 
 
@@ -116,7 +117,14 @@ def main() -> None:
     parser.add_argument("--subsets", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--only", nargs="+", default=[*SETTINGS, "smooth"], metavar="setting")
+    parser.add_argument(
+        "--temperatures", nargs="+", type=float, default=[], help="of influence, beside its own"
+    )
     asked = parser.parse_args()
+    methods = METHODS | {
+        f"at T {t:g}": partial(InfluenceFunctionAttributor, temperature=t)
+        for t in asked.temperatures
+    }
     torch.set_num_threads(1)
     print(f"{'setting':36} {'method':10} {'chosen':>8} {'LDS':>6}  at 1   best   of the grid")
 
@@ -129,10 +137,11 @@ def main() -> None:
             )
 
     names = [name for name in SETTINGS if name in asked.only]
-    for name, found in settings_on_halves(names, Path(asked.path), asked.subsets, asked.seeds):
+    halves = settings_on_halves(names, Path(asked.path), asked.subsets, asked.seeds, methods)
+    for name, found in halves:
         report(name, found)
     if "smooth" in asked.only:
-        for name, found in smooth_settings():
+        for name, found in smooth_settings(methods):
             report(name, found)
 
 
