@@ -25,7 +25,7 @@ def header(sources: Sources, layer: str) -> dict[str, Block]:
     """Who the points of a layer are: split, id, row in the table, label, group, memorization."""
     reader = sources.reader
     data = reader.group(f"projections/{layer}")
-    split = (data["split"].values.astype(str) == "test").astype(np.uint8)
+    split = (data["split"].values == "test").astype(np.uint8)
     ids = data["id"].values
     out: dict[str, Block] = {
         "epoch": data["epoch"].values,
@@ -150,10 +150,11 @@ def _survey(sources: Sources, layer: str) -> tuple[np.ndarray, float, np.ndarray
             # in single precision: half precision has no room for the steps of the square
             spots = np.asarray(position.isel(epoch=row).values[:, :2], np.float32)
             seen.append(spots[few])
-            finite = np.isfinite(spots).all(axis=1)
-            spots = spots if finite.all() else spots[finite]
+            if not np.isfinite([spots.min(initial=0), spots.max(initial=0)]).all():
+                spots = spots[np.isfinite(spots).all(axis=1)]
             if len(spots):
-                ends += [spots.min(axis=0), spots.max(axis=0)]
+                # by column: along the first axis numpy takes thirty times as long
+                ends += [[pick(column) for column in spots.T] for pick in (np.min, np.max)]
         low, extent = frame(np.array(ends).reshape(-1, 2))
         shown = moving_frames(np.array(seen).reshape(-1, len(few), 2), low, extent)
         sources.kept[key] = low, extent, shown

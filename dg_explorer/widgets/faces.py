@@ -62,7 +62,7 @@ class Faces:
                 blocks["thumbnail"] = rows["thumbnail"].values.astype(np.uint8)
         for name in rows.data_vars:
             if name not in _OWN and rows[name].dims == (split,):
-                blocks[f"cell/{name}"] = [_cell(value) for value in rows[name].values]
+                blocks[f"cell/{name}"] = [cell(value) for value in rows[name].values]
         blocks |= self._history(split, ids)
         return blocks
 
@@ -145,7 +145,11 @@ def _kind(face) -> str:
     return "picture" if isinstance(face, np.ndarray) else "text"
 
 
-def _cell(value) -> str:
+def cell(value) -> str:
+    """A property's value as people read it: four digits of a number, the start of a text."""
     if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:.4g}"
+        if np.isnan(value):
+            return ""
+        plain = 1e-3 <= abs(value) < 1e6 or value == 0
+        return f"{float(f'{value:.4g}'):,}".removesuffix(".0") if plain else f"{value:.4g}"
     return "" if value is None or value is pd.NaT else str(value)[:200]

@@ -15,6 +15,7 @@ from .selection import Selection
 from .serve import Sources, answer
 
 LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
+_TRAVELLING_VALUES = 20_000_000  # 80 MB; beyond, what the scatter only colours by stays behind
 _EAGER_SECONDS = 0.3  # spent on scores before anybody asked for them; the rest is on demand
 
 
@@ -36,7 +37,11 @@ def preview(
     blocks, attrs = _core(sources)
     spent = sum(_size(block) for block in blocks.values())
     until, left = None, np.inf if scores is None else scores
+    full = set()  # families of which one answer did not fit: the others are about as large
     for key in _keys(sources, first or Selection(), everything=budget is None):
+        family = key.rpartition("/")[0]
+        if family in full:
+            continue
         if key.startswith("scores/"):
             if not left:
                 break
@@ -52,8 +57,7 @@ def preview(
         except KeyError:
             continue  # no scores for this test example: the board says so when it is chosen
         if budget is not None and spent + len(container) > budget:
-            if key.startswith("scores/"):
-                break  # the others are as large; making them all to find one that fits takes long
+            full.add(family)
             continue
         blocks[key] = container
         spent += len(container)
@@ -93,10 +97,18 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
         "marks": marks(reader),
         "layers": reader.family("projections/"),
         "has_dynamics_test": reader.has("dynamics/test"),
-        "has_dynamics_train": reader.has("dynamics/train"),
+        "has_dynamics_train": _travels(reader, "dynamics/train"),
         **panels.facts(sources),
     }
     return blocks, attrs
+
+
+def _travels(reader, group: str) -> bool:
+    """Whether a group is there, and small enough for every board to be sent all of it."""
+    if not reader.has(group):
+        return False
+    sizes = reader.group(group).sizes
+    return int(np.prod([*sizes.values()])) <= _TRAVELLING_VALUES
 
 
 def about_run(reader, counts: dict) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .blocks import Block, smallest_int
+from .faces import cell
 
 if TYPE_CHECKING:
     from .serve import Sources
@@ -20,8 +21,9 @@ _NOT = ("text", "thumbnail")
 def properties(sources: Sources, rest: str = "") -> dict[str, Block]:
     """For each property `<name>`: code (train,), names of the codes in order; -1 where missing.
 
-    Numbers with few values are a code each, in ascending order; others go into bins of equal
-    width, named by their lower ends. `names` lists the properties, `id` the examples.
+    Numbers with few values are a code each, in ascending order; others, and measurements, go into
+    bins of equal width, named by their lower ends. `names` lists the properties, `id` the
+    examples.
     """
     reader = sources.reader
     train = reader.ids("train")
@@ -58,9 +60,11 @@ def codes_of(values: np.ndarray) -> tuple[np.ndarray, list[str]] | None:
     kinds = np.unique(values[known])
     if len(kinds) < 2:
         return None
-    if len(kinds) <= KINDS:
+    # measurements hardly repeat: as kinds they would be one example each
+    counted = values.dtype.kind != "f" or (kinds == np.rint(kinds)).all()
+    if len(kinds) <= (KINDS if counted else BINS):
         codes = np.where(known, np.searchsorted(kinds, np.where(known, values, kinds[0])), -1)
-        return codes, [f"{kind:g}" if kind.dtype.kind == "f" else str(kind) for kind in kinds]
+        return codes, [cell(kind) if kind.dtype.kind == "f" else str(kind) for kind in kinds]
     edges = np.linspace(kinds[0], kinds[-1], BINS + 1)
     found = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, BINS - 1)
-    return np.where(known, found, -1), [f"{edge:.3g}" for edge in edges[:-1]]
+    return np.where(known, found, -1), [cell(edge) for edge in edges[:-1]]

@@ -246,3 +246,15 @@ def test_a_view_alone_is_sent_only_what_it_reads(sources):
     assert kept == {"gradients/all"}
     assert all(panels.wanted(key, ()) for key in every)
     assert all(panels.wanted(key, ("a view of somebody else",)) for key in every)
+
+
+def test_measurements_that_hardly_repeat_go_into_bins():
+    from dg_explorer.widgets.properties import BINS, codes_of
+
+    values = np.linspace(5387.25, 47100.5, 40)
+    codes, names = codes_of(values)
+    assert len(names) == BINS
+    assert names[0] == "5,387"
+    width = (values[-1] - values[0]) / BINS
+    by_hand = [min(BINS - 1, int((value - values[0]) / width + 1e-9)) for value in values]
+    assert codes.tolist() == by_hand

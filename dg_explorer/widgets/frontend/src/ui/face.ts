@@ -7,7 +7,7 @@ import { clipped } from "./format";
 export function nameOf(face: Face): string {
   if (face.text) return face.text;
   if (face.cells.length && !face.picture) return face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
-  return face.label ? `label ${face.label} · #${face.id}` : `#${face.id}`;
+  return face.label ? `label ${face.label} #${face.id}` : `#${face.id}`;
 }
 
 export function paint(canvas: HTMLCanvasElement, { width, height, channels, bytes }: Picture): void {
@@ -21,6 +21,8 @@ export function paint(canvas: HTMLCanvasElement, { width, height, channels, byte
   }
   paper.putImageData(image, 0, 0);
 }
+
+const LINE = 20; // characters
 
 /** The place of a face in a card; filled again as cards are reused. */
 export class FaceBox {
@@ -50,5 +52,7 @@ export class FaceBox {
     say(this.text, clipped(name, 240));
     this.text.title = clipped(name, 2000);
     this.text.classList.toggle("dg-loading", !face);
+    // what does not fit one line gets two, in a lighter hand
+    this.text.classList.toggle("dg-long", name.length > LINE && !face?.picture);
   }
 }
