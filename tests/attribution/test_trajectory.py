@@ -1,0 +1,88 @@
+"""Scores of a recorded run from several checkpoints, against the attributors by themselves."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from dg_explorer import Recorder, Run, with_ids
+from dg_explorer.attribution.source import SourceAttributor
+from dg_explorer.attribution.trajectory import attribute_trajectory, segment_times
+from dg_explorer.attribution.trak import TRAKAttributor
+from dg_explorer.checkpoints import load_weights
+from dg_explorer.errors import CheckpointError
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def data(n, seed, first):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(n, 4, generator=generator)
+    labels = torch.randint(0, 3, (n,), generator=generator)
+    return with_ids(TensorDataset(inputs, labels), np.arange(n) + first)
+
+
+TRAIN, TEST = data(20, 0, 100), data(6, 1, 500)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Six epochs of two full-batch steps; the learning rate is .1, then .05."""
+    run = Run.create(
+        name="small",
+        train_examples={"label": [int(TRAIN[i][1]) for i in range(20)], "train": TRAIN.ids},
+        test_examples={"label": [int(TEST[i][1]) for i in range(6)], "test": TEST.ids},
+    )
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    inputs = torch.stack([TRAIN[i][0] for i in range(20)])
+    labels = torch.tensor([int(TRAIN[i][1]) for i in range(20)])
+    with Recorder(run, model, optimizer, test=TEST, replay=True) as recorder:
+        for epoch in range(6):
+            optimizer.param_groups[0]["lr"] = 0.1 if epoch < 3 else 0.05
+            for _ in range(2):
+                logits = model(inputs)
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(logits, labels).backward()
+                recorder.batch(logits, labels, TRAIN.ids)
+                optimizer.step()
+            recorder.epoch(epoch)
+    return run
+
+
+def test_times_add_up_learning_rates_over_the_steps_of_each_segment(run):
+    np.testing.assert_allclose(segment_times(run, [0, 1, 2, 3, 4, 5], 3), [0.4, 0.3, 0.2])
+    np.testing.assert_allclose(segment_times(run, [2, 5], 2), [0.6, 0.3])
+
+
+def test_source_of_a_run_is_source_of_its_checkpoints(run):
+    scores = attribute_trajectory(run, network(), TRAIN, TEST, n_checkpoints=6).score
+    weights = [load_weights(run, epoch) for epoch in range(6)]
+    alone = SourceAttributor(network(), checkpoints=weights, time=[0.4, 0.3, 0.2])
+    wanted = alone.attribute(TRAIN, TEST).numpy()
+    np.testing.assert_allclose(scores.sel(epoch=5), wanted, atol=1e-6 * abs(wanted).max())
+    assert scores.train.values.tolist() == TRAIN.ids.tolist()
+
+
+def test_early_checkpoints_alone_are_averaged_where_asked_for(run):
+    scores = attribute_trajectory(
+        run, network(), TRAIN, TEST, method="trak", epochs=[5], to_share=0.5, name="trak_early"
+    )
+    weights = [load_weights(run, epoch) for epoch in (0, 1, 2)]
+    wanted = TRAKAttributor(network(), checkpoints=weights).attribute(TRAIN, TEST).numpy()
+    got = run["scores/trak_early"].score.sel(epoch=5)
+    np.testing.assert_allclose(got, wanted, atol=1e-6 * abs(wanted).max())
+    assert json.loads(scores.attrs["settings"])["checkpoints"] == {"5": [0, 1, 2]}
+
+
+def test_a_part_without_checkpoints_names_those_there_are(run):
+    with pytest.raises(CheckpointError, match="this run has 0, 1, 2, 3, 4, 5"):
+        attribute_trajectory(
+            run, network(), TRAIN, TEST, method="trak", from_share=0.85, to_share=0.95
+        )
