@@ -58,8 +58,8 @@ def verify_sign_flips(scores: xr.DataArray, training, *, early: int, late: int, 
     return right.all(1).mean(), right.mean()
 
 
-def verify_windows(training, *, n: int = 10, n_windows: int = 4, n_queries: int = 4):
-    """Share of strong pairs whose predicted strongest window is strongest in ablation too."""
+def verify_windows(training, *, n: int = 20, n_windows: int = 4, n_queries: int = 4):
+    """Share of `n` strong pairs whose predicted strongest window is strongest in ablation too."""
     test = training.test_ids[:n_queries]
     exposures = UnrolledAttributor(training).exposures(test, windows=n_windows)
     edges = [*exposures["window_start"].values, int(exposures["window_end"].values[-1])]

@@ -81,7 +81,6 @@ def smooth_lds(
     *,
     seeds: tuple[int, ...] = SEEDS,
     n_queries: int = 8,
-    methods: tuple[str, ...] = tuple(METHODS),
     half: str = "reporting",
 ) -> xr.Dataset:
     """LDS with intervals over (drop, seed, method, epoch) on one half of the ground truth."""
@@ -89,8 +88,7 @@ def smooth_lds(
     for seed in seeds:
         scores = {"unrolled": unrolled_scores(seed, n_queries, path)}
         training, test = smooth_training(seed), queries_of(seed, n_queries)
-        for name in methods:
-            method, chosen = METHODS[name]
+        for name, (method, chosen) in METHODS.items():
             scores[name] = scores_by_epoch(training, method, test, **chosen)
         scores["unrolled_mixed"] = mixed_scores(scores["unrolled"], scores["source"])
         by_drop = [
