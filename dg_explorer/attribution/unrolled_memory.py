@@ -61,7 +61,7 @@ def plan_memory(
     """Choose how many states to keep and how many queries to carry within `limit` bytes.
 
     A query needs its adjoint, two vectors while it is updated, the Hessian product and its
-    direction; while that product is taken, also about six copies of every activation of the
+    direction; while that product is taken, also about eight copies of every activation of the
     batch. What is carried has the precision `dtype`, states have the model's own.
     """
     item, carried = flat.theta.element_size(), dtype.itemsize
@@ -72,7 +72,7 @@ def plan_memory(
         batch = max(len(b) for epoch in training.order for b in epoch)
     activations = batch * _activations_per_example(training, flat)
     per_query = carried * ((n_parts + 5) * n_parameters + 2 * training.n_train)
-    per_direction = carried * (6 * activations + n_parameters)
+    per_direction = carried * (8 * activations + n_parameters)
     state = item * n_parts * n_parameters
     needed = min(max(n_queries, 1), 4) * (per_query + per_direction)
     # More of the memory is left for queries: carrying them together saves more than replaying.
