@@ -1,6 +1,7 @@
 """Pages that MkDocs makes from what the repository already says: reference, tutorials, boards."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 from make_boards import BOARDS  # beside this file; MkDocs imports hooks from their folder
@@ -42,15 +43,28 @@ def reference() -> dict[str, str]:
 
     pages = {name: f"# {title}\n" for name, (title, _) in REFERENCE.items()}
     pages["demos"] = "# Demos\n\n::: dg_explorer.demos.make\n\n::: dg_explorer.demos.DemoRun\n"
+    explained = set()
     for name, module in dg_explorer._EXPORTS.items():
         if name == module:  # `demos`, a module with a page of its own
             continue
         page = next((page for page, (_, of) in REFERENCE.items() if module in of), None)
         if page is None:
             raise PluginError(f"docs/hooks.py knows no page for {name!r} of {module!r}.")
-        thing = getattr(dg_explorer, name)
-        pages[page] += f"\n::: {thing.__module__}.{thing.__qualname__}\n"
+        pages[page] += asked_for(getattr(dg_explorer, name), explained)
+    for page, (_, modules) in REFERENCE.items():
+        for module in map(import_module, (f"dg_explorer.{module}" for module in modules)):
+            for name in getattr(module, "__all__", ()):
+                pages[page] += asked_for(getattr(module, name), explained)
     return pages
+
+
+def asked_for(thing, explained: set) -> str:
+    """What makes mkdocstrings explain a class or function, unless it was explained before."""
+    path = f"{thing.__module__}.{thing.__qualname__}" if callable(thing) else None
+    if path is None or path in explained:
+        return ""
+    explained.add(path)
+    return f"\n::: {path}\n"
 
 
 def tutorials() -> dict[str, str]:
