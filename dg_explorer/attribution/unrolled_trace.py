@@ -128,7 +128,9 @@ def _write_in_place(traced: fx.GraphModule) -> None:
             others = [b for b in node.all_input_nodes if b is not a]
             clash = any(root[b] is root[a] for b in others)
             if root[a].target in _FRESH and last[root[a]] == position and not clash:
-                node.args = (a, *(b for b in node.args if b is not a))
+                rest = list(node.args)
+                rest.remove(a)
+                node.args = (a, *rest)
                 node.target = _IN_PLACE[node.target]
                 # What used this result now keeps the argument's memory in use.
                 for follower, of in root.items():

@@ -298,3 +298,24 @@ def test_margin_is_the_log_odds_and_stays_finite_where_the_model_is_certain():
     values = margin(logits, labels)
     assert values[0] == pytest.approx(float(torch.log(p / (1 - p))), rel=1e-5)
     assert values[1] == pytest.approx(200 - np.log(2), rel=1e-5)
+
+
+def test_writing_in_place_spares_arguments_views_and_what_is_used_later():
+    def function(x, y):
+        a = x @ y
+        b = a * 2.0
+        c = a + b  # a and b end here
+        d = c.t()
+        e = c * c + d  # d still reads what c holds
+        return e - y, c, x + y
+
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    given = x.clone(), y.clone()
+    traced = trace(function, x, y)
+    assert any(str(n.target) == "aten.add_.Tensor" for n in traced.graph.nodes)
+    for _ in range(2):
+        for a, b in zip(traced(x, y), function(x, y), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert torch.equal(x, given[0])
+    assert torch.equal(y, given[1])
