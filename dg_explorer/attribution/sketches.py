@@ -4,8 +4,8 @@ A dense projection of the gradients of a model with P parameters to k numbers co
 example, hundreds of times the pass that made them. Two cheaper maps keep inner products on
 average, chosen for each parameter by its shape alone:
 
-- *fold*: random signs, then sums of every k-th entry: one addition an entry, and as close to the
-  exact kernel as a dense projection of the same width;
+- *fold*: random signs, then sums of entries k apart, or a little less: one addition an entry, and
+  as close to the exact kernel as a dense projection of the same width;
 - *channels*: for convolutions and large layers, inputs and outputs are first projected to a few
   dozen channels, so that the gradient itself is never formed; then folded.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 
 from ..errors import SettingError
 from .convolution import Convolution
@@ -26,6 +27,7 @@ from .screening import has_matrix_units
 CHANNELS = 64  # most channels kept on each side of a layer
 FEW = 16  # a side with so few channels is left as it is; above that at most half are kept
 LARGE = 16  # times the width: matrices with more entries are projected by channels
+SHORT = 4  # positions up to which outer products are folded without being written out
 LONG = 64  # positions from which on rounded products are quicker, rounding included
 CHUNK = 1 << 19  # gradient entries written out at a time: 2 MB stay in the cache
 
@@ -127,16 +129,51 @@ class FactoredSketch:
             p, q = self._channels(name, shape, gradient)
             g = torch.einsum("noi...,oy->nyi...", gradient, p) if p is not None else gradient
             gradient = torch.einsum("nyi...,ix->nyx...", g, q) if q is not None else g
-        self._fold(name, gradient.reshape(len(gradient), -1), out)
+        width = int(torch.Size(gradient.shape[2:]).numel())
+        self._fold(name, gradient.reshape(len(gradient), -1), width, out)
 
     def _add_outer(self, factor: Outer, out) -> None:
+        if factor.bias:
+            self._fold(factor.bias, factor.d.sum(1), 1, out)
+        if factor.a.shape[1] <= SHORT and 2 * factor.a.shape[2] <= self.dim:
+            self._add_short(factor, out)
+            return
         step = max(1, CHUNK // max(factor.numel, 1))
         for start in range(0, len(factor), step):
             part = factor.take(slice(start, start + step))
             here = out[start : start + step]
-            self._fold(factor.weight, outer_products(part.d, part.a).flatten(1), here)
-        if factor.bias:
-            self._fold(factor.bias, factor.d.sum(1), out)
+            gradient = outer_products(part.d, part.a)
+            self._fold(factor.weight, gradient.flatten(1), gradient.shape[2], here)
+
+    def _add_short(self, factor: Outer, out) -> None:
+        """The fold of a few outer products, without writing them out.
+
+        Outputs that fall on the same columns are summed with their signs first, and multiplied
+        by the inputs afterwards: one product with a matrix of signs for each row of the fold.
+        """
+        width, outputs = factor.a.shape[2], factor.d.shape[2]
+        rows = self.dim // width
+        blocks = -(-outputs // rows)
+        signs, shift = self._signs(factor.weight, outputs * width, factor.d)
+        key = (factor.weight, "by row", outputs, width, signs.dtype, signs.device)
+        if key not in self._made:
+            padded = F.pad(signs, (0, (blocks * rows - outputs) * width))
+            self._made[key] = padded.view(blocks, rows, width).transpose(0, 1).contiguous()
+        positions = factor.a.shape[1]
+        step = max(1, CHUNK // 2 // (rows * width * positions))
+        for start in range(0, len(factor), step):
+            part = factor.take(slice(start, start + step))
+            n = len(part)
+            d = F.pad(part.d, (0, blocks * rows - outputs)).reshape(n * positions, blocks, rows)
+            found = torch.bmm(d.permute(2, 0, 1), self._made[key])
+            found *= part.a.reshape(1, n * positions, width)
+            if positions > 1:
+                found = found.view(rows, n, positions, width).sum(2)
+            row = found.transpose(0, 1).reshape(n, rows * width)
+            here, first = out[start : start + step], self.dim - shift
+            here[:, shift : shift + row.shape[1]] += row[:, :first]
+            if row.shape[1] > first:
+                here[:, : row.shape[1] - first] += row[:, first:]
 
     def _add_outer_channels(self, factor: Outer, out) -> None:
         shape = factor.shape
@@ -149,18 +186,18 @@ class FactoredSketch:
             a = a.flatten(2)
         elif q is not None:
             a = a @ q
-        self._fold(factor.weight, (d.mT @ a).flatten(1), out)
+        self._fold(factor.weight, (d.mT @ a).flatten(1), a.shape[2], out)
         if factor.bias:
-            self._fold(factor.bias, factor.d.sum(1), out)
+            self._fold(factor.bias, factor.d.sum(1), 1, out)
 
     def _add_convolution(self, factor: Convolution, out) -> None:
         p, q = self._channels(factor.weight, factor.shape, factor.d)
         d = factor.d if p is None else torch.einsum("nohw,oy->nyhw", factor.d, p)
         x = factor.x if q is None else torch.einsum("nihw,ix->nxhw", factor.x, q)
         patches = factor.geometry.patches(x)
-        self._fold(factor.weight, (d.flatten(2) @ patches).flatten(1), out)
+        self._fold(factor.weight, (d.flatten(2) @ patches).flatten(1), patches.shape[2], out)
         if factor.bias:
-            self._fold(factor.bias, factor.d.sum((2, 3)), out)
+            self._fold(factor.bias, factor.d.sum((2, 3)), 1, out)
 
     def _add_lookup(self, factor: Lookup, out) -> None:
         width = factor.d.shape[2]
@@ -169,24 +206,30 @@ class FactoredSketch:
             d = factor.d if q is None else factor.d @ q
             if p is None:
                 p = torch.eye(factor.rows, dtype=d.dtype, device=d.device)
-            self._fold(factor.weight, (p[factor.tokens].mT @ d).flatten(1), out)
+            self._fold(factor.weight, (p[factor.tokens].mT @ d).flatten(1), d.shape[2], out)
             return
         signs, shift = self._signs(factor.weight, factor.rows * width, factor.d)
         index = factor.tokens[..., None] * width + torch.arange(width, device=factor.d.device)
         values = factor.d * signs[index]
-        out.scatter_add_(1, ((index + shift) % self.dim).flatten(1), values.flatten(1))
+        column = (index % self._period(width) + shift) % self.dim
+        out.scatter_add_(1, column.flatten(1), values.flatten(1))
 
     # ---------------------------------------------------------------- the two maps
 
-    def _fold(self, name: str, gradient: torch.Tensor, out: torch.Tensor) -> None:
-        """Add signs times the gradient, every `dim`-th entry to the same column."""
-        entries = gradient.shape[1]
+    def _period(self, width: int) -> int:
+        """After how many entries the fold of a matrix with rows of `width` starts over."""
+        # whole rows, so that entries on the same column share their input
+        return self.dim if width > self.dim else self.dim // width * width
+
+    def _fold(self, name: str, gradient: torch.Tensor, width: int, out: torch.Tensor) -> None:
+        """Add signs times the gradient, entries a period apart to the same column."""
+        entries, period = gradient.shape[1], self._period(width)
         signs, shift = self._signs(name, entries, gradient)
         # the columns start somewhere else for each parameter, so small ones do not pile up
         at = 0
         while at < entries:
-            column = (shift + at) % self.dim
-            stop = min(entries, at + self.dim - column)
+            column = (shift + at % period) % self.dim
+            stop = min(entries, at + self.dim - column, (at // period + 1) * period)
             out[:, column : column + stop - at].addcmul_(gradient[:, at:stop], signs[at:stop])
             at = stop
 

@@ -126,3 +126,17 @@ def test_rounded_products_of_long_sequences_are_off_by_less_than_the_sketch(monk
     sketched = full @ full.T
     moved = (rounded @ rounded.T - sketched).norm()
     assert 0 < float(moved) < 0.05 * float((sketched - exact).norm())
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+@pytest.mark.parametrize(("outputs", "inputs"), [(9, 7), (12, 5), (2, 16), (30, 1)])
+def test_short_sequences_are_folded_as_if_written_out(positions, outputs, inputs):
+    generator = torch.Generator().manual_seed(0)
+    d, a = (torch.randn(5, positions, n, generator=generator) for n in (outputs, inputs))
+    factor = Outer(a, d, "w", "b", (outputs, inputs))
+    written = {"w": torch.einsum("nto,nti->noi", d, a), "b": d.sum(1)}
+    for seed in range(12):  # each begins in another column
+        sketch = FactoredSketch(33, seed)
+        assert 2 * inputs <= 33  # so that nothing is written out
+        one_by_one = [sketch.vector({k: v[i] for k, v in written.items()}) for i in range(5)]
+        torch.testing.assert_close(sketch([factor]), torch.stack(one_by_one))
