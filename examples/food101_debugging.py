@@ -216,7 +216,7 @@ def main() -> None:
     suspects.insert(0, "file", [data.train.dataset.files[id] for id in suspects.index])
     suspects.to_csv(options.out / "suspects.csv")
     if (folder / WRONG_LABELS).exists():
-        wrong = set((folder / WRONG_LABELS).read_text().split())
+        wrong = set((folder / WRONG_LABELS).read_text().split()) & set(suspects.file)
         found = suspects.file[: len(wrong)].isin(wrong).mean()
         print(f"of the {len(wrong)} most suspect labels, {found:.0%} are wrong")
 

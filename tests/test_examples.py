@@ -1,10 +1,13 @@
 """The examples run as a reader would run them, on small sizes, and say what they should."""
 
+import csv
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from dg_explorer.testing import tiny_run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -38,3 +41,34 @@ def test_the_transition_is_found_in_checkpoints_on_disk(tmp_path):
     assert "checkpoints: 0, 100, 200, 300, 400" in said
     assert 200 <= float(re.search(r"transition at step (\d+)", said).group(1)) <= 600
     assert "pairs changed most" in said
+
+
+def test_the_food101_study_finds_wrong_labels_in_a_folder_of_images(tmp_path):
+    said = run(
+        *("food101_debugging.py", "--epochs", 4, "--n-random", 1),
+        cwd=tmp_path,
+    )
+    share = int(re.search(r"of the five that helped a test image most, (\d+)%", said).group(1))
+    assert share >= 30  # 10 by chance
+    wrong = int(re.search(r"most suspect labels, (\d+)% are wrong", said).group(1))
+    assert wrong >= 50  # 10 by chance
+    with open(tmp_path / "results" / "removals.csv") as file:
+        removals = list(csv.DictReader(file))
+    asked = {"none", "d3m", "random", "balanced", "most helpful", "most harmful"}
+    assert {row["removal"] for row in removals} == asked
+    counts = {row["n_removed"] for row in removals if row["removal"] != "none"}
+    assert len(counts) == 1  # as many of each kind, or the comparison says nothing
+    assert (tmp_path / "results" / "board.html").stat().st_size > 100_000
+
+
+def test_three_runs_are_compared_on_one_axis(tmp_path):
+    # folders that are there are opened, so that nothing is trained here
+    for seed, recipe in enumerate(("grokking", "mislabeled-digits", "spurious-digits")):
+        tiny_run(seed, path=tmp_path / "results" / recipe)
+    said = run("analysis_multi_phenomenon.py", "--out", "results", cwd=tmp_path)
+    table = {line.rsplit(maxsplit=5)[0]: line.split()[-1] for line in said.splitlines()[-4:-1]}
+    assert list(table) == ["grokking", "memorized labels", "shortcut"]
+    for seed, accuracy in enumerate(table.values()):
+        last = tiny_run(seed)["metrics"].test_accuracy.values[-1]
+        assert abs(float(accuracy) - last) <= 0.005  # two digits are printed
+    assert (tmp_path / "results" / "comparison.html").exists()
