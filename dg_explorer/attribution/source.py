@@ -29,8 +29,8 @@ class SourceAttributor(Attributor):
     Parameters
     ----------
     checkpoints : list or mapping, in the order of training
-        The last one is the model asked about. Without it there is one segment, of one
-        checkpoint.
+        The last one is the model asked about. `attribute_trajectory` takes those of a run.
+        Without it there is one segment, of one checkpoint: an influence function.
     segments : int
         At most so many, of equally many checkpoints.
     time : float or list of float, optional
