@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import DataError
+from .best import best_of_row
 from .damping import absolute_damping
 from .ridge import damped_inverse
 from .top_scores import summed_products
@@ -55,7 +56,8 @@ class RowScores:
         rough = self._rough(solved)
         k = min(k, len(rough))
         # half as many again: rounding moves an example by a few ranks, not by fifty
-        near = rough.topk(min(len(rough), k + k // 2 + 16), largest=not lowest).indices
+        count = min(len(rough), k + k // 2 + 16)
+        near = best_of_row(-rough if lowest else rough, count)[1]
         exact = self.features[near] @ solved.to(self.features)
         if self.weight is not None:
             exact *= self.weight[near]

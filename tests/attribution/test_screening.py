@@ -2,8 +2,9 @@
 
 import torch
 
+from dg_explorer.attribution import best as best_module
 from dg_explorer.attribution import screening
-from dg_explorer.attribution.best import Best
+from dg_explorer.attribution.best import Best, best_of_row
 from dg_explorer.attribution.screening import screened
 from dg_explorer.attribution.top_scores import streamed
 
@@ -58,3 +59,16 @@ def test_the_best_of_blocks_are_the_best_of_the_whole():
     expected = values.topk(12, 1)
     assert torch.equal(best.value, expected.values)
     assert torch.equal(best.which, expected.indices)
+
+
+def test_the_best_of_a_long_row_are_those_of_sorting_it(monkeypatch):
+    monkeypatch.setattr(best_module, "WORTHWHILE", 2)
+    generator = torch.Generator().manual_seed(0)
+    for n in (5, 79, 80, 1000, 1001, 5003):
+        row = torch.randn(n, generator=generator)
+        value, place = best_of_row(row, 5)
+        expected = row.sort(descending=True)
+        assert torch.equal(value, expected.values[:5])
+        assert torch.equal(place, expected.indices[:5])
+    ties = torch.zeros(1000)
+    assert best_of_row(ties, 5)[0].tolist() == [0.0] * 5
