@@ -58,7 +58,8 @@ class Validity implements View {
     names.forEach((name, i) => {
       const key = `curve/${i}`, low = blocks.maybe(`${key}/low`), high = blocks.maybe(`${key}/high`);
       const check = checks.get(name) ?? { name, about: abouts[i]!, series: [] };
-      check.series.push({ name: methods[i] || name, epochs: blocks.numbers(`${key}/epoch`), values: blocks.numbers(`${key}/value`), ...(low && high ? { low, high } : {}) });
+      // a check of the run itself needs no other name than its title
+      check.series.push({ name: methods[i]!.toLowerCase() === name.toLowerCase() ? "" : methods[i]!, epochs: blocks.numbers(`${key}/epoch`), values: blocks.numbers(`${key}/value`), ...(low && high ? { low, high } : {}) });
       checks.set(name, check);
     });
     this.#charts = [...checks.values()].map((check) => {
