@@ -97,7 +97,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     }),
     session.player.listen(redraw),
     session.onLoss(lose),
-    session.listen(() => { unmount(); mount(); }),
+    session.listen(() => { const refocus = focused(root); unmount(); mount(); refocus(); }),
   ];
   const told = (): void => { const text = session.model.get("_error") as string | undefined; if (text) report(text); };
   session.model.on("change:_error", told); told();
@@ -107,4 +107,14 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     session.model.off("change:_error", told);
     root.remove();
   };
+}
+
+/** Gives the focus back after the board was built anew: else the next key would be the notebook's. */
+function focused(root: HTMLElement): () => void {
+  const active = (root.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
+  if (!active || !root.contains(active)) return () => { /* it was elsewhere */ };
+  const name = active.dataset.testid ? "data-testid" : "aria-label", value = active.getAttribute(name);
+  const all = (): HTMLElement[] => [...root.querySelectorAll<HTMLElement>(`[${name}]`)].filter((one) => one.getAttribute(name) === value);
+  const at = all().indexOf(active);
+  return () => (all()[at] ?? root.querySelector<HTMLElement>("[role=slider]"))?.focus({ preventScroll: true });
 }
