@@ -39,6 +39,7 @@ def take(command: str, folder: Path, home: Path) -> None:
     """Run one step of the image's build as the image would, with the environment first on PATH."""
     path = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "KERNEL_PYTHON_PREFIX": str(home)}
+    environment.setdefault("PIP_RETRIES", "0")  # where torch's own index cannot be reached
     subprocess.run(["bash", "-c", command], cwd=folder, env=environment, check=True)
 
 
