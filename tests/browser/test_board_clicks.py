@@ -38,3 +38,34 @@ def test_tab_still_brings_the_active_card_into_view(page):
     page.get_by_test_id("dg-sort").focus()
     page.keyboard.press("Tab")
     expect(page.locator("[data-testid=dg-test][data-id='1060']")).to_be_in_viewport()
+
+
+def test_a_rectangle_selects_and_undo_and_redo_walk_over_it(page):
+    area, said = page.get_by_test_id("dg-scatter"), page.locator(".dg-right .dg-h2 > :last-child")
+    expect(area).to_have_attribute("data-points", "120")
+    page.get_by_test_id("dg-tool-rectangle").click()
+    box = area.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=4)
+    page.mouse.up()
+    expect(said).to_contain_text("selected")
+    selected = said.inner_text()
+    page.get_by_test_id("dg-undo").click()
+    expect(said).to_have_text("")
+    page.get_by_test_id("dg-redo").click()
+    expect(said).to_have_text(selected)
+
+
+def test_a_search_and_a_filter_leave_what_passes_both(page):
+    listed = page.locator(".dg-left .dg-h2 .dg-muted")
+    page.get_by_test_id("dg-search").fill("example 107")
+    expect(listed).to_have_text("10 of 80")  # 1070 to 1079
+    numbers = []
+    for verdict in ("right", "wrong"):
+        before = listed.inner_text()
+        page.get_by_test_id(f"dg-filter-{verdict}").click()
+        expect(listed).not_to_have_text(before)
+        numbers.append(int(listed.inner_text().split()[0]))
+    assert sum(numbers) == 10
+    assert min(numbers) > 0
