@@ -1,0 +1,130 @@
+"""Write docs/images: the board and every view, light and dark, from real runs.
+
+    python docs/make_images.py [--runs FOLDER] [--only NAME ...]
+
+Trains the demos (about two minutes), or opens those an earlier call left in FOLDER. Needs a
+Chromium and Pillow (`pip install 'dg_explorer[dev]'`). The pictures are for people: no test
+compares them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import dg_explorer as dg
+from dg_explorer.demo_steps import complete
+from dg_explorer.demos import grokking
+
+IMAGES = Path(__file__).parent / "images"
+MOST_BYTES = 300_000  # of one picture
+
+
+def demo(name: str) -> Callable[[Path], dg.Run]:
+    """How a demo's run is made complete."""
+
+    def make(path: Path) -> dg.Run:
+        made = dg.demos.make(name, path, seed=0, progress=False, overwrite=True)
+        complete(made, progress=False)
+        return made.run
+
+    return make
+
+
+def checked(path: Path) -> dg.Run:
+    """A short smooth run whose scores were checked: by metasmoothness, and by retraining."""
+    recipe = replace(grokking.SMOOTH, steps=400, record_every=20)
+    made = grokking.make(path, recipe=recipe, progress=False, overwrite=True)
+    complete(made, moments=21, progress=False)
+    training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
+    moments = (100, 200, 300, 400)
+    dg.metasmoothness(made.run, training=training.with_changes(record_at=moments))
+    return made.run
+
+
+def finished(path: Path) -> dg.Run | None:
+    """The run that an earlier call left, if it got as far as the scores."""
+    run = dg.Run.open(path) if (path / "record.zarr").is_dir() else None
+    return run if run is not None and "scores/trak" in run else None
+
+
+RUNS: dict[str, Callable[[Path], dg.Run]] = {
+    "grokking": demo("grokking"),
+    "mislabeled-digits": demo("mislabeled-digits"),
+    "spurious-digits": demo("spurious-digits"),
+    "checked": checked,
+}
+
+
+def compared(turn: dg.Run, digits: dg.Run, shortcut: dg.Run) -> dg.RunComparison:
+    return dg.RunComparison({"grokking": turn, "mislabelled digits": digits, "shortcut": shortcut})
+
+
+# picture name -> the runs on it, what shows them, and how wide it is in CSS pixels
+PICTURES: dict[str, tuple[tuple[str, ...], Callable, int]] = {
+    "board": (("grokking",), lambda run: dg.explore(run, tab="transition"), 1280),
+    "board-digits": (("mislabeled-digits",), lambda run: dg.explore(run, tab="map"), 1280),
+    "memorization-timeline": (("grokking",), dg.MemorizationTimeline, 960),
+    "influence-explorer": (("mislabeled-digits",), dg.InfluenceExplorer, 960),
+    "feature-evolution": (("grokking",), dg.FeatureEvolution, 800),
+    "dynamics-map": (("mislabeled-digits",), dg.DynamicsMap, 960),
+    "transition": (("grokking",), dg.TransitionView, 1120),
+    "gradient-flow": (("mislabeled-digits",), dg.GradientFlow, 960),
+    "bias": (("spurious-digits",), dg.BiasView, 960),
+    "validity": (("checked",), lambda run: dg.explore(run, views=["timeline", "validity"]), 960),
+    "run-comparison": (("grokking", "mislabeled-digits", "spurious-digits"), compared, 960),
+}
+
+
+def smaller(picture: bytes) -> bytes:
+    """A PNG with 256 colours, which flat pictures hardly show, at about a third of the bytes."""
+    out = io.BytesIO()
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def draw(name: str, runs: dict[str, dg.Run], folder: Path) -> int:
+    """Write one picture in both themes; returns their bytes. Stops where one is too large."""
+    total, (names, view, width) = 0, PICTURES[name]
+    shown = view(*(runs[run] for run in names))
+    for theme in ("light", "dark"):
+        file = shown.to_png(folder / f"{name}-{theme}.png", theme=theme, width=width)
+        picture = smaller(file.read_bytes())
+        file.write_bytes(picture)
+        print(f"{file.name}  {len(picture) / 1000:.0f} kB", flush=True)
+        if len(picture) > MOST_BYTES:
+            raise SystemExit(f"{file.name} is larger than {MOST_BYTES / 1000:.0f} kB.")
+        total += len(picture)
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, help="where the runs are, or will be kept")
+    parser.add_argument("--to", type=Path, default=IMAGES, help="(default: docs/images)")
+    parser.add_argument("--only", nargs="+", choices=PICTURES, default=list(PICTURES))
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    asked.to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as fresh:
+        kept = asked.runs or Path(fresh)
+        kept.mkdir(parents=True, exist_ok=True)
+        runs = {}
+        for name in dict.fromkeys(run for picture in asked.only for run in PICTURES[picture][0]):
+            runs[name] = finished(kept / name) or RUNS[name](kept / name)
+            print(runs[name], flush=True)
+        total = sum(draw(name, runs, asked.to) for name in asked.only)
+        print(f"{total / 1e6:.2f} MB in all")
+
+
+if __name__ == "__main__":
+    main()
