@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from dg_explorer.evaluation import smooth_truth as module
+from dg_explorer.evaluation.lds_by_method import scores_by_epoch
 from dg_explorer.evaluation.modular_addition import modular_addition
-from dg_explorer.evaluation.smooth_checks import sign_flips
+from dg_explorer.evaluation.smooth_checks import negative_controls, sign_flips
 from dg_explorer.evaluation.smooth_truth import smooth_training, smooth_truth
+from dg_explorer.evaluation.smoothness import metasmoothness
 
 
 @pytest.mark.parametrize("drop", module.DROPS)
@@ -49,6 +51,40 @@ def test_predicted_sign_flips_have_other_signs_and_no_example_twice():
     for test, train in pairs:
         early, late = scores.sel(test=test, train=train).values
         assert early * late < 0
+
+
+@pytest.mark.parametrize("control", ["permuted scores", "shuffled labels, trak"])
+def test_scores_that_know_nothing_predict_nothing(control, controls):
+    assert controls[control].low < 0 < controls[control].high
+
+
+@pytest.fixture(scope="module")
+def controls():
+    last = modular_addition("smooth", n_steps=515, record_at=(515,))
+    return negative_controls(scores_by_epoch(last, "gradient_dot", last.test_ids[:8]))
+
+
+def test_metasmoothness_tells_the_two_recipes_apart():
+    smooth, usual = (
+        metasmoothness(training=modular_addition(recipe, n_steps=120), directions=1)
+        for recipe in ("smooth", "fast")
+    )
+    assert smooth.metasmoothness.item() > 0.95
+    assert usual.metasmoothness.item() < 0.6
+
+
+def test_methods_of_several_checkpoints_use_those_before_the_epoch_only():
+    training = modular_addition("smooth", n_steps=30, record_at=(10, 30))
+    test = training.test_ids[:2]
+    both = scores_by_epoch(training, "gradient_dot", test, history=(10, 20))
+    alone = {
+        epoch: scores_by_epoch(
+            training.with_changes(record_at=(epoch,)), "gradient_dot", test
+        ).squeeze("epoch", drop=True)
+        for epoch in (10, 20, 30)
+    }
+    np.testing.assert_allclose(both.sel(epoch=10), alone[10])
+    np.testing.assert_allclose(both.sel(epoch=30), sum(alone.values()) / 3)
 
 
 def test_the_training_is_recorded_where_the_truth_is():
