@@ -30,10 +30,17 @@ class PageModel implements Model {
   }
 }
 
-async function unpack(text: string): Promise<DataView> {
+function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  // browsers of 2025 and later do it themselves, a hundred times faster
+  const { fromBase64: own } = Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
+  if (own) return own.call(Uint8Array, text);
   const binary = atob(text.trim()), bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return bytes;
+}
+
+async function unpack(text: string): Promise<DataView> {
+  const stream = new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new DataView(await new Response(stream).arrayBuffer());
 }
 
