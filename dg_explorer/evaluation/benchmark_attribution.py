@@ -79,8 +79,9 @@ def main() -> None:
     print(f"{'attributor':28} {'quantity':38} {'measured':24} level (aim)")
 
     def report(attributor, quantity, values, level):
-        first, *rest = (f"{value:.3f}" for value in values)
-        told = first + (f"  ({' to '.join(rest)})" if rest else "")
+        told = " to ".join(f"{value:.3f}" for value in values[-2:])
+        if len(values) == 3:
+            told = f"{values[0]:.3f}  ({told})"
         print(f"{attributor:28} {quantity:38} {told:24} {level}", flush=True)
 
     digits(report, settings)

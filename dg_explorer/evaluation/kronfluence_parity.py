@@ -68,10 +68,11 @@ def peer_scores(model, train, test, damping: float, *, exact: bool, seed: int = 
         analyzer.fit_all_factors(
             "factors", fitted, 100, factor_args=FactorArguments(strategy="ekfac")
         )
-        found = analyzer.compute_pairwise_scores(
+        analyzer.compute_pairwise_scores(
             "scores", "factors", test, train, 100, 100,
             score_args=ScoreArguments(damping_factor=damping),
         )  # fmt: skip
+        found = analyzer.load_pairwise_scores("scores")
     return found["all_modules"].float()
 
 
