@@ -46,4 +46,5 @@ def test_new_epochs_appear_and_what_was_chosen_stays(open_cells, record):
     record(65)
     expect(slider).to_have_attribute("aria-valuemax", "65", timeout=20_000)
     expect(slider).to_have_attribute("aria-valuenow", "0")  # it did not
+    expect(slider).to_be_focused()  # or the next key would be the notebook's
     expect(board.get_by_test_id("dg-errors")).to_be_empty()
