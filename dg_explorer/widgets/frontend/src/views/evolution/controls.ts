@@ -26,7 +26,7 @@ export class Controls {
   constructor(context: Context, home: () => void) {
     this.#context = context;
     const { record, store, signal, guard } = context, { layers } = record.attrs;
-    this.#colour = menu("Colour by", COLOURS.map(([value, text]) => ({ value, text: `colour: ${text}` })), "dg-colour");
+    this.#colour = menu("Colour by", COLOURS.map(([value, text]) => ({ value, text: `by ${text}` })), "dg-colour");
     this.#colour.addEventListener("change", guard(() => store.set({ colour: this.#colour.value })), { signal });
     if (layers.length > 1) {
       this.#layer = menu("Layer", layers.map((layer) => ({ value: layer, text: clipped(layer, 40) })), "dg-layer");
@@ -42,7 +42,7 @@ export class Controls {
     whole.addEventListener("click", guard(home), { signal });
     const follow = el("button", { type: "button", class: "dg-chip", "aria-pressed": "true", title: "Scale the picture to each moment; off keeps one scale for the whole run, so that spread can be compared", "data-testid": "dg-follow" }, "fit");
     follow.addEventListener("click", guard(() => { this.follow = !this.follow; put(follow, { "aria-pressed": String(this.follow) }); context.redraw(); }), { signal });
-    this.element = el("div", { class: "dg-scatter-controls" }, this.#layer, this.#colour, el("span", { class: "dg-push" }), el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole, follow);
+    this.element = el("div", { class: "dg-scatter-controls" }, this.#layer, this.#colour, el("span", { class: "dg-scatter-tools" }, el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole, follow));
     this.#press();
   }
 
