@@ -1,7 +1,9 @@
 """What a user installs holds everything that runs: the bundle, the notebooks, no sources of it."""
 
+import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -39,6 +41,38 @@ def test_the_wheel_holds_no_tests_sources_of_the_front_end_or_caches(wheel):
 
 def test_the_wheel_is_small(wheel):
     assert sum(info.compress_size for info in wheel.infolist()) < 3_000_000
+
+
+BOARD = """
+import sys, dg_explorer as dg
+from dg_explorer.testing import tiny_run
+dg.explore(tiny_run()).to_png(sys.argv[1], scale=1)
+print(dg.__file__)
+"""
+
+
+def test_the_board_drawn_by_the_installed_wheel_is_that_of_the_sources(wheel, tmp_path):
+    clean, site = tmp_path / "clean", sysconfig.get_path("purelib")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", clean], check=True)
+    python = clean / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps"]
+    subprocess.run([*pip, wheel.filename], check=True)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = Path(subprocess.check_output([python, "-c", where], text=True).strip())
+    # all that the package needs, without the link to this checkout: a path here reads no .pth there
+    (own / "needs.pth").write_text(f"{site}\n")
+    pictures = []
+    for name, program, place in (("wheel", python, own), ("sources", sys.executable, ROOT)):
+        path = tmp_path / f"{name}.png"
+        command = [str(program), "-c", BOARD, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip()).is_relative_to(place)
+        pictures.append(path.read_bytes())
+    ours, installed = pictures[1], pictures[0]
+    assert installed[16:24] == ours[16:24]  # width and height: all is there, where it was
+    assert len(installed) == pytest.approx(len(ours), rel=0.02)
+    assert len(ours) > 100_000  # a page without a board has a tenth of that
 
 
 def test_no_notebook_is_large_or_stores_widget_state():
