@@ -87,7 +87,7 @@ CLICK = f"""async () => {{ {PAINTED}
     while (said() === before || !at('dg-influencer')) await frame();
     times.push(performance.now() - began);
     list.scrollTop += 7 * 68; // rows nobody has asked for yet
-    for (let wait = 0; wait < 20; wait++) await frame();
+    for (let wait = 0; wait < 8; wait++) await frame();
   }}
   return times; }}"""
 STATE = """() => { const canvas = document.querySelector('.dg-right .dg-stage canvas');
@@ -194,8 +194,8 @@ def measure(browser, lab, size: Size, path: Path, *, webgl: bool) -> dict:
     notebook = Notebook(page, lab, write_cells(lab, f"{size.name} {webgl}", cell), "doc")
     notebook.execute(f"import dg_explorer as dg; dg.explore; path = {str(path)!r}")
     out = {"open": page.evaluate(OPEN)}
-    cold = page.evaluate(SCRUB, [0.1, 0.95, 120])
-    warm = page.evaluate(SCRUB, [0.95, 0.6, 60])
+    cold = page.evaluate(SCRUB, [0.1, 0.95, 60])
+    warm = page.evaluate(SCRUB, [0.95, 0.5, 40])
     out |= {"first": cold["gaps"], "waited": cold["waited"], "again": warm["gaps"]}
     out["click"] = page.evaluate(CLICK)
     out |= page.evaluate(STATE)
@@ -214,7 +214,7 @@ def line(size: Size, found: dict) -> str:
     return (
         f"{size.name:>24}  {found['painter']:6}  opens {found['open'] / 1000:4.2f} s  "
         f"scrub {per_second:3.0f} per s (19 of 20 frames >= {slow:3.0f}; first pass "
-        f"{1000 / statistics.median(found['first']):3.0f}, {found['waited']} of 120 frames waited "
+        f"{1000 / statistics.median(found['first']):3.0f}, {found['waited']} of 60 frames waited "
         f"for positions)  click {statistics.median(found['click']):3.0f} ms "
         f"(worst of 12: {max(found['click']):3.0f})"
     )
