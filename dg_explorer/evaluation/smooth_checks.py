@@ -84,7 +84,11 @@ def verify_windows(training, *, n: int = 20, n_windows: int = 4, n_queries: int 
 
 
 def negative_controls(scores: xr.DataArray, seed: int = 0, drop: float = 0.05) -> dict:
-    """LDS with interval of scores that ought to predict nothing, at the last epoch."""
+    """LDS with interval of scores that ought to predict nothing, at the last epoch.
+
+    Those of an untrained network do predict a little here: which numbers two pairs share is in
+    the gradients before any training. They are the floor for the others, not a zero.
+    """
     truth = smooth_truth(seed, drop).sel(epoch=RECORD_AT[-1])
     test = scores["test"].values
     real = scores.sel(epoch=RECORD_AT[-1])
