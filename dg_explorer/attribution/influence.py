@@ -43,6 +43,8 @@ class InfluenceFunctionAttributor(Attributor):
         and those are less sure than the one at hand, which has seen every example: at 1
         its residuals, nearly zero on what it knows by heart, rank the few hard examples above
         all others.
+        It is not read off the data: of .3, .6 and 1, .6 foretold best on digits and wine, 1 on
+        breast cancer (`python -m dg_explorer.evaluation.damping_choice --temperatures .3 1`).
     rows : int, optional
         Directions of curvature kept for each example, the largest first: 3, or 16 for "ekfac" and
         "kfac". The Hessian of a softmax has as many as there are classes, less one.
