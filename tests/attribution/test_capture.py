@@ -198,3 +198,26 @@ def test_infinite_gradients_are_refused_by_name():
         model[2].weight.fill_(3e38)
     with pytest.raises(NonFiniteError, match="not finite"):
         attach(model, TASK, vectors())
+
+
+class Kink(nn.Module):
+    """A ReLU at zero, where rounding, and so the size of the batch, decides what passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8, bias=False), nn.Linear(8, 4)
+        with torch.no_grad():
+            self.first.weight[:4] = 0
+
+    def forward(self, x):
+        rounding = 1e-9 if len(x) > 1 else -1e-9
+        return self.last((self.first(x) + rounding).relu())
+
+
+def test_a_unit_at_its_kink_is_no_reason_to_leave_the_fast_way():
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SlowGradientsWarning)
+        plan = attach(Kink(), TASK, vectors())
+    assert not plan.raw
+    assert max(plan.errors.values()) < 1e-5
