@@ -159,7 +159,7 @@ class Explorer(anywidget.AnyWidget):
         path : file to write
         theme : "light", "dark", or "auto" for the reader's own
         k : top training examples kept a side, epoch and test example
-            By default 8, or down to 6 where the page would pass 5 MB.
+            By default 8, or down to 4 where the page would pass 5 MB.
         """
         if theme not in ("auto", "light", "dark"):
             raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")

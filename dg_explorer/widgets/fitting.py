@@ -13,12 +13,12 @@ from .preview import preview
 from .serve import Sources, answer
 
 PAGE_BYTES = 4_700_000
-MOST, LEAST = 8, 6
+MOST, LEAST = 8, 4
 _SAMPLED = 12  # test examples whose size stands for the others'
 
 
 def fitting_k(sources: Sources, limit: int = PAGE_BYTES) -> int:
-    """The largest k, from 8 down to 6, with which the page is expected to fit into `limit` bytes.
+    """The largest k, from 8 down to 4, with which the page is expected to fit into `limit` bytes.
 
     Estimated from a few test examples, since making all of them for each k takes seconds.
     """

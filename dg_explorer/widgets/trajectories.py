@@ -24,8 +24,8 @@ def trajectories(
     ids, positions : int arrays, shape (train,)
         Example ids, and their rows in the table of training examples.
     k : how many on each side of zero, at each epoch
-    brief : round those scores that are not on top at their own epoch to 1/128 of the largest
-        They are only drawn, as small curves (a fifth of a pixel), and a saved page, which holds
+    brief : round those scores that are not on top at their own epoch to 1/64 of the largest
+        They are only drawn, as small curves (two fifths of a pixel), and a saved page, which holds
         every test example, gets much smaller. What stands above or below `cut` still does.
 
     Returns
@@ -75,9 +75,9 @@ def trajectories(
 
 
 def _rounded(course: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """Shares (epoch, column) in steps of 1/128, on the same side of both cuts
+    """Shares (epoch, column) in steps of 1/64, on the same side of both cuts
     (epoch, 2) as before."""
-    short = (np.rint(course.astype(np.float32) * 128) / 128).astype(np.float16)
+    short = (np.rint(course.astype(np.float32) * 64) / 64).astype(np.float16)
     sides = (cut[:, :1], cut[:, 1:])
     kept = [(short >= side) == (course >= side) for side in sides]
     kept += [(short <= side) == (course <= side) for side in sides]
