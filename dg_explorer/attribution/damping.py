@@ -14,6 +14,8 @@ factor, so the ridge counts twice. `evaluation.damping_choice` compares it with 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from ..errors import DataError, SettingError
@@ -100,12 +102,24 @@ def damped_solve(kernel: torch.Tensor, right: torch.Tensor, added: float) -> tor
     -------
     float64, shape (m, n)
     """
-    system = kernel.double().clone()
+    return damped_solver(kernel, added)(right)
+
+
+def damped_solver(
+    kernel: torch.Tensor, added: float, *, overwrite: bool = False
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function right -> `damped_solve(kernel, right, added)`; it does not hold the kernel.
+
+    With `overwrite`, a float64 kernel is written to: n x n doubles less in memory.
+    """
+    system = kernel.double()
+    if system is kernel and not overwrite:
+        system = kernel.clone()
     system.diagonal().add_(added)
     factor, failed = torch.linalg.cholesky_ex(system)
-    if int(failed):
-        # rounding of a float32 kernel made it indefinite by more than the ridge
-        values, vectors = torch.linalg.eigh(system - added * torch.eye(len(system)).to(system))
-        values = values.clamp(min=0) + added
-        return (right.double() @ vectors / values) @ vectors.T
-    return torch.cholesky_solve(right.double().T, factor).T
+    if not int(failed):
+        return lambda right: torch.cholesky_solve(right.double().T, factor).T
+    # rounding of a float32 kernel made it indefinite by more than the ridge
+    values, vectors = torch.linalg.eigh(system - added * torch.eye(len(system)).to(system))
+    values = values.clamp(min=0) + added
+    return lambda right: (right.double() @ vectors / values) @ vectors.T

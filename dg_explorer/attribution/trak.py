@@ -6,7 +6,7 @@ import torch
 
 from ..errors import SettingError
 from .base import Attributor
-from .damping import DEFAULT_RELATIVE, absolute_damping, damped_solve, resting_damping
+from .damping import DEFAULT_RELATIVE, absolute_damping, damped_solver, resting_damping
 from .kernel import gram
 from .memory import memory_advice
 from .nystrom import Nystrom
@@ -134,7 +134,9 @@ class TRAKAttributor(ProjectionChecks, Attributor):
                 w = weight.to(kernel)
                 chosen = resting_damping(w, kernel.diagonal(), w @ kernel @ w)
             added = absolute_damping(kernel, self.damping, chosen)
-            total = total + damped_solve(kernel, gram(test[0], train[0]), added)
+            solve = damped_solver(kernel, added, overwrite=True)
+            del kernel  # as large as all that follows
+            total = total + solve(gram(test[0], train[0]))
             self.damping_used.append(added)
         return (total / len(train_features.models)).cpu()
 

@@ -158,10 +158,11 @@ def test_two_processes_of_dask_give_the_same_scores_though_one_is_killed(tmp_pat
         found = scores(train=with_ids(watched), executor=client.get_executor())
     assert same(found, expected)
     assert (tmp_path / "killed").exists()
-    # three epochs; the batch that killed its worker was begun twice, nothing else was
+    # three epochs; the batch that killed its worker was begun twice, and what that worker had
+    # done and not yet handed over may have been, but nothing was done a third time
     extra = watched.served() - len(EPOCHS)
     assert extra[[8, 9, 10]].tolist() == [1, 1, 1]
-    assert extra.sum() == 3
+    assert set(extra) <= {0, 1}
 
 
 class KilledWorker(Exception):

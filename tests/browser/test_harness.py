@@ -52,6 +52,7 @@ def test_a_failing_cell_fails_the_test_with_its_error(open_cells):
 
 def test_a_request_that_leaves_the_machine_is_refused_and_counted(open_cells):
     notebook = open_cells("1 + 1")
+    notebook.page.expected.append("net::ERR_FAILED")
     refused = notebook.page.evaluate(
         "fetch('https://example.org/').then(() => 'answered', () => 'refused')"
     )

@@ -1,11 +1,8 @@
-"""The notebooks in a real JupyterLab: each one's board is painted and answers a click.
+"""Notebooks in a real JupyterLab: the board is painted and answers a click.
 
 They are run up to the cell with the board; nbval runs them whole and compares what they print.
 """
 
-from pathlib import Path
-
-import nbformat
 import pytest
 from board_acts import until
 from playwright.sync_api import expect
@@ -13,17 +10,9 @@ from playwright.sync_api import expect
 BOARD = "dg.explore("
 
 
-def has_board(path: Path) -> bool:
-    cells = nbformat.read(path, as_version=4).cells
-    return any(cell.cell_type == "code" and BOARD in cell.source for cell in cells)
-
-
-# the quickstart has a test of its own
-NOTEBOOKS = sorted(
-    path.name
-    for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb")
-    if has_board(path) and not path.name.startswith("01_")
-)
+# one of modular addition, one of digits; the quickstart has a test of its own, and each of the
+# others would train once more for half a minute and more
+NOTEBOOKS = ["02_grokking.ipynb", "04_memorization_and_mislabels.ipynb"]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -38,11 +27,10 @@ def test_the_board_of_the_notebook_answers_a_click(open_nb, name):
     card.click()
     expect(card).to_have_attribute("aria-selected", "true")
     until(lambda: notebook.python("explorer.selection.test") == int(test))
-    if notebook.python("'scores/trak' in run"):  # one of them is about features alone
-        best = (
-            f"int(run['scores/trak'].score.sel(test={test})"
-            ".sel(epoch=explorer.selection.epoch).to_series().idxmax())"
-        )
-        first = board.get_by_test_id("dg-helped").locator("[aria-posinset='1']")
-        expect(first).to_have_attribute("data-id", str(notebook.python(best)))
+    best = (
+        f"int(run['scores/trak'].score.sel(test={test})"
+        ".sel(epoch=explorer.selection.epoch).to_series().idxmax())"
+    )
+    first = board.get_by_test_id("dg-helped").locator("[aria-posinset='1']")
+    expect(first).to_have_attribute("data-id", str(notebook.python(best)))
     expect(board.get_by_test_id("dg-errors")).to_be_empty()
