@@ -198,7 +198,7 @@ def test_twenty_kills_at_random_moments_change_no_bit_of_the_scores(tmp_path):
     )
     kept = [int(n) for n in (tmp_path / "log").read_text().split()]
     assert kept == sorted(kept)  # no row, once there, is lost
-    assert 0 < kept[-1] < len(epochs)  # and the kills came in the middle
+    assert any(0 < n < len(epochs) for n in kept)  # and the kills came in the middle
     resumed = attribute(Run.open(killed.path), mlp(), TRAIN, TEST, progress=False)
     expected = attribute(whole, mlp(), TRAIN, TEST, progress=False)
     assert resumed["epoch"].values.tolist() == epochs
