@@ -60,12 +60,12 @@ def test_a_ratio_is_of_the_quickest_of_work_and_floor():
 
 
 def test_the_peak_is_that_of_the_work_and_not_of_what_was_there():
-    kept = torch.ones(4_000_000)  # 16 MB
+    kept = torch.ones(16_000_000)  # 64 MB: too large for memory that was freed and not given back
 
     def work():
-        return float((kept + 1).sum())  # another 16 MB, for a moment
+        return float((kept + 1).sum())  # another 64 MB, for a moment
 
-    assert 10 < peak_over(work) < 40
+    assert 50 < peak_over(work) < 100
 
 
 def test_every_workload_can_be_asked_for_and_every_peer_has_one():
