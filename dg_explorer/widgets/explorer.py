@@ -326,7 +326,7 @@ def explore(
         text, a uint8 picture (height, width, channel), or `{"text": ..., "picture": ...}`.
     views : names of the views to show; all by default
     live : follow a run in a folder while another process records it
-        New rows appear within about two seconds. `ex.live = False` stops it.
+        New rows appear within seconds. `ex.live = False` stops it.
     **selection : where to start, as fields of `Selection`: `epoch=400, test=12`
 
     Returns
