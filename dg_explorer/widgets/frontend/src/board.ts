@@ -10,8 +10,10 @@ import { Tabs } from "./views/tabs";
 const MAIN: Slot[] = ["left", "middle", "right"];
 
 export function mountBoard(session: Session, host: HTMLElement): () => void {
-  const root = el("div", { class: "dg-board", role: "region", "data-testid": "dg-board", "data-lm-suppress-shortcuts": "true" });
+  const root = el("div", { class: "dg-board", role: "region", "data-testid": "dg-board" });
   host.append(root);
+  // Notebook 7 hears keys before the board does, and asks the focused element only whether it may
+  root.addEventListener("focusin", (event) => { (event.target as HTMLElement).dataset.lmSuppressShortcuts = "true"; });
   let views: View[] = [], life = new AbortController(), theme: Theme, frame = 0, moving = false;
   let resting: ReturnType<typeof setTimeout> | undefined;
   const errors = el("div", { class: "dg-errors", role: "alert", "data-testid": "dg-errors" });
