@@ -25,7 +25,7 @@ from .page import STATIC, page
 from .preview import preview
 from .reader import RunReader
 from .selection import Selection
-from .serve import Sources, answer
+from .serve import SLOW, Sources, answer
 from .still import still
 
 # as in frontend/src/views/registry.ts
@@ -60,6 +60,7 @@ class Explorer(anywidget.AnyWidget):
         self._follower: Follower | None = None
         self._show = show
         self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
+        self._slow = threading.Lock()  # one slow answer at a time
         self._past: list[Selection] = []
         self._future: list[Selection] = []
         self._heard: list[tuple[Selection, Selection]] | None = None
@@ -282,14 +283,22 @@ class Explorer(anywidget.AnyWidget):
         if not isinstance(content, dict) or content.get("kind") != "get":
             return
         key = str(content.get("key"))
+        if key.partition("/")[0] in SLOW:
+            errand = (key, self._sources, self._slow)
+            threading.Thread(target=self._reply, args=errand, daemon=True).start()
+        else:
+            self._reply(key, self._sources, self._lock)
+
+    def _reply(self, key: str, sources: Sources, lock) -> None:
+        said, container = {"kind": "blocks", "key": key}, b""
         try:
-            with self._lock:
-                container = answer(self._sources, key)
+            with lock:
+                container = answer(sources, key)
         except Exception as error:
             text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-            self.send({"kind": "refused", "key": key, "error": text})
-        else:
-            self.send({"kind": "blocks", "key": key}, [container])
+            said = {"kind": "refused", "key": key, "error": text}
+        if sources is self._sources:  # else it was read anew, and the browser asks anew
+            self.send(said, [container] if container else None)
 
     def _report(self, text: str) -> None:
         self._error = ""

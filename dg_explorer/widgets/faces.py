@@ -92,10 +92,10 @@ class Faces:
         if not reader.has("dynamics/train") or "correct" not in reader.group("dynamics/train"):
             return None
         correct = reader.group("dynamics/train")["correct"]
-        learned = pd.Series(-1, index=correct["train"].values)
+        learned = np.full(correct.sizes["train"], -1)
         for row, epoch in enumerate(correct["epoch"].values):  # a large run is on disk by epoch
             learned[(learned == -1) & correct.isel(epoch=row).values] = epoch
-        return learned
+        return pd.Series(learned, index=correct["train"].values)
 
     def _analysed(self, ids: np.ndarray) -> dict[str, Block]:
         """What analyses in the record say of training examples."""

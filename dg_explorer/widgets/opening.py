@@ -33,7 +33,7 @@ def _just_learned(reader: RunReader, tests: np.ndarray, epoch: int) -> int | Non
         return None
     if reader.has("dynamics/test") and "correct" in reader.group("dynamics/test"):
         dynamics = reader.group("dynamics/test")
-        upto = dynamics["correct"].sel(epoch=dynamics["epoch"] <= epoch)
+        upto = dynamics["correct"].isel(epoch=np.nonzero(dynamics["epoch"].values <= epoch)[0])
         known = tests[np.isin(tests, upto["test"].values)]
         correct = upto.sel(test=known).values if len(known) else np.zeros((0, 0), bool)
         if correct.shape[0] > 1:

@@ -75,7 +75,9 @@ FAMILIES: dict[str, Callable[[Sources, str], dict[str, Block]]] = {
 }
 
 # read every score of a method to answer with a little: made once, for the board and its page
-_COSTLY = ("course", "bias")
+_KEPT = ("course", "bias")
+# may take seconds of a large run: what is asked meanwhile is answered first
+SLOW = (*_KEPT, "map")
 
 
 def answer(sources: Sources, key: str) -> bytes:
@@ -83,7 +85,7 @@ def answer(sources: Sources, key: str) -> bytes:
     family, _, rest = key.partition("/")
     if family not in FAMILIES:
         raise KeyError(f"The board asked for {key!r}; there are {', '.join(FAMILIES)}.")
-    if family not in _COSTLY:
+    if family not in _KEPT:
         return pack(FAMILIES[family](sources, rest))
     if key not in sources.kept:
         sources.kept[key] = pack(FAMILIES[family](sources, rest))

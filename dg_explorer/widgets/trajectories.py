@@ -44,19 +44,22 @@ def trajectories(
     epochs = len(scores)
     size = np.abs(clean).max(1, initial=0)
     scale = np.where(finite.any(1), size, np.nan).astype(np.float32)
-    top = np.full((epochs, 2, k), -1, np.int64)
-    for side, columns in enumerate(_ends(clean, k)):
-        signed = np.take_along_axis(clean, columns, 1) * (1, -1)[side]
-        top[:, side, : columns.shape[1]] = np.where(signed > 0, columns, -1)
+    unit = np.where(size > 0, size, 1)[:, None]
+    # sorted once: the ends, the histogram and the quantiles are read off it
+    ascending = np.sort(np.where(finite, scores, np.nan), axis=1)  # NaN come last
+    known = finite.sum(1)
+    top = np.stack([_strongest(clean, ascending, known, k, sign) for sign in (1, -1)], 1)
+    edges = (np.linspace(-1, 1, BINS + 1)[1:-1] * unit).astype(ascending.dtype)
+    below = np.zeros((epochs, BINS + 1), np.int64)
+    for epoch, row in enumerate(ascending):
+        below[epoch, 1:-1] = np.searchsorted(row[: known[epoch]], edges[epoch])
+    below[:, -1] = known
+    counts = np.diff(below)
     union = np.unique(top[top >= 0])
     small = len(union) < 255
     none = 255 if small else 65535
     columns = np.where(top >= 0, np.searchsorted(union, top), none)
-    unit = np.where(size > 0, size, 1)[:, None]
-    bins = np.clip(((clean / unit + 1) * (BINS / 2)).astype(np.int64), 0, BINS - 1)
-    flat = (bins + np.arange(epochs)[:, None] * BINS)[finite]
-    counts = np.bincount(flat, minlength=epochs * BINS).reshape(epochs, BINS)
-    cut = _cut(scores, finite) / unit if scores.shape[1] else np.full((epochs, 2), np.nan)
+    cut = _cut(ascending, known) / unit if scores.shape[1] else np.full((epochs, 2), np.nan)
     course = (np.where(finite, scores, np.nan)[:, union] / unit).astype(np.float16)
     if brief:
         named = np.zeros((epochs, len(union) + 1), bool)
@@ -84,25 +87,32 @@ def _rounded(course: np.ndarray, cut: np.ndarray) -> np.ndarray:
     return np.where(np.logical_and.reduce(kept), short, course)
 
 
-def _ends(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the k largest and the k smallest of each row, strongest first; ties by column."""
-    n = values.shape[1]
-    k = min(k, n)
-    if not k:
-        return (np.zeros((len(values), 0), np.int64),) * 2
-    parted = np.argpartition(values, sorted({k - 1, n - k}), axis=1)
-    out = []
-    for some, sign in ((parted[:, n - k :], -1), (parted[:, :k], 1)):
-        some = np.sort(some, axis=1)
-        order = np.argsort(sign * np.take_along_axis(values, some, 1), axis=1, kind="stable")
-        out.append(np.take_along_axis(some, order, 1))
-    return out[0], out[1]
+def _strongest(
+    values: np.ndarray, ascending: np.ndarray, known: np.ndarray, k: int, sign: int
+) -> np.ndarray:
+    """Columns (row, k) of the largest values above zero (sign 1), or of the smallest below it (-1).
+
+    Strongest first, ties by column, -1 where a row has no more; `ascending` are the first `known`
+    values of each row sorted.
+    """
+    out = np.full((len(values), k), -1, np.int64)
+    if not values.size:
+        return out
+    at = np.maximum(known - k, 0) if sign > 0 else np.clip(known, 1, k) - 1
+    bound = np.where(known > 0, np.take_along_axis(ascending, at[:, None], 1)[:, 0], 0)[:, None]
+    beyond = (values >= bound) & (values > 0) if sign > 0 else (values <= bound) & (values < 0)
+    rows, columns = np.nonzero(beyond)
+    order = np.lexsort((columns, -sign * values[rows, columns], rows))
+    rows, columns = rows[order], columns[order]
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = rank < k
+    out[rows[kept], rank[kept]] = columns[kept]
+    return out
 
 
-def _cut(scores: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """The 95 % and the 5 % quantile of the finite scores of each row, NaN where there are none."""
-    ascending = np.sort(np.where(finite, scores, np.nan), axis=1)  # NaN come last
-    last = finite.sum(1) - 1
+def _cut(ascending: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The 95 % and the 5 % quantile of the first `known` of each row, NaN where there are none."""
+    last = known - 1
     out = []
     for share in (0.95, 0.05):
         at = np.maximum(last, 0) * share

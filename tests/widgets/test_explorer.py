@@ -1,5 +1,6 @@
 """`explore(run)`: what Python sees of a board."""
 
+import queue
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from dg_explorer.errors import MissingGroupError, SettingError, UnknownExampleEr
 from dg_explorer.testing import tiny_run
 from dg_explorer.widgets.blocks import unpack
 from dg_explorer.widgets.preview import LIVE_BYTES
+from dg_explorer.widgets.serve import FAMILIES
 
 
 @pytest.fixture
@@ -154,6 +156,28 @@ def test_requests_are_answered_in_binary_and_refusals_in_words(board, monkeypatc
     assert unpack(buffers[0])[1]["score"].dtype == np.float16
     assert "7" in unknown["error"]
     assert unknown["kind"] == family["kind"] == "refused"
+
+
+def test_a_slow_answer_does_not_hold_up_the_next(board, monkeypatch):
+    sent, go = queue.Queue(), threading.Event()
+    monkeypatch.setattr(board, "send", lambda content, buffers=None: sent.put(content["key"]))
+    monkeypatch.setitem(FAMILIES, "course", lambda sources, method: {"n": np.array([go.wait(20)])})
+    board._sources.kept.clear()
+    for key in ("course/trak", "scores/trak/1003"):
+        board._answer(board, {"kind": "get", "key": key}, [])
+    assert sent.get(timeout=20) == "scores/trak/1003"
+    go.set()
+    assert sent.get(timeout=20) == "course/trak"
+
+
+def test_an_answer_from_before_a_refresh_is_not_sent(board, monkeypatch):
+    sent = []
+    monkeypatch.setattr(board, "send", lambda content, buffers=None: sent.append(content))
+    before = board._sources
+    board.refresh()
+    for sources in (before, board._sources):
+        board._reply("scores/trak/1003", sources, board._lock)
+    assert len(sent) == 1
 
 
 def test_refresh_shows_what_was_recorded_since(board):

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets import panels
+from dg_explorer.widgets import panels, transition
 from dg_explorer.widgets.bias import bias_table, group_accuracy, group_scores
 from dg_explorer.widgets.dynamics_map import REGIONS, dynamics_map
 from dg_explorer.widgets.evolution import ABSENT, frame, header, moving_frames, positions, quantised
@@ -109,6 +109,16 @@ def test_mean_scores_and_flips_agree_with_a_slow_count(run, sources):
     )
     for i, j in ((0, 0), (0, 5), (2, 3)):
         assert blocks["flips"][i, j] == pytest.approx((score[i] * score[j] < 0).mean(), abs=1e-6)
+
+
+def test_of_very_many_scores_every_so_many_test_examples_are_judged(run, sources, monkeypatch):
+    score = run["scores/trak"]["score"].values
+    monkeypatch.setattr(transition, "MOST_VALUES", 7 * score[:, 0].size)
+    blocks = influence_course(sources, "trak")
+    few = score[:, ::3]
+    assert blocks["tests"].tolist() == [few.shape[1], score.shape[1]]
+    back = blocks["mean"] * blocks["scale"][:, None]
+    np.testing.assert_allclose(back, few.mean(1), atol=1e-3 * np.abs(score).max())
 
 
 def test_the_weight_is_taken_out_where_the_record_keeps_it(run):
