@@ -73,8 +73,6 @@ class LabServer:
         Variables for the server and its kernels, over those of this process.
     options
         Further command-line options of `jupyter lab`.
-    python
-        The interpreter whose JupyterLab is started; this one's by default.
     """
 
     def __init__(
@@ -87,7 +85,6 @@ class LabServer:
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
-        python: str | Path | None = None,
     ) -> None:
         if port is not None and not port_is_free(port):
             raise LabError(
@@ -104,7 +101,6 @@ class LabServer:
         self._settings = {**QUIET_SETTINGS, **(settings or {})}
         self._environment = dict(environment or {})
         self._options = list(options)
-        self._python = str(python or sys.executable)
         self.process: subprocess.Popen[bytes] | None = None
 
     def address(self, notebook: str, *, app: str = "lab") -> str:
@@ -147,7 +143,7 @@ class LabServer:
 
     def _command(self) -> list[str]:
         command = [
-            *(self._python, "-m", "jupyterlab", "--no-browser"),
+            *(sys.executable, "-m", "jupyterlab", "--no-browser"),
             *("--ip=127.0.0.1", f"--port={self.port}", "--ServerApp.port_retries=0"),
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.folder}",

@@ -20,8 +20,8 @@ SETTINGS = {
 }
 
 
-def start_lab(folder: Path, state: Path, *, python=None, environment=None) -> LabServer:
-    """A JupyterLab that shares nothing with the user's own; `python` is whose JupyterLab."""
+def start_lab(folder: Path, state: Path, *, environment=None, options=()) -> LabServer:
+    """A JupyterLab that shares nothing with the user's own."""
     own = {
         name: str(state / name.lower())
         for name in (
@@ -39,8 +39,8 @@ def start_lab(folder: Path, state: Path, *, python=None, environment=None) -> La
         token="test",
         settings=SETTINGS,
         environment={**own, "OMP_NUM_THREADS": "1", **(environment or {})},
-        python=python,
         options=[
+            *options,
             "--LabApp.expose_app_in_browser=True",
             "--JupyterNotebookApp.expose_app_in_browser=True",
         ],

@@ -1,58 +1,51 @@
-"""JupyterLab as Binder's base image pins it, in an environment of its own: `python old_lab.py`.
+"""JupyterLab as Binder's base image pins it: `python old_lab.py` makes it, if it is not there.
 
-Only the server is older. Kernels are those of the environment the tests run in, which is what
-somebody has who works in a shared JupyterLab. Made once, in the repository's folder, by the first
-test that needs it.
+Only JupyterLab itself is older, laid over the environment the tests run in: its server, and what
+its pages load. The rest of the server, the widgets' front ends and the kernels are the
+environment's, which is what somebody has who works in a shared JupyterLab.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from jupyter_core.paths import jupyter_path
+
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / ".venv-lab-4.4.9"
 # what jupyter-repo2docker installs with Python 3.11
-PINS = ("jupyterlab==4.4.9", "notebook==7.4.7", "ipywidgets==8.1.7")
+PIN = "jupyterlab==4.4.9"
+FOLDER = ROOT / ".lab-4.4.9"
+# extensions that work in it: Notebook's own is made for the newest
+FRONT_ENDS = ("@jupyter-widgets", "anywidget")
 
 
-def packages() -> list[str]:
-    """What goes into the environment: the pins, and the front end of the kernel's anywidget."""
-    # a server's anywidget shows the widgets of kernels with the same major and minor version only
-    return [*PINS, f"anywidget=={importlib.metadata.version('anywidget')}"]
-
-
-def old_lab() -> tuple[Path, dict[str, str]]:
-    """The interpreter to start that JupyterLab with, and the variables it needs.
+def old_lab() -> tuple[dict[str, str], list[str]]:
+    """The variables and the options to start that JupyterLab with.
 
     Raises
     ------
     subprocess.CalledProcessError
-        The environment could not be made.
+        It could not be installed.
     """
-    python, stamp = FOLDER / "bin/python", FOLDER / "packages.json"
-    wanted = json.dumps(packages())
-    if not stamp.exists() or stamp.read_text() != wanted:
+    if not (FOLDER / "done").exists():
         shutil.rmtree(FOLDER, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", FOLDER], check=True)
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
-        subprocess.run([*map(str, pip), *packages()], check=True)
-        stamp.write_text(wanted)
-    kernels = FOLDER / "tested"
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-    }
-    (kernels / "kernels/python3").mkdir(parents=True, exist_ok=True)
-    (kernels / "kernels/python3/kernel.json").write_text(json.dumps(spec))
-    # JUPYTER_PATH comes before the environment's own kernel; the package brings `nodelay`
-    return python, {"JUPYTER_PATH": str(kernels), "PYTHONPATH": str(ROOT)}
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile"]
+        subprocess.run([*pip, "--target", FOLDER, PIN], check=True)
+        for name in FRONT_ENDS:
+            found = next(
+                path for path in jupyter_path("labextensions", name) if Path(path).exists()
+            )
+            (FOLDER / "labextensions").mkdir(exist_ok=True)
+            (FOLDER / "labextensions" / name).symlink_to(found)
+        (FOLDER / "done").touch()
+    path = os.pathsep.join([str(FOLDER), str(ROOT)])
+    variables = {"PYTHONPATH": path, "JUPYTERLAB_DIR": str(FOLDER / "share/jupyter/lab")}
+    return variables, [f"--LabApp.labextensions_path={FOLDER / 'labextensions'}"]
 
 
 if __name__ == "__main__":
-    print(old_lab()[0])
+    print(old_lab())

@@ -8,10 +8,10 @@ from old_lab import old_lab
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    python, variables = old_lab()
     folder = tmp_path_factory.mktemp("old-lab")
     (folder / "root").mkdir()
-    server = start_lab(folder / "root", folder / "state", python=python, environment=variables)
+    variables, options = old_lab()
+    server = start_lab(folder / "root", folder / "state", environment=variables, options=options)
     yield server
     server.stop()
 
