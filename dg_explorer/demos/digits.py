@@ -32,6 +32,8 @@ class Recipe:
     epochs: int = 150
     share: float = 0.1
     record_every: int = 2
+    title: str = ""  # on the board
+    about: str = ""
 
 
 class DigitsMLP(nn.Module):

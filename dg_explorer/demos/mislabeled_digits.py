@@ -11,7 +11,11 @@ import numpy as np
 from . import digits
 from .demo_run import DemoRun
 
-RECIPE = digits.Recipe("mislabeled-digits")
+RECIPE = digits.Recipe(
+    "mislabeled-digits",
+    title="Mislabelled digits",
+    about="handwritten digits, one training label in ten is wrong",
+)
 
 
 def model(seed: int = 0, recipe: digits.Recipe = RECIPE):

@@ -11,7 +11,15 @@ import numpy as np
 from . import digits
 from .demo_run import DemoRun
 
-RECIPE = digits.Recipe("spurious-digits", epochs=60, share=0.05, width=128, lr=3e-3)
+RECIPE = digits.Recipe(
+    "spurious-digits",
+    epochs=60,
+    share=0.05,
+    width=128,
+    lr=3e-3,
+    title="Digits with a shortcut",
+    about="handwritten digits, a patch in the corner spells the label",
+)
 AGREES, DISAGREES = "patch agrees", "patch disagrees"
 
 

@@ -106,11 +106,13 @@ def frame(position: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def moving_frames(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarray:
-    """What to show of each epoch: x, y, half, as float32 (epoch, 3) in 0..1 of the square.
+    """What to show of each epoch: its middle, and half its width and height.
+
+    x, y, across, up as float32 (epoch, 4), in 0..1 of the square.
 
     All examples, unless a few lie more than 1.35 times further out than 97 % of them.
     """
-    out = np.empty((len(position), 3), np.float32)
+    out = np.empty((len(position), 4), np.float32)
     for row, spots in enumerate(position[..., :2]):
         spots = (spots[np.isfinite(spots).all(axis=1)] - low) / (extent or 1.0)
         if not len(spots):
@@ -119,7 +121,7 @@ def moving_frames(position: np.ndarray, low: np.ndarray, extent: float) -> np.nd
         far = np.abs(spots - np.median(spots, axis=0)).max(axis=1)
         near = spots[far <= 1.35 * np.quantile(far, 0.97)]
         ends = np.stack([near.min(axis=0), near.max(axis=0)])
-        out[row] = *ends.mean(axis=0), max(np.ptp(ends, axis=0).max() / 2, 1e-4)
+        out[row] = *ends.mean(axis=0), *np.maximum(np.ptp(ends, axis=0) / 2, 1e-4)
     return out
 
 
@@ -173,5 +175,5 @@ def _about(data) -> str:
     if "explained" in data:
         share = float(np.nanmean(data["explained"].isel(axis=slice(0, 2)).sum("axis").values))
         if np.isfinite(share):
-            name += f", {share:.0%} of variance"
+            name += f", {share * 100:.0f} % of variance"
     return name

@@ -88,7 +88,7 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
     blocks |= lights(reader)
     counts = {split: len(reader.ids(split)) for split in ("train", "test")}
     attrs = {
-        "name": reader.run.name,
+        "name": str((reader.run.attrs.get("config") or {}).get("title") or reader.run.name),
         "about": about_run(reader, counts),
         "unit": reader.run.time_unit,
         "count": counts,

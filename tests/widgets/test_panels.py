@@ -59,10 +59,10 @@ def test_a_position_that_is_not_a_number_is_absent_and_no_other_is():
 def test_a_frame_holds_everybody_but_the_few_far_out():
     rng = np.random.default_rng(0)
     spots = rng.uniform(0.4, 0.6, (1, 200, 2))
-    x, y, half = moving_frames(spots, np.zeros(2), 1.0)[0]
-    assert (np.abs(spots[0] - [x, y]) <= half + 1e-6).all()
+    middle, half = np.split(moving_frames(spots, np.zeros(2), 1.0)[0], 2)
+    assert (np.abs(spots[0] - middle) <= half + 1e-6).all()
     spots[0, 0] = 0.99
-    assert moving_frames(spots, np.zeros(2), 1.0)[0, 2] == pytest.approx(half, rel=0.05)
+    assert moving_frames(spots, np.zeros(2), 1.0)[0, 2:] == pytest.approx(half, rel=0.05)
 
 
 def test_rows_of_the_header_name_the_examples_of_the_tables(run, sources):

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { ABSENT, between } from "../src/data/projection";
-import { baseAt, fit, HOME, panned, WHOLE, zoomed } from "../src/views/evolution/camera";
+import { around, baseAt, fit, HOME, panned, WHOLE, zoomed } from "../src/views/evolution/camera";
 import { byColour, CanvasPainter, greyFirst } from "../src/views/evolution/canvas_painter";
 import { inked, lossOf } from "../src/views/evolution/colouring";
+import { middles, parted } from "../src/views/evolution/names";
 import { GREY, TEST } from "../src/views/evolution/painter";
 import { stamp } from "../src/views/evolution/stamp";
 import { along, centred, css, diverging, ordered, rgb } from "../src/views/evolution/palette";
@@ -28,30 +29,50 @@ test("an example without a position at either end is nowhere", () => {
 });
 
 test("the square fills the shorter side of the panel with y upwards", () => {
-  const f = fit(HOME, 400, 300), low = [f.dx, f.dy], high = [(ABSENT - 1) * f.kx + f.dx, (ABSENT - 1) * f.ky + f.dy];
+  const f = fit(HOME, { width: 400, height: 300 }), low = [f.dx, f.dy], high = [(ABSENT - 1) * f.kx + f.dx, (ABSENT - 1) * f.ky + f.dy];
   assert.ok(Math.abs(high[0]! - low[0]! - (300 - 28)) < 1e-9);
   assert.ok(low[1]! > high[1]!);
   assert.ok(Math.abs((low[0]! + high[0]!) / 2 - 200) < 1e-9);
 });
 
 test("zooming keeps what lies under the pointer under the pointer", () => {
-  const before = fit(HOME, 400, 300), q = [40000, 20000], px = q[0]! * before.kx + before.dx, py = q[1]! * before.ky + before.dy;
-  const after = fit(zoomed(HOME, 3, px, py, 400, 300), 400, 300);
+  const panel = { width: 400, height: 300, base: { x: 0.4, y: 0.6, across: 0.2, up: 0.35 } };
+  const before = fit(HOME, panel), q = [40000, 20000], px = q[0]! * before.kx + before.dx, py = q[1]! * before.ky + before.dy;
+  const after = fit(zoomed(HOME, 3, px, py, panel), panel);
   assert.ok(Math.abs(q[0]! * after.kx + after.dx - px) < 1e-6);
   assert.ok(Math.abs(q[1]! * after.ky + after.dy - py) < 1e-6);
 });
 
 test("zooming out to the whole and panning there give the whole picture back", () => {
-  assert.deepEqual(zoomed({ zoom: 2, x: 0.1, y: 0.9 }, 0.1, 0, 0, 100, 100), HOME);
-  assert.deepEqual(panned(HOME, 50, 50, 100, 100), HOME);
+  assert.deepEqual(zoomed({ zoom: 2, x: 0.1, y: 0.9 }, 0.1, 0, 0, { width: 100, height: 100 }), HOME);
+  assert.deepEqual(panned(HOME, 50, 50, { width: 100, height: 100 }), HOME);
 });
 
 test("the base of a moment lies between those of its epochs and brings its corner to the panel's", () => {
-  const base = baseAt([0.5, 0.5, 0.5, 0.3, 0.5, 0.1], 0, 1, 0.5);
-  assert.ok(Math.abs(base.x - 0.4) < 1e-12 && Math.abs(base.half - 0.3) < 1e-12);
-  const f = fit(HOME, 228, 228, false, base);
-  assert.ok(Math.abs((base.x - base.half) * (ABSENT - 1) * f.kx + f.dx - 14) < 1e-6);
-  assert.deepEqual(fit(HOME, 100, 100, false, WHOLE), fit(HOME, 100, 100));
+  const base = baseAt([0.5, 0.5, 0.5, 0.1, 0.3, 0.5, 0.1, 0.1], 0, 1, 0.5);
+  assert.ok(Math.abs(base.x - 0.4) < 1e-12 && Math.abs(base.across - 0.3) < 1e-12);
+  const f = fit(HOME, { width: 228, height: 228, base });
+  assert.ok(Math.abs((base.x - base.across) * (ABSENT - 1) * f.kx + f.dx - 14) < 1e-6);
+  assert.deepEqual(fit(HOME, { width: 100, height: 100, base: WHOLE }), fit(HOME, { width: 100, height: 100 }));
+});
+
+test("a panel higher than wide is filled by data higher than wide, in one scale", () => {
+  const base = { x: 0.5, y: 0.5, across: 0.1, up: 0.2 }, f = fit(HOME, { width: 200, height: 372, base });
+  assert.ok(Math.abs(0.2 * (ABSENT - 1) * f.kx - 172) < 1e-6 && Math.abs(f.kx + f.ky) < 1e-12);
+});
+
+test("what is selected is brought to the middle of the panel, and not past its edges", () => {
+  const panel = { width: 400, height: 300 }, spots = [100, 90, 140, 110, 120, 80], before = fit(HOME, panel), camera = around(HOME, spots, panel), after = fit(camera, panel);
+  const moved = spots.map((at, i) => { const [k, d] = i % 2 ? (["ky", "dy"] as const) : (["kx", "dx"] as const); return ((at - before[d]) / before[k]) * after[k] + after[d]; });
+  for (let i = 0; i < moved.length; i += 2) assert.ok(moved[i]! > 0 && moved[i]! < 400 && moved[i + 1]! > 0 && moved[i + 1]! < 300);
+  assert.ok(camera.zoom > 2 && Math.abs((Math.min(moved[0]!, moved[2]!) + Math.max(moved[0]!, moved[2]!)) / 2 - 200) < 1e-6);
+  assert.deepEqual(around(HOME, [], panel), HOME);
+});
+
+test("names stand at the medians of their kinds, and none on another", () => {
+  const spots = Uint16Array.from([1, 1, 3, 5, 900, 9, 7, 7, ABSENT, ABSENT, 8, 8, 9, 9]), of = (row: number): number => (row < 3 ? 0 : 1);
+  assert.deepEqual([...middles(spots, 7, { names: ["a", "b"], of })], [3, 5, 8, 8]);
+  assert.deepEqual(parted([{ x: 0, y: 10, half: 5 }, { x: 4, y: 12, half: 5 }, { x: 60, y: 11, half: 5 }]), [10, 25, 11]);
 });
 
 test("the nearest example agrees with a slow search, and respects what is asked for", () => {

@@ -80,7 +80,7 @@ export class Record {
   light(moment: number, method: string | null): Light {
     const base = method && this.preview.has(`light/${method}/epoch`) ? `light/${method}` : "light";
     const epochs = this.preview.maybe(`${base}/epoch`);
-    if (!epochs?.length) return { level: "grey", text: "validity not checked", detail: "No check of these scores is in the record." };
+    if (!epochs?.length) return { level: "grey", text: "validity not checked", detail: "Nobody has checked yet whether these scores foretell what retraining would do. The Validity tab says how." };
     const i = indexBefore(epochs, moment);
     const levels = ["red", "amber", "green", "grey"] as const;
     return {

@@ -22,7 +22,7 @@ export function paint(canvas: HTMLCanvasElement, { width, height, channels, byte
   paper.putImageData(image, 0, 0);
 }
 
-const LINE = 20; // characters
+const LINE = 20, BRIEF = 14; // characters
 
 /** The place of a face in a card; filled again as cards are reused. */
 export class FaceBox {
@@ -53,6 +53,6 @@ export class FaceBox {
     this.text.title = clipped(name, 2000);
     this.text.classList.toggle("dg-loading", !face);
     // what does not fit one line gets two, in a lighter hand
-    this.text.classList.toggle("dg-long", name.length > LINE && !face?.picture);
+    this.text.classList.toggle("dg-long", name.length > (this.#brief ? BRIEF : LINE) && !face?.picture);
   }
 }

@@ -50,4 +50,8 @@ export function followTheme(root: HTMLElement, signal: AbortSignal, changed: (th
 // Okabe and Ito's colours, lifted on dark; categories beyond eight repeat with another shape or text beside.
 const LIGHT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7A4EAB", "#595959"];
 const DARK = ["#56B4E9", "#F0894A", "#3FC59B", "#E29CC4", "#E6C34A", "#8CCBF2", "#B493E0", "#A6A6A6"];
+const DASHES = ["", "5 3", "1.5 2.5", "9 3 2 3"];
+/** A line's pattern, so that lines differ by more than colour. */
+export function dash(code: number): string { return DASHES[code % DASHES.length]!; }
+
 export function category(code: number, theme: Theme): string { return (theme.dark ? DARK : LIGHT)[((code % 8) + 8) % 8]!; }

@@ -7,18 +7,19 @@ import type { Context, State, View, ViewKind } from "../view";
 class Head implements View {
   #context: Context;
   #method: HTMLSelectElement | null = null;
-  #light: HTMLElement; #lightText: HTMLElement;
+  #light: HTMLButtonElement; #lightText: HTMLElement; #slot: HTMLElement; #tab: HTMLElement | null = null;
   #undo: HTMLButtonElement; #redo: HTMLButtonElement;
 
   constructor(context: Context, slot: HTMLElement) {
-    this.#context = context;
+    this.#context = context; this.#slot = slot;
     const { record, store, signal } = context;
     this.#undo = iconButton("undo", "Undo selection (Ctrl+Z)", "dg-undo");
     this.#redo = iconButton("redo", "Redo selection (Ctrl+Shift+Z)", "dg-redo");
     this.#undo.addEventListener("click", () => store.undo(), { signal });
     this.#redo.addEventListener("click", () => store.redo(), { signal });
     this.#lightText = el("span", { class: "dg-clip" });
-    this.#light = el("span", { class: "dg-light", "data-testid": "dg-light" }, icon("grey"), this.#lightText);
+    this.#light = el("button", { type: "button", class: "dg-light", "data-testid": "dg-light" }, icon("grey"), this.#lightText);
+    this.#light.addEventListener("click", () => { store.set({ tab: "validity" }); this.#tab?.focus(); }, { signal });
     const methods = record.attrs.methods;
     if (methods.length > 1) {
       this.#method = menu("Attribution method", methods.map(({ id, label }) => ({ value: id, text: label })), "dg-method");
@@ -39,7 +40,9 @@ class Head implements View {
     const method = record.method(selection.method);
     if (this.#method && method) this.#method.value = method.id;
     const light = record.light(selection.epoch, method?.id ?? null);
-    put(this.#light, { "data-level": light.level, title: light.detail });
+    // where the board has a tab of its own for it, the light leads there
+    this.#tab ??= this.#slot.closest(".dg-board")?.querySelector<HTMLElement>("[data-testid=dg-tab-validity]") ?? null;
+    put(this.#light, { "data-level": light.level, title: light.detail, disabled: !this.#tab });
     turnInto(this.#light, light.level);
     say(this.#lightText, light.text);
     this.#undo.disabled = !store.canUndo;

@@ -7,13 +7,15 @@ import { magnitude, percent } from "../../ui/format";
 import type { Theme } from "../../ui/theme";
 import type { Words } from "../../ui/words";
 import { GREY, TEST } from "./painter";
+import type { Kinds } from "./names";
 import { along, centred, css, diverging, kind, ordered, type Rgb, rgb } from "./palette";
 
-export const COLOURS = [["label", "label"], ["correct", "right or wrong"], ["loss", "loss"], ["memorization", "memorization"], ["group", "group"], ["influence", "score for the test example"]] as const;
+export const COLOURS = [["label", "label"], ["correct", "right or wrong"], ["loss", "loss"], ["memorization", "memorization"], ["group", "group"], ["influence", "score"]] as const;
 
 const LISTED = 12; // names in a legend
 
-export interface Swatch { readonly colour: string; readonly text: string }
+/** `code` where a click on it can choose its examples. */
+export interface Swatch { readonly colour: string; readonly text: string; readonly code?: number }
 export type Legend =
   | { readonly kind: "swatches"; readonly items: readonly Swatch[]; readonly more: number }
   | { readonly kind: "bar"; readonly stops: readonly string[]; readonly low: string; readonly high: string; readonly note?: string };
@@ -42,7 +44,8 @@ export function offered(colour: string, { projection, train, test }: Pick<Materi
 function courseOf({ projection, train, test }: Material, row: number): Dynamics | null { return projection.split[row] ? test : train; }
 
 type Ink = (row: number) => Rgb | null;
-interface Painting { ink: Ink; legend: Legend }
+/** `kinds` where each example is of one; `named` where there is room for their names among the points. */
+export interface Painting { readonly ink: Ink; readonly legend: Legend; readonly kinds?: Kinds; readonly named?: boolean }
 
 export function painting(colour: string, material: Material): Painting {
   const { projection, theme, moment, classes, groups } = material, { dark } = theme, { place } = projection;
@@ -58,7 +61,8 @@ export function painting(colour: string, material: Material): Painting {
     for (let row = 0; row < projection.count; row++) if (projection.split[row]) { const v = verdict(row); if (v !== null) { all++; if (v) n++; } }
     return {
       ink: (row) => { const is = verdict(row); return is === null ? null : is ? right : wrong; },
-      legend: { kind: "swatches", items: [{ colour: css(right), text: all ? `right (test ${percent(n / all)})` : "right" }, { colour: css(wrong), text: "wrong" }], more: 0 },
+      legend: { kind: "swatches", items: [{ colour: css(right), text: all ? `right (test ${percent(n / all)})` : "right", code: 1 }, { colour: css(wrong), text: "wrong", code: 0 }], more: 0 },
+      kinds: { names: ["wrong", "right"], of: (row) => { const is = verdict(row); return is === null ? -1 : is ? 1 : 0; } },
     };
   }
   if (colour === "loss") {
@@ -86,12 +90,12 @@ export function painting(colour: string, material: Material): Painting {
 
 function kinds(codes: ArrayLike<number>, names: readonly string[], theme: Theme): Painting {
   const inks = names.map((_, code) => kind(code, names.length, theme));
-  const ink: Ink = (row) => inks[codes[row]!] ?? null;
+  const ink: Ink = (row) => inks[codes[row]!] ?? null, of = { names, of: (row: number) => codes[row]! };
   // numbered kinds in their order are a scale of hues
-  if (names.length > LISTED && names.every((name) => /^-?\d+(\.\d+)?$/.test(name))) return { ink, legend: { kind: "bar", stops: inks.map(css), low: names[0]!, high: names[names.length - 1]! } };
+  if (names.length > LISTED && names.every((name) => /^-?\d+(\.\d+)?$/.test(name))) return { ink, kinds: of, legend: { kind: "bar", stops: inks.map(css), low: names[0]!, high: names[names.length - 1]! } };
   return {
-    ink,
-    legend: { kind: "swatches", items: names.slice(0, names.length <= LISTED ? LISTED : 8).map((text, code) => ({ colour: css(inks[code]!), text })), more: names.length <= LISTED ? 0 : names.length - 8 },
+    ink, kinds: of, named: names.length <= LISTED,
+    legend: { kind: "swatches", items: names.slice(0, names.length <= LISTED ? LISTED : 8).map((text, code) => ({ colour: css(inks[code]!), text, code })), more: names.length <= LISTED ? 0 : names.length - 8 },
   };
 }
 

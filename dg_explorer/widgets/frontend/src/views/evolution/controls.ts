@@ -1,4 +1,4 @@
-// Layer, colour, tool, and the way back to the whole picture.
+// Layer, colour, tool, and the way back to the whole picture. The layer's menu stands in the panel's title.
 import { menu } from "../../ui/controls";
 import { el, put, svg } from "../../ui/dom";
 import { clipped } from "../../ui/format";
@@ -18,7 +18,7 @@ export class Controls {
   tool: Tool = "lasso";
   /** Fill the panel at every moment, rather than keep one scale for the whole run. */
   follow = true;
-  #layer: HTMLSelectElement | null = null;
+  readonly layer: HTMLSelectElement | null = null;
   #colour: HTMLSelectElement;
   #tools: HTMLButtonElement[];
   #context: Context;
@@ -26,11 +26,11 @@ export class Controls {
   constructor(context: Context, home: () => void) {
     this.#context = context;
     const { record, store, signal, guard } = context, { layers } = record.attrs;
-    this.#colour = menu("Colour by", COLOURS.map(([value, text]) => ({ value, text: `by ${text}` })), "dg-colour");
+    this.#colour = menu("Colour by", COLOURS.map(([value, text]) => ({ value, text: `colour by ${text}` })), "dg-colour");
     this.#colour.addEventListener("change", guard(() => store.set({ colour: this.#colour.value })), { signal });
     if (layers.length > 1) {
-      this.#layer = menu("Layer", layers.map((layer) => ({ value: layer, text: clipped(layer, 40) })), "dg-layer");
-      this.#layer.addEventListener("change", guard(() => store.set({ layer: this.#layer!.value })), { signal });
+      this.layer = menu("Layer", layers.map((layer) => ({ value: layer, text: clipped(layer, 40) })), "dg-layer");
+      this.layer.addEventListener("change", guard(() => store.set({ layer: this.layer!.value })), { signal });
     }
     this.#tools = TOOLS.map(([tool, label, path]) => {
       const button = el("button", { type: "button", class: "dg-button dg-tool", "aria-label": label, title: label, "data-testid": `dg-tool-${tool}` }, svg("svg", { viewBox: "0 0 16 16", class: "dg-icon", "aria-hidden": "true" }, svg("path", { d: path })));
@@ -40,9 +40,9 @@ export class Controls {
     const whole = el("button", { type: "button", class: "dg-button dg-tool", "aria-label": "Show all (0)", title: "Show all (0 or double click)", "data-testid": "dg-home" },
       svg("svg", { viewBox: "0 0 16 16", class: "dg-icon", "aria-hidden": "true" }, svg("path", { d: "M2.5 6v-3.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10" })));
     whole.addEventListener("click", guard(home), { signal });
-    const follow = el("button", { type: "button", class: "dg-chip", "aria-pressed": "true", title: "Scale the picture to each moment; off keeps one scale for the whole run, so that spread can be compared", "data-testid": "dg-follow" }, "fit");
+    const follow = el("button", { type: "button", class: "dg-chip", "aria-pressed": "true", title: "Scale the picture to each moment; off keeps one scale for the whole run, so that spread can be compared", "data-testid": "dg-follow" }, "auto-fit");
     follow.addEventListener("click", guard(() => { this.follow = !this.follow; put(follow, { "aria-pressed": String(this.follow) }); context.redraw(); }), { signal });
-    this.element = el("div", { class: "dg-scatter-controls" }, this.#layer, this.#colour, el("span", { class: "dg-scatter-tools" }, el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole, follow));
+    this.element = el("div", { class: "dg-scatter-controls" }, this.#colour, el("span", { class: "dg-scatter-tools" }, el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole, follow));
     this.#press();
   }
 
@@ -50,7 +50,7 @@ export class Controls {
   colour(wanted: string, material: Material): string { return this.#can(wanted, material) ? wanted : "label"; }
 
   update({ selection }: State, material: Material): void {
-    if (this.#layer) this.#layer.value = selection.layer !== null && this.#context.record.attrs.layers.includes(selection.layer) ? selection.layer : this.#context.record.attrs.layers[0]!;
+    if (this.layer) this.layer.value = selection.layer !== null && this.#context.record.attrs.layers.includes(selection.layer) ? selection.layer : this.#context.record.attrs.layers[0]!;
     this.#colour.value = this.colour(selection.colour, material);
     for (const option of this.#colour.options) option.disabled = !this.#can(option.value, material);
   }

@@ -9,8 +9,8 @@ import { nameOf } from "../../ui/face";
 import { Tip } from "../../ui/tip";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
-import { baseAt, type Camera, fit, HOME, WHOLE } from "./camera";
-import { inked, type Legend, lossOf, painting } from "./colouring";
+import { around, baseAt, type Camera, fit, HOME, type Panel, WHOLE } from "./camera";
+import { inked, lossOf, type Painting, painting } from "./colouring";
 import { Controls } from "./controls";
 import { gestures } from "./gestures";
 import { LegendStrip, sign } from "./legend";
@@ -29,11 +29,12 @@ class Evolution implements View {
   #legend: LegendStrip;
   #material: Material;
   #title = el("bdi", { class: "dg-whole", role: "heading", "aria-level": 3, dir: "auto" }, "Feature space");
-  #plot: HTMLElement; #where: HTMLElement; #message: HTMLElement; #count: HTMLElement;
-  #size: [number, number] = [0, 0];
+  #plot: HTMLElement; #where: HTMLElement; #message: HTMLElement; #count: HTMLButtonElement; #about = el("p", { class: "dg-small dg-about" });
+  #panel: Panel = { width: 0, height: 0 };
   #camera: Camera = HOME;
   #scene: Scene | null = null;
-  #inked: { key: string; of: readonly unknown[]; colours: Uint8Array; legend: Legend | null } = { key: "", of: [], colours: new Uint8Array(0), legend: null };
+  #inked: { key: string; of: readonly unknown[]; colours: Uint8Array; painting: Painting | null } = { key: "", of: [], colours: new Uint8Array(0), painting: null };
+  #picked: { codes: Set<number>; train: readonly number[]; test: readonly number[] } = { codes: new Set(), train: [], test: [] };
   #pointer: [number, number] | null = null;
   #state: State | null = null;
 
@@ -43,7 +44,9 @@ class Evolution implements View {
     // without scores there are no lines to explain
     this.#legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), ...(record.attrs.methods.length ? [sign("helps", ""), sign("hurts", "")] : []));
     this.#where = el("span", { class: "dg-muted dg-clip", "data-testid": "dg-evolution-where" });
-    this.#count = el("span", { class: "dg-muted" });
+    this.#count = el("button", { type: "button", class: "dg-count", hidden: true, title: "Zoom to what is selected", "aria-label": "Zoom to what is selected", "data-testid": "dg-zoom" });
+    this.#count.addEventListener("click", context.guard(() => this.#zoom()), { signal: context.signal });
+    this.#legend.pick = context.guard((code, add) => this.#isolate(code, add));
     this.#material = new Material(context);
     this.#controls = new Controls(context, () => { this.#camera = HOME; context.redraw(); });
     this.#stage = new Stage(context, true);
@@ -52,10 +55,10 @@ class Evolution implements View {
       class: "dg-scatter", tabindex: 0, role: "application", "aria-roledescription": "scatter plot", "data-testid": "dg-scatter",
       "aria-label": `Feature space. Arrow keys move between neighbouring examples, Enter chooses, Shift Enter adds to the selection, plus and minus zoom, 0 shows all.`,
     }, this.#stage.element, this.#overlay.element, this.#tip.element, this.#message);
-    slot.append(el("div", { class: "dg-h2" }, this.#title, this.#where, el("span", { class: "dg-push" }), this.#count), this.#controls.element, this.#plot, this.#legend.element);
-    context.onSize(this.#plot, (width, height) => { this.#size = [width, height]; this.#stage.size(width, height); this.#overlay.size(width, height); context.redraw(); });
+    slot.append(el("div", { class: "dg-h2" }, this.#title, this.#controls.layer, this.#where, el("span", { class: "dg-push" }), this.#count), this.#controls.element, this.#plot, this.#legend.element, this.#about);
+    context.onSize(this.#plot, (width, height) => { this.#panel = { ...this.#panel, width, height }; this.#stage.size(width, height); this.#overlay.size(width, height); context.redraw(); });
     gestures({
-      area: this.#plot, tool: () => this.#controls.tool, size: () => this.#size, camera: () => this.#camera,
+      area: this.#plot, tool: () => this.#controls.tool, panel: () => this.#panel, camera: () => this.#camera,
       setCamera: (camera) => { this.#camera = camera; context.redraw(); },
       hover: (x, y) => this.#hover(x, y), leave: () => { this.#pointer = null; this.#tip.hide(); context.store.set({ hovered: null }, "passing"); },
       click: (x, y, add) => this.#choose(this.#pick(x, y), add), choose: (add) => this.#choose(this.#hovered(), add),
@@ -66,31 +69,40 @@ class Evolution implements View {
 
   update(state: State): void {
     this.#state = state;
-    const { record } = this.#context, { selection, moving, theme } = state, [width, height] = this.#size;
+    const { record } = this.#context, { selection, moving, theme } = state;
     this.#material.want(selection);
     const { projection, trouble } = this.#material;
     this.#controls.update(state, this.#material);
     if (!projection) { this.#say(trouble ? (trouble instanceof NotHere ? "This page was saved without this layer." : trouble.message) : "Reading positions …"); return; }
     const { before, after, share } = between(projection.epochs, selection.epoch), a = this.#material.positions(before), b = this.#material.positions(after);
     const shown = projection.epochs[indexNearest(projection.epochs, selection.epoch)] ?? 0;
-    say(this.#title, `Layer ${clipped(projection.layer, 28)}`);
-    say(this.#where, `${record.unit} ${moment(shown)} · ${projection.about}`);
+    say(this.#title, this.#controls.layer ? "Layer" : `Layer ${clipped(projection.layer, 28)}`);
+    const nearest = shown === record.epochs[indexNearest(record.epochs, selection.epoch)];
+    say(this.#where, `at ${record.unit} ${moment(shown)}${nearest ? "" : ", the nearest with features"}`);
     this.#where.title = `${projection.layer}: ${projection.about}; between recorded ${record.unit}s positions are interpolated`;
+    say(this.#about, projection.about);
     if (!a || !b) { put(this.#plot, { "data-waiting": true }); return; }
     put(this.#plot, { "data-waiting": null, "data-points": projection.count });
     this.#say("");
-    if (!width || !height) return;
-    const scene = this.#scene = { a, b, share, fit: fit(this.#camera, width, height, false, this.#controls.follow ? baseAt(projection.frames, before, after, share) : WHOLE) };
+    if (!this.#panel.width || !this.#panel.height) return;
+    this.#panel = { ...this.#panel, base: this.#controls.follow ? baseAt(projection.frames, before, after, share) : WHOLE };
+    const scene = this.#scene = { a, b, share, fit: fit(this.#camera, this.#panel) };
     const grey = this.#ink(state, projection), every = moving && projection.count > WHILE_MOVING ? Math.ceil(projection.count / WHILE_MOVING) : 1;
     this.#stage.draw({ scene, count: projection.count, colours: this.#inked.colours, radius: radiusFor(projection.count, this.#camera.zoom), every, grey, paper: rgb(theme.colour("bg")), moving });
     const words = wordsFor(record.light(selection.epoch, record.method(selection.method)?.id ?? null));
     this.#legend.name("helps", words.most.toLowerCase()); this.#legend.name("hurts", words.least.toLowerCase());
-    if (this.#inked.legend) this.#legend.update(this.#inked.legend);
+    const { painting: shownAs } = this.#inked, { train, test, codes } = this.#picked;
+    if (shownAs) this.#legend.update(shownAs.legend);
+    if (selection.selected !== train || selection.selected_tests !== test) codes.clear();
+    this.#legend.press(codes);
+    this.#overlay.names.update(scene, projection.count, (shownAs?.named && shownAs.kinds) || null);
     const spot = (split: Split, id: number | null): readonly [number, number] | null => { const row = id === null ? -1 : projection.row(split, id); return row < 0 ? null : pixel(scene, row); };
     const { hovered } = selection;
     this.#overlay.update(spot("test", selection.test), spot("train", selection.train), hovered ? spot(hovered.split, hovered.id) : null, this.#links(projection, scene, selection.epoch));
     if (this.#pointer && !moving) this.#describe(...this.#pointer); else if (moving) this.#tip.hide();
     const chosen = selection.selected.length + selection.selected_tests.length;
+    this.#count.hidden = !chosen;
+    put(this.#count, { "aria-label": `${count(chosen)} selected: zoom to them` });
     say(this.#count, chosen ? `${count(chosen)} selected` : "");
   }
 
@@ -103,8 +115,8 @@ class Evolution implements View {
     if (!(moving && timed && projection.count > WHILE_MOVING && this.#inked.key)) {
       const key = [projection.layer, colour, theme.dark, theme.colour("bg"), material.version, timed ? material.stamp(selection.epoch) : "", colour === "influence" ? light.level : ""].join("|"), of = [selection.selected, selection.selected_tests];
       if (key !== this.#inked.key || of.some((ids, i) => ids !== this.#inked.of[i])) {
-        const { ink, legend } = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, rows: material.rows, words: wordsFor(light), classes: record.classes, groups: record.groups });
-        this.#inked = { key, of, legend, colours: inked(projection, ink, this.#chosenRows(projection)) };
+        const painted = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, rows: material.rows, words: wordsFor(light), classes: record.classes, groups: record.groups });
+        this.#inked = { key, of, painting: painted, colours: inked(projection, painted.ink, this.#chosenRows(projection)) };
       }
     }
     return rgb(theme.colour("grey-point"));
@@ -157,7 +169,7 @@ class Evolution implements View {
     if (group !== undefined) lines.push(`group ${clipped(group, 40)}`);
     if (course) { const margin = course.margin(at, place); lines.push(`${course.correct(at, place) ? "right" : "wrong"}${Number.isFinite(margin) ? `, loss ${Number(lossOf(margin).toPrecision(2))}` : ""}`); }
     if (!test) { const score = this.#scoreOf(place, when); if (Number.isFinite(score)) lines.push(`score ${signed(score)}`); }
-    this.#tip.show(x, y, ...this.#size, face ?? undefined, lines);
+    this.#tip.show(x, y, this.#panel.width, this.#panel.height, face ?? undefined, lines);
   }
 
   /** A training example's score where it is known to the last digit: among the top ones, or all rows are here. */
@@ -190,10 +202,31 @@ class Evolution implements View {
     announce(`${plural(found.length, "example")} ${add ? "added" : "selected"}`);
   }
 
+  /** Choose the examples of one kind; with `add` these too, and once more to let them go. */
+  #isolate(code: number, add: boolean): void {
+    const { store, announce } = this.#context, { projection } = this.#material, kinds = this.#inked.painting?.kinds;
+    if (!projection || !kinds) return;
+    const codes = new Set(add ? this.#picked.codes : []);
+    if (!this.#picked.codes.has(code)) codes.add(code); else codes.delete(code);
+    const ids: [number[], number[]] = [[], []];
+    if (codes.size) for (let row = 0; row < projection.count; row++) if (codes.has(kinds.of(row))) ids[projection.split[row] as 0 | 1].push(projection.id[row]!);
+    for (const list of ids) list.sort((p, q) => p - q);
+    store.set({ selected: ids[0], selected_tests: ids[1] });
+    this.#picked = { codes, train: store.value.selected, test: store.value.selected_tests };
+    announce(codes.size ? `${plural(ids[0].length + ids[1].length, "example")} selected` : "nothing selected");
+  }
+
+  #zoom(): void {
+    const { projection } = this.#material, scene = this.#scene, rows = projection ? this.#chosenRows(projection) : null;
+    if (!scene || !rows) return;
+    this.#camera = around(this.#camera, [...rows].flatMap((row) => (row < 0 ? [] : pixel(scene, row) ?? [])), this.#panel);
+    this.#context.redraw();
+  }
+
   #step(x: -1 | 0 | 1, y: -1 | 0 | 1): void {
     const { projection } = this.#material, scene = this.#scene, { store, announce, record } = this.#context;
     if (!projection || !scene) return;
-    const now = this.#hovered(), chosen = store.value.test === null ? -1 : projection.row("test", store.value.test), from = pixel(scene, now >= 0 ? now : chosen) ?? [this.#size[0] / 2, this.#size[1] / 2];
+    const now = this.#hovered(), chosen = store.value.test === null ? -1 : projection.row("test", store.value.test), from = pixel(scene, now >= 0 ? now : chosen) ?? [this.#panel.width / 2, this.#panel.height / 2];
     const row = now < 0 && chosen < 0 ? nearest(scene, projection.count, ...(from as [number, number]), 1e4) : towards(scene, projection.count, from[0], from[1], x, y, now);
     const example = this.#exampleOf(row), at = row < 0 ? null : pixel(scene, row);
     if (!example || !at) return;

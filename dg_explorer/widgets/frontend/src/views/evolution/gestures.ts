@@ -1,17 +1,15 @@
 // The pointer and keys over a plot of points: hover, click, lasso, rectangle, pan, zoom, neighbours.
 import type { Context } from "../../view";
-import { type Camera, HOME, panned, zoomed } from "./camera";
+import { type Camera, HOME, type Panel, panned, zoomed } from "./camera";
 
 export type Tool = "lasso" | "rectangle" | "pan";
 
 export interface Plot {
   readonly area: HTMLElement;
   readonly tool: () => Tool;
-  readonly size: () => readonly [number, number];
+  readonly panel: () => Panel;
   readonly camera: () => Camera;
   setCamera(camera: Camera): void;
-  /** Stretch each axis to the panel. */
-  readonly fill?: boolean;
   hover(x: number, y: number): void;
   leave(): void;
   click(x: number, y: number, add: boolean): void;
@@ -39,7 +37,7 @@ export function gestures(plot: Plot, { signal, guard }: Context): void {
     if (!from) { plot.hover(x, y); return; }
     if (!dragging && Math.hypot(x - from[0], y - from[1]) < 4) return;
     if (!dragging) { dragging = true; plot.leave(); }
-    if (plot.tool() === "pan") { plot.setCamera(panned(plot.camera(), event.movementX, event.movementY, ...plot.size(), plot.fill)); return; }
+    if (plot.tool() === "pan") { plot.setCamera(panned(plot.camera(), event.movementX, event.movementY, plot.panel())); return; }
     if (plot.tool() === "rectangle") outline = [from[0], from[1], x, from[1], x, y, from[0], y];
     else outline.push(x, y);
     plot.draft(outline);
@@ -58,18 +56,18 @@ export function gestures(plot: Plot, { signal, guard }: Context): void {
     // an unfocused plot lets the page scroll
     if (document.activeElement !== area || event.ctrlKey) return;
     event.preventDefault();
-    plot.setCamera(zoomed(plot.camera(), Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0022)), ...at(event), ...plot.size(), plot.fill));
+    plot.setCamera(zoomed(plot.camera(), Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0022)), ...at(event), plot.panel()));
   }), { signal, passive: false });
   area.addEventListener("dblclick", guard(() => plot.setCamera(HOME)), { signal });
   area.addEventListener("keydown", guard((event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const [width, height] = plot.size(), middle = [width / 2, height / 2] as const;
+    const panel = plot.panel(), { width, height } = panel, middle = [width / 2, height / 2] as const;
     const steps: { [key: string]: readonly [-1 | 0 | 1, -1 | 0 | 1] } = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const step = steps[event.key];
-    if (step && event.shiftKey) plot.setCamera(panned(plot.camera(), -step[0] * width * 0.15, -step[1] * height * 0.15, width, height, plot.fill));
+    if (step && event.shiftKey) plot.setCamera(panned(plot.camera(), -step[0] * width * 0.15, -step[1] * height * 0.15, panel));
     else if (step) plot.step(...step);
-    else if (event.key === "+" || event.key === "=") plot.setCamera(zoomed(plot.camera(), 1.3, ...middle, width, height, plot.fill));
-    else if (event.key === "-") plot.setCamera(zoomed(plot.camera(), 1 / 1.3, ...middle, width, height, plot.fill));
+    else if (event.key === "+" || event.key === "=") plot.setCamera(zoomed(plot.camera(), 1.3, ...middle, panel));
+    else if (event.key === "-") plot.setCamera(zoomed(plot.camera(), 1 / 1.3, ...middle, panel));
     else if (event.key === "0") plot.setCamera(HOME);
     else if (event.key === "Enter") plot.choose(event.shiftKey);
     else return;

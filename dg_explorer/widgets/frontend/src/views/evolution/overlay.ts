@@ -1,11 +1,13 @@
 // Above the points: the chosen test example's ring, lines to its influencers, marks, the lasso.
 import { put, svg } from "../../ui/dom";
+import { Names } from "./names";
 
 export interface Link { readonly to: readonly [number, number]; readonly helps: boolean; readonly strength: number }
 type Spot = readonly [number, number] | null;
 
 export class Overlay {
   readonly element: SVGSVGElement;
+  readonly names = new Names();
   #lines: SVGGElement; #test: SVGCircleElement; #train: SVGCircleElement; #hover: SVGCircleElement; #draft: SVGPathElement;
   #pool: SVGLineElement[] = [];
 
@@ -15,7 +17,7 @@ export class Overlay {
     this.#train = svg("circle", { class: "dg-ring dg-ring-train", r: 7.5 });
     this.#hover = svg("circle", { class: "dg-ring dg-ring-hover", r: 6.5 });
     this.#draft = svg("path", { class: "dg-lasso" });
-    this.element = svg("svg", { class: "dg-overlay", "aria-hidden": "true" }, this.#lines, this.#train, this.#test, this.#hover, this.#draft);
+    this.element = svg("svg", { class: "dg-overlay", "aria-hidden": "true" }, this.#lines, this.names.element, this.#train, this.#test, this.#hover, this.#draft);
   }
 
   size(width: number, height: number): void { put(this.element, { viewBox: `0 0 ${width} ${height}`, width, height }); }

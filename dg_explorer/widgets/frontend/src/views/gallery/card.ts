@@ -20,7 +20,7 @@ export class Card {
       el("div", { class: "dg-card-body" },
         el("div", { class: "dg-spread" }, this.#face.text, this.#verdict),
         el("div", { class: "dg-margin", "aria-hidden": "true" }, this.#bar),
-        el("div", { class: "dg-spread dg-small" }, el("span", {}, this.#word, this.#margin), this.#since)));
+        el("div", { class: "dg-spread dg-small" }, el("span", { title: "margin: log odds of the true label, in nats; above zero the model is right" }, this.#word, this.#margin), this.#since)));
   }
 
   fill(face: Face | null, position: number, dynamics: Dynamics | null, now: number, scale: number, classes: readonly string[], chosen: boolean): void {

@@ -24,7 +24,7 @@ export class Listbox<R extends Row> {
     this.element = el("div", { class: "dg-list", role: "listbox", tabindex: 0, "aria-label": label }, this.#inner);
     const { signal, guard } = context;
     this.element.addEventListener("scroll", guard(() => this.#show()), { signal, passive: true });
-    context.onSize(this.element, (_, height) => { this.#height = height; if (height && this.#hidden) { this.#hidden = false; this.#reveal(); } this.#show(); });
+    context.onSize(this.element, (_, height) => { this.#height = height; if (height && this.#hidden) { this.#hidden = false; this.#reveal(true); } this.#show(); });
     this.element.addEventListener("click", guard((event) => {
       const index = Number((event.target as Element).closest<HTMLElement>("[data-index]")?.dataset.index ?? -1);
       if (index >= 0) { this.active = index; choose(this.#items[index]!); }
@@ -61,13 +61,16 @@ export class Listbox<R extends Row> {
     if (index < 0) return;
     this.active = index;
     this.#hidden = !this.#height;
-    this.#reveal(); this.#show();
+    this.#reveal(true); this.#show();
   }
 
-  #reveal(): void {
+  /** Scroll the active row into view; what was chosen elsewhere comes to the middle, with its neighbours. */
+  #reveal(middle = false): void {
     if (!this.#height) return;
     const top = this.active * this.#row, { scrollTop } = this.element;
-    if (top < scrollTop) this.element.scrollTop = top;
+    if (top >= scrollTop && top + this.#row <= scrollTop + this.#height) return;
+    if (middle) this.element.scrollTop = top - Math.max(0, this.#height - this.#row) / 2;
+    else if (top < scrollTop) this.element.scrollTop = top;
     else if (top + this.#row > scrollTop + this.#height) this.element.scrollTop = top + this.#row - this.#height;
   }
 

@@ -10,13 +10,13 @@ import { css, diverging, ordered, type Rgb } from "../evolution/palette";
 import { linear, type Scale, ticks } from "../timeline/axis";
 import { edges, FLAGS, MEASURES, paint, toneOf } from "./cells";
 
-const LEFT = 150, RIGHT = 84, FOOT = 22, MOST_HEIGHT = 360;
+const RIGHT = 84, FOOT = 22, MOST_HEIGHT = 360, NAME = 23, CHARACTER = 6.6;
 
 class GradientFlow implements View {
   #context: Context; #waiting: Waiting;
-  #buttons: HTMLButtonElement[]; #legend: HTMLElement; #summary = el("span", { class: "dg-muted dg-clip" });
-  #frame: HTMLElement; #canvas = el("canvas", { "aria-hidden": "true" }); #marks: SVGSVGElement; #now = svg("line", { class: "dg-chart-now" }); #values: SVGTextElement[] = []; #still = svg("g"); #tip = new Tip();
-  #measure = "norm"; #drawn: readonly unknown[] = []; #width = 0; #x: Scale = linear(0, 1, 0, 1); #row = 20; #blocks: Blocks | null = null;
+  #buttons: HTMLButtonElement[]; #legend: HTMLElement; #summary = el("p", { class: "dg-panel-note dg-small" });
+  #frame: HTMLElement; #canvas = el("canvas", { "aria-hidden": "true" }); #marks: SVGSVGElement; #now = svg("line", { class: "dg-chart-now" }); #values: SVGTextElement[] = []; #when = svg("text", { class: "dg-heat-value" }); #still = svg("g"); #tip = new Tip();
+  #measure = "norm"; #drawn: readonly unknown[] = []; #width = 0; #left = 60; #x: Scale = linear(0, 1, 0, 1); #row = 20; #blocks: Blocks | null = null;
   #body: HTMLElement;
 
   constructor(context: Context, slot: HTMLElement) {
@@ -31,7 +31,7 @@ class GradientFlow implements View {
     this.#legend = el("span", { class: "dg-legend-colours dg-small" });
     this.#marks = svg("svg", { width: "100%", role: "img", "aria-label": "Heatmap of layers by recorded moments" }, this.#still, this.#now);
     this.#frame = el("div", { class: "dg-heat", "data-testid": "dg-heat" }, this.#canvas, this.#marks, this.#tip.element);
-    this.#body = el("div", {}, el("div", { class: "dg-panel-title" }, el("span", { class: "dg-chips", role: "group", "aria-label": "Measure" }, ...this.#buttons), this.#summary, el("span", { class: "dg-push" }), this.#legend), this.#frame);
+    this.#body = el("div", {}, el("div", { class: "dg-panel-title" }, el("span", { class: "dg-chips", role: "group", "aria-label": "Measure" }, ...this.#buttons), el("span", { class: "dg-push" }), this.#legend), this.#frame, this.#summary);
     slot.append(this.#waiting.element, this.#body);
     context.onSize(this.#frame, (width) => { if (width !== this.#width) { this.#width = width; redraw(); } });
     const { record } = context;
@@ -53,6 +53,7 @@ class GradientFlow implements View {
     const epochs = blocks.numbers("epoch"), at = indexNearest(epochs, selection.epoch), x = this.#x(Math.min(epochs[epochs.length - 1]!, Math.max(epochs[0]!, selection.epoch)));
     put(this.#now, { x1: x.toFixed(1), x2: x.toFixed(1) });
     const { values, shape } = blocks.grid(this.#measure), layers = shape[1]!;
+    say(this.#when, `${this.#context.record.unit} ${moment(epochs[at]!)}`);
     this.#values.forEach((text, layer) => say(text, this.#format(values[at * layers + layer]!)));
   }
 
@@ -60,15 +61,15 @@ class GradientFlow implements View {
 
   #draw(blocks: Blocks, dark: boolean, line: string): void {
     const { values, shape } = blocks.grid(this.#measure), epochs = blocks.numbers("epoch"), flags = blocks.numbers("flag"), names = blocks.strings("layer"), layers = shape[1]!, n = epochs.length;
-    const { record } = this.#context, right = Math.max(LEFT + 60, this.#width - RIGHT), row = this.#row = Math.max(4, Math.min(layers <= 4 ? 52 : 34, Math.floor(MOST_HEIGHT / layers))), height = row * layers;
-    this.#x = linear(record.epochs.length ? record.first : epochs[0]!, record.epochs.length ? record.last : epochs[n - 1]!, LEFT, right);
+    const { record } = this.#context, left = this.#left = Math.min(NAME, Math.max(3, ...names.map((name) => name.length))) * CHARACTER + 12, right = Math.max(left + 60, this.#width - RIGHT), row = this.#row = Math.max(4, Math.min(layers <= 3 ? 68 : layers <= 6 ? 48 : 34, Math.floor(MOST_HEIGHT / layers))), height = row * layers;
+    this.#x = linear(record.epochs.length ? record.first : epochs[0]!, record.epochs.length ? record.last : epochs[n - 1]!, left, right);
     const tone = toneOf(this.#measure, values), stops: readonly Rgb[] = tone.centred ? diverging(dark) : ordered(dark), ratio = Math.min(3, devicePixelRatio || 1), { style } = this.#canvas;
-    this.#canvas.width = Math.round((right - LEFT) * ratio); this.#canvas.height = Math.round(height * ratio);
-    style.left = `${LEFT}px`; style.width = `${right - LEFT}px`; style.height = `${height}px`;
+    this.#canvas.width = Math.round((right - left) * ratio); this.#canvas.height = Math.round(height * ratio);
+    style.left = `${left}px`; style.width = `${right - left}px`; style.height = `${height}px`;
     const paper = this.#canvas.getContext("2d");
     if (paper) {
       paper.scale(ratio, ratio);
-      const borders = edges(epochs).map((edge) => this.#x(edge) - LEFT), gap = row >= 10 ? 1 : 0;
+      const borders = edges(epochs).map((edge) => this.#x(edge) - left), gap = row >= 10 ? 1 : 0;
       for (let i = 0; i < n; i++) for (let layer = 0; layer < layers; layer++) {
         const colour = paint(values[i * layers + layer]!, tone, stops), x = borders[i]!, w = borders[i + 1]! - x;
         if (colour) { paper.fillStyle = css(colour); paper.fillRect(x, layer * row, w + 0.4, row - gap); }
@@ -80,7 +81,7 @@ class GradientFlow implements View {
     names.forEach((name, layer) => {
       const y = layer * row + row / 2 + 4, value = svg("text", { class: "dg-heat-value", x: right + 8, y });
       this.#values.push(value);
-      if (layer % shown === 0) parts.push(svg("text", { class: "dg-heat-name", x: LEFT - 8, y, "text-anchor": "end" }, svg("title", {}, clipped(name, 200)), name.length > 23 ? `…${name.slice(-22)}` : name), value);
+      if (layer % shown === 0) parts.push(svg("text", { class: "dg-heat-name", x: left - 8, y, "text-anchor": "end" }, svg("title", {}, clipped(name, 200)), name.length > NAME ? `…${name.slice(1 - NAME)}` : name), value);
     });
     const glyphs = ["", "", "", ""];
     for (let i = 0; i < n; i++) for (let layer = 0; layer < layers; layer++) {
@@ -91,12 +92,13 @@ class GradientFlow implements View {
       glyphs[flag] += flag === 1 ? `M${x - 3},${y - 2}h6l-3,5z` : flag === 2 ? `M${x - 3},${y + 2}h6l-3,-5z` : `M${x - 3},${y - 3}l6,6m0,-6l-6,6`;
     }
     for (const flag of [1, 2, 3]) if (glyphs[flag]) parts.push(svg("path", { class: `dg-flag-cell dg-flag-${flag}`, d: glyphs[flag]! }));
-    for (const value of ticks(record.first, record.last, Math.max(2, Math.floor((right - LEFT) / 110)))) parts.push(svg("text", { x: this.#x(value), y: height + 16, "text-anchor": "middle" }, moment(value)));
-    this.#still.replaceChildren(...parts);
+    for (const value of ticks(record.first, record.last, Math.max(2, Math.floor((right - left) / 110)))) parts.push(svg("text", { x: this.#x(value), y: height + 16, "text-anchor": "middle" }, moment(value)));
+    put(this.#when, { x: right + 8, y: height + 16 });
+    this.#still.replaceChildren(...parts, this.#when);
     put(this.#marks, { viewBox: `0 0 ${this.#width} ${height + FOOT}`, height: height + FOOT }); put(this.#now, { y1: 0, y2: height });
     this.#frame.style.height = `${height + FOOT}px`;
     const words = [1, 2, 3].filter((flag) => tally[flag]).map((flag) => `${count(tally[flag]!)} ${FLAGS[flag]} ${flag === 1 ? "▽" : flag === 2 ? "△" : "×"}`);
-    say(this.#summary, words.length ? `of ${count(n * layers)} cells ${words.join(", ")}` : "nothing vanished, exploded or broke");
+    say(this.#summary, words.length ? `Of ${count(n * layers)} cells ${words.join(", ")}.` : `Nothing vanished, exploded or broke at the ${count(n)} recorded moments.`);
     const ramp = el("i", { class: "dg-ramp" });
     ramp.style.background = `linear-gradient(90deg, ${stops.map(css).join(", ")})`;
     this.#legend.replaceChildren(el("span", {}, tone.centred ? "−1" : magnitude(tone.low)), ramp, el("span", {}, `${tone.centred ? "+1" : magnitude(tone.high)}${tone.log ? ", log scale" : ""}`));
@@ -105,7 +107,7 @@ class GradientFlow implements View {
   #cell(event: MouseEvent): [number, number] | null {
     if (!this.#blocks) return null;
     const box = this.#frame.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top, layer = Math.floor(y / this.#row), layers = this.#blocks.shape(this.#measure)[1]!;
-    if (x < LEFT || x > this.#width - RIGHT || layer < 0 || layer >= layers) return null;
+    if (x < this.#left || x > this.#width - RIGHT || layer < 0 || layer >= layers) return null;
     return [indexNearest(this.#blocks.numbers("epoch"), this.#x.invert(x)), layer];
   }
 

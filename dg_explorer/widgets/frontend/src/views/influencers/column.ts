@@ -8,7 +8,7 @@ import type { Context } from "../../view";
 import { InfluencerRow } from "./row";
 
 export const ROW = 54;
-const FEWEST = 6; // fewer rows than this do not grow further
+const FEWEST = 4; // fewer rows than this do not grow further
 
 /** How many rows share which height, whether bars keep the scale of the whole run, and in which unit scores are written. */
 export interface Layout { readonly rows: number; readonly height: number; readonly raw: boolean; readonly unit: Unit }

@@ -50,8 +50,8 @@ class Influencers implements View {
     const { record } = this.#context, { selection } = state;
     const method = record.method(selection.method), test = record.examples.test.byId(selection.test);
     const light = record.light(selection.epoch, method?.id ?? null), words = wordsFor(light);
-    say(this.#on, words.on);
-    say(this.#title, test ? clipped(nameOf(test), 90) : selection.test === null ? "…" : `#${selection.test}`);
+    say(this.#on, selection.test === null ? "Influence" : words.on);
+    say(this.#title, test ? clipped(nameOf(test), 90) : selection.test === null ? "" : `#${selection.test}`);
     this.#title.title = test ? clipped(nameOf(test), 2000) : "";
     if (!method) { this.#empty("No attribution scores yet", "This run records how it learned, not which examples taught it. Add scores, then refresh the board:", ADVICE.scores); return; }
     if (selection.test === null) { this.#empty("No test example selected", "Choose one on the left to see the training examples that matter to it."); return; }

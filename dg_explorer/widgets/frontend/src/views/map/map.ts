@@ -9,7 +9,7 @@ import { clipped, count, magnitude, moment, percent, plural } from "../../ui/for
 import { MiniList } from "../../ui/mini";
 import { Tip } from "../../ui/tip";
 import type { Context, State, View, ViewKind } from "../../view";
-import { type Camera, fit, HOME } from "../evolution/camera";
+import { type Camera, fit, HOME, type Panel } from "../evolution/camera";
 import { gestures } from "../evolution/gestures";
 import { LegendStrip } from "../evolution/legend";
 import { Overlay } from "../evolution/overlay";
@@ -41,18 +41,17 @@ class DynamicsMap implements View {
       class: "dg-scatter dg-map-plot", tabindex: 0, role: "application", "aria-roledescription": "scatter plot", "data-testid": "dg-map",
       "aria-label": "Training examples by variability and confidence. Arrow keys move between neighbours, Enter chooses, Shift Enter adds to the selection.",
     }, this.#stage.element, this.#overlay.element, this.#tip.element);
-    this.#colour = menu("Colour the map by", COLOURS.map(([value, text]) => ({ value, text: `colour: ${text}` })), "dg-map-colour");
+    this.#colour = menu("Colour the map by", COLOURS.map(([value, text]) => ({ value, text: `colour by ${text}` })), "dg-map-colour");
     this.#colour.addEventListener("change", guard(redraw), { signal });
-    this.#summary = el("p", { class: "dg-map-summary" });
+    this.#summary = el("p", { class: "dg-panel-note dg-small" });
     this.#suspects = new MiniList(context, "Training examples with the highest mean loss", "dg-suspects", false);
     this.#body = el("div", { class: "dg-map" },
-      el("div", { class: "dg-map-frame" }, this.#axes, this.#plot),
-      el("div", { class: "dg-map-side" }, this.#colour, this.#legend.element, this.#summary),
-      el("div", { class: "dg-map-list" }, el("div", { class: "dg-h3" }, "Highest mean loss ", el("span", { class: "dg-muted" }, "suspected mislabels first")), this.#suspects.element));
+      el("div", { class: "dg-map-left" }, el("div", { class: "dg-map-head" }, this.#colour, this.#legend.element), el("div", { class: "dg-map-frame" }, this.#axes, this.#plot)),
+      el("div", { class: "dg-map-list" }, el("div", { class: "dg-h3" }, "Highest mean loss ", el("span", { class: "dg-muted" }, "suspected mislabels first")), this.#suspects.element, this.#summary));
     slot.append(this.#waiting.element, this.#body);
     context.onSize(this.#plot, (width, height) => { this.#size = [width, height]; this.#stage.size(width, height); this.#overlay.size(width, height); redraw(); });
     gestures({
-      area: this.#plot, tool: () => "lasso", size: () => this.#size, camera: () => this.#camera, fill: true,
+      area: this.#plot, tool: () => "lasso", panel: () => this.#panel(), camera: () => this.#camera,
       setCamera: (camera) => { this.#camera = camera; redraw(); },
       hover: (x, y) => { const row = this.#pick(x, y); this.#pointer = row < 0 ? null : [x, y]; this.#plot.style.cursor = row < 0 ? "" : "pointer"; store.set({ hovered: row < 0 ? null : { split: "train", id: this.#id(row) } }, "passing"); },
       leave: () => { this.#pointer = null; store.set({ hovered: null }, "passing"); },
@@ -62,6 +61,7 @@ class DynamicsMap implements View {
     }, context);
   }
 
+  #panel(): Panel { return { width: this.#size[0], height: this.#size[1], fill: true }; }
   #id(row: number): number { return this.#blocks!.numbers("id")[row]!; }
   #pick(x: number, y: number): number { return this.#scene ? nearest(this.#scene, this.#count, x, y, radiusFor(this.#count, this.#camera.zoom) + 5) : -1; }
 
@@ -73,7 +73,7 @@ class DynamicsMap implements View {
     const { selection, theme, moving } = state, [width, height] = this.#size, { record } = this.#context;
     this.#suspects.update(Array.from(blocks.numbers("suspects")).slice(0, SUSPECTS).map((row) => this.#item(row)), selection.train, selection.epoch);
     if (!width || !height) return;
-    const scene = this.#scene = { a: this.#spots, b: this.#spots, share: 0, fit: fit(this.#camera, width, height, true) };
+    const scene = this.#scene = { a: this.#spots, b: this.#spots, share: 0, fit: fit(this.#camera, this.#panel()) };
     const { ink, legend } = mapPainting(this.#colour.value, blocks, theme, record.last, record.unit);
     const of = [this.#colour.value, theme, selection.selected];
     if (of.some((part, i) => part !== this.#inked.of[i])) this.#inked = { of, colours: this.#ink(ink, selection.selected) };
@@ -109,7 +109,7 @@ class DynamicsMap implements View {
   #item(row: number): { id: number; place: number; value: string; note: string } {
     const blocks = this.#blocks!, learned = blocks.numbers("first_learned")[row]!, { record } = this.#context, face = record.examples.train.face(row);
     const flag = face?.flags.find((name) => name !== "never learned");
-    return { id: this.#id(row), place: row, value: `${magnitude(blocks.numbers("mean_loss")[row]!)} nats`, note: `${face ? `label ${clipped(face.label, 20)} · ` : ""}${learned < 0 ? "never learned" : `learned ${moment(learned)}`}${flag ? ` · ${flag}` : ""}` };
+    return { id: this.#id(row), place: row, value: `${magnitude(blocks.numbers("mean_loss")[row]!)} nats`, note: `${face ? `label ${clipped(face.label, 20)} · ` : ""}${learned < 0 ? "never learned" : `learned at ${moment(learned)}`}${flag ? ` · ${flag}` : ""}` };
   }
 
   #drawAxes({ fit: f }: Scene, width: number, height: number): void {
@@ -135,7 +135,7 @@ class DynamicsMap implements View {
     const face = record.examples.train.face(row), learned = blocks.numbers("first_learned")[row]!, times = blocks.numbers("forgetting")[row]!;
     if (!face) record.examples.train.load([row]).then(this.#context.redraw, this.#context.report);
     this.#tip.show(...this.#pointer, ...this.#size, face ?? undefined, [`#${this.#id(row)}`, ...(face ? [`label ${clipped(face.label, 40)}`] : []),
-      REGIONS[blocks.numbers("region")[row]!] ?? "not seen", `right ${percent(blocks.numbers("correctness")[row]!)} of the time`, times ? `forgotten ${plural(times, "time")}` : "never forgotten", learned < 0 ? "never learned" : `learned ${moment(learned)}`]);
+      REGIONS[blocks.numbers("region")[row]!] ?? "not seen", `right ${percent(blocks.numbers("correctness")[row]!)} of the time`, times ? `forgotten ${plural(times, "time")}` : "never forgotten", learned < 0 ? "never learned" : `learned at ${moment(learned)}`]);
   }
 
   #choose(row: number, add: boolean): void {

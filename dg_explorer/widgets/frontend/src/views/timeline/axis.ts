@@ -23,13 +23,13 @@ export function ticks(first: number, last: number, about: number): number[] {
 export interface Label { readonly x: number; readonly width: number }
 export interface Placed { readonly x: number; readonly anchor: "start" | "end"; readonly row: number }
 
-/** Puts each label right of its line, else left, else a row higher, so that none covers another or the playhead at `avoid`. */
-export function placeLabels(labels: readonly Label[], left: number, right: number, avoid = NaN, gap = 5): Placed[] {
+/** Puts each label right of its line, a row higher where another is in the way, and left of it at the right end. */
+export function placeLabels(labels: readonly Label[], left: number, right: number, gap = 5): Placed[] {
   const taken: { row: number; from: number; to: number }[] = [];
-  const free = (row: number, from: number, to: number): boolean => from >= left && to <= right && !(avoid > from - gap && avoid < to + gap) && !taken.some((t) => t.row === row && from < t.to + gap && to > t.from - gap);
+  const free = (row: number, from: number, to: number): boolean => from >= left && to <= right && !taken.some((t) => t.row === row && from < t.to + gap && to > t.from - gap);
   return labels.map(({ x, width }) => {
-    for (let row = 0; row < 6; row++) {
-      for (const anchor of ["start", "end"] as const) {
+    for (const anchor of ["start", "end"] as const) {
+      for (let row = 0; row < 6; row++) {
         const from = anchor === "start" ? x + gap : x - gap - width;
         if (free(row, from, from + width)) {
           taken.push({ row, from, to: from + width });

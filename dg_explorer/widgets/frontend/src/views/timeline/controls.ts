@@ -38,7 +38,7 @@ export class Controls {
     this.#values = lines.map((line) => ({ line, value: el("b") }));
     this.element = el("div", { class: "dg-controls" },
       el("div", { class: "dg-transport" }, back, this.#play, forward, this.#speed, this.#loop, this.#range),
-      el("div", { class: "dg-legend", "data-testid": "dg-readout" }, ...this.#values.map(({ line, value }) => el("span", { class: `dg-key dg-${line.role}` }, el("i"), line.title, value))));
+      el("div", { class: "dg-legend", "data-testid": "dg-readout" }, ...this.#values.map(({ line, value }) => el("span", { class: `dg-key dg-${line.role}`, title: `${line.title}: ${line.about}` }, el("i"), line.title, value))));
   }
 
   update({ selection }: State): void {

@@ -2,17 +2,17 @@
 import type { Numbers } from "../../data/blocks";
 import type { Record } from "../../data/record";
 
-export interface Line { role: "train-line" | "test-line" | "gap-line"; title: string; epochs: Numbers; values: ArrayLike<number>; format: "share" | "plain" }
+export interface Line { role: "train-line" | "test-line" | "gap-line"; title: string; about: string; epochs: Numbers; values: ArrayLike<number>; format: "share" | "plain" }
 
 export function linesOf(record: Record): Line[] {
   for (const [measure, format] of [["accuracy", "share"], ["loss", "plain"]] as const) {
     const train = record.curve(`train_${measure}`), test = record.curve(`test_${measure}`);
     const lines: Line[] = [];
-    if (train) lines.push({ role: "train-line", title: `train ${measure}`, epochs: train.epochs, values: train.values, format });
-    if (test) lines.push({ role: "test-line", title: `test ${measure}`, epochs: test.epochs, values: test.values, format });
+    if (train) lines.push({ role: "train-line", title: `train ${measure}`, about: `of the training examples at the moment shown`, epochs: train.epochs, values: train.values, format });
+    if (test) lines.push({ role: "test-line", title: `test ${measure}`, about: `of the test examples at the moment shown`, epochs: test.epochs, values: test.values, format });
     if (train && test && measure === "accuracy") {
       // a model-level proxy: what it gets right on the examples it saw and not on the others
-      lines.push({ role: "gap-line", title: "memorization", epochs: train.epochs, values: Array.from(train.values, (v, i) => v - test.values[i]!), format });
+      lines.push({ role: "gap-line", title: "memorization", about: "what the model gets right only where it saw the answer: train accuracy less test accuracy", epochs: train.epochs, values: Array.from(train.values, (v, i) => v - test.values[i]!), format });
     }
     if (lines.length) return lines;
   }

@@ -6,6 +6,7 @@ import type { Line } from "./lines";
 import { BOTTOM, TOP, yScale } from "./plot";
 
 const CHARACTER = 7; // of the flag's bold 12 px figures
+const EDGE = 12; // between the flag and the board's edge
 
 export class Playhead {
   readonly element: SVGGElement;
@@ -34,7 +35,7 @@ export class Playhead {
     // the flag only ever grows, so that it does not flicker between 99 and 100
     this.half = Math.max(this.half, (text.length * CHARACTER + 18) / 2);
     put(this.#pill, { x: -this.half, width: 2 * this.half });
-    const edge = Math.max(0, this.half + 2 - at) - Math.max(0, at + this.half + 2 - width);
+    const edge = Math.max(0, this.half + EDGE - at) - Math.max(0, at + this.half + EDGE - width);
     put(this.#flag, { transform: `translate(${edge},0)` });
     for (const { line, dot } of this.#dots) {
       const value = valueAt(line.epochs, line.values, moment);

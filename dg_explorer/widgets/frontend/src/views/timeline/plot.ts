@@ -6,7 +6,7 @@ import { path, placeLabels, type Scale, linear, ticks } from "./axis";
 import { ceiling, type Line } from "./lines";
 import { phasesOf } from "./phases";
 
-export const LEFT = 48, RIGHT = 22, TOP = 26, BOTTOM = 118, HEIGHT = 156;
+export const LEFT = 64, RIGHT = 24, TOP = 26, BOTTOM = 118, HEIGHT = 156;
 const TEXT = 6.7; // width of a character at 11 px, on the generous side
 
 export function yScale(lines: readonly Line[]): Scale { return linear(0, ceiling(lines), BOTTOM, TOP); }
@@ -27,7 +27,7 @@ export function drawPlot(group: SVGGElement, record: Record, lines: readonly Lin
     parts.push(svg("line", { class: "dg-grid", x1: LEFT, x2: right, y1: y(value), y2: y(value) }));
     parts.push(svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, share ? `${value * 100} %` : String(value)));
   }
-  if (!lines.length) parts.push(svg("text", { class: "dg-note", x: (LEFT + right) / 2, y: (TOP + BOTTOM) / 2, "text-anchor": "middle" }, "no accuracy or loss is recorded"));
+  if (!lines.length && record.epochs.length) parts.push(svg("text", { class: "dg-note", x: (LEFT + right) / 2, y: (TOP + BOTTOM) / 2, "text-anchor": "middle" }, "no accuracy or loss is recorded"));
   for (const line of [...lines].reverse()) {
     parts.push(svg("path", { class: `dg-curve dg-${line.role}`, d: path(line.epochs, line.values, x, (value) => Math.min(BOTTOM, Math.max(TOP, y(value)))) }));
     // one recorded moment makes no line
@@ -45,10 +45,10 @@ function marks(record: Record, x: Scale): SVGElement[] {
   });
 }
 
-/** The marks' names, drawn over the playhead; `avoid` is where it rests. */
-export function drawNames(group: SVGGElement, record: Record, x: Scale, width: number, avoid: number): void {
+/** The marks' names, drawn over the playhead: they keep still, and its line passes behind them. */
+export function drawNames(group: SVGGElement, record: Record, x: Scale, width: number): void {
   const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.label} at ${moment(mark.epoch)}` }));
-  const placed = placeLabels(shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })), LEFT, width - RIGHT, avoid);
+  const placed = placeLabels(shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })), LEFT, width - RIGHT);
   group.replaceChildren(...shown.map(({ text }, i) => svg("text", { class: "dg-note", x: placed[i]!.x, y: BOTTOM - 7 - placed[i]!.row * 14, "text-anchor": placed[i]!.anchor }, text)));
 }
 
@@ -62,10 +62,12 @@ function axis(record: Record, x: Scale, right: number): SVGElement[] {
     if (scored.has(epoch)) high += `M${at},${BOTTOM + 3}v8`; else low += `M${at},${BOTTOM + 3}v4`;
   }
   const parts: SVGElement[] = [svg("path", { class: "dg-tick", d: low }), svg("path", { class: "dg-tick dg-scored", d: high })];
-  const many = Math.max(2, Math.floor((right - LEFT) / 110));
-  for (const value of ticks(record.first, record.last, many)) {
+  const many = Math.max(2, Math.floor((right - LEFT) / 110)), round = ticks(record.first, record.last, many);
+  // where it ends is worth a number of its own
+  if (right - x(round[round.length - 1] ?? record.first) > 90) round.push(record.last);
+  if (record.epochs.length) for (const value of round) {
     const at = x(value);
-    parts.push(svg("text", { x: at, y: HEIGHT - 12, "text-anchor": at > right - 16 ? "end" : "middle" }, moment(value)));
+    parts.push(svg("text", { x: at > right - 16 ? right : at, y: HEIGHT - 12, "text-anchor": at > right - 16 ? "end" : "middle" }, moment(value)));
   }
   return parts;
 }

@@ -16,7 +16,7 @@ class Timeline implements View {
   #lines: Line[];
   #controls: Controls;
   #slider: HTMLElement;
-  #picture: SVGSVGElement; #plot: SVGGElement; #names = svg("g"); #rested = NaN;
+  #picture: SVGSVGElement; #plot: SVGGElement; #names = svg("g");
   #band: RangeBand; #playhead: Playhead;
   #x: Scale = linear(0, 1, 0, 1);
   #width = 0;
@@ -54,8 +54,6 @@ class Timeline implements View {
     put(this.#playhead.element, { visibility: epochs.length ? null : "hidden" });
     this.#playhead.update(state.selection.epoch, `${record.unit} ${moment(shown)}`, this.#x, this.#width);
     this.#band.update(state.selection.range);
-    // names keep still while the playhead moves, and step off its line once it rests
-    if (!state.moving && this.#rested !== this.#x(state.selection.epoch)) { this.#rested = this.#x(state.selection.epoch); drawNames(this.#names, record, this.#x, this.#width, this.#rested); }
     for (const label of this.#plot.querySelectorAll<SVGTextElement>("text.dg-phase-name")) {
       // the playhead's flag lies in the same strip; whatever it would touch steps back
       const far = Math.abs(Number(label.getAttribute("x")) - this.#x(state.selection.epoch)) > this.#playhead.half + Number(label.dataset.half);
@@ -67,8 +65,8 @@ class Timeline implements View {
     const { record } = this.#context;
     this.#x = linear(record.first, record.last, LEFT, Math.max(LEFT + 10, this.#width - RIGHT));
     put(this.#picture, { viewBox: `0 0 ${this.#width} ${HEIGHT}` });
-    this.#rested = NaN;
     drawPlot(this.#plot, record, this.#lines, this.#x, this.#width);
+    drawNames(this.#names, record, this.#x, this.#width);
     this.#playhead.layout(this.#lines);
   }
 

@@ -22,7 +22,7 @@ export class Histogram {
     const width = this.#width, list = this.#bars, n = list.length;
     if (!width) return;
     put(this.#picture, { viewBox: `0 0 ${width} ${HEIGHT}` });
-    const most = Math.max(1, ...list.map((bar) => Math.max(bar.count, bar.expected))), step = Math.min(34, width / Math.max(n, 1)), bottom = HEIGHT - FOOT, parts: SVGElement[] = [];
+    const most = Math.max(1, ...list.map((bar) => Math.max(bar.count, bar.expected))), step = Math.min(64, width / Math.max(n, 1)), bottom = HEIGHT - FOOT, parts: SVGElement[] = [];
     const y = (value: number): number => bottom - (value / most) * (bottom - 4);
     list.forEach((bar, i) => {
       const x = i * step, inner = Math.max(1, step * 0.7);

@@ -32,13 +32,13 @@ class Transition implements View {
     this.#histogram = new Histogram(context);
     this.#property = menu("Property", [], "dg-property");
     this.#property.addEventListener("change", guard(() => { this.#key = ""; redraw(); }), { signal });
-    this.#weigh = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", "data-testid": "dg-weigh", title: "Scores hold the factor 1 − p of each training example, which falls by orders of magnitude as it is fitted; off leaves it out, so that moments compare" }, "with 1 − p");
+    this.#weigh = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", "data-testid": "dg-weigh", title: "Raw scores hold the factor 1 − p of each training example, which falls by orders of magnitude as it is fitted. Off: without it, so that two moments compare" }, "raw scores");
     this.#weigh.addEventListener("click", guard(() => { this.#weighted = !this.#weighted; redraw(); }), { signal });
     const choose = el("button", { type: "button", class: "dg-chip", "data-testid": "dg-select-gainers", title: "Select these training examples on the whole board" }, "select them");
     choose.addEventListener("click", guard(() => { const ids = this.#waitingIds(); store.set({ selected: this.#items.crowd.map((row) => ids[row]!).sort((a, b) => a - b) }); }), { signal });
     this.#propertyBox = el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, el("span", { "data-testid": "dg-crowd" }), this.#property, choose), this.#histogram.element, el("div", { class: "dg-legend-shapes dg-small" }, el("span", { class: "dg-swatch-key" }, el("i", { class: "dg-sign-bar" }), "gained most"), el("span", { class: "dg-swatch-key" }, el("i", { class: "dg-sign-all" }), "as many of the whole training set")), this.#common);
     this.#body = el("div", {},
-      el("div", { class: "dg-panel-title" }, this.#from, this.#where, el("span", { class: "dg-push" }), this.#weigh),
+      el("div", { class: "dg-panel-title" }, this.#from, this.#where, this.#weigh),
       el("div", { class: "dg-thirds" },
         el("div", {}, el("div", { class: "dg-h3 dg-up" }, "+ ", this.#up), this.#gained.element),
         el("div", {}, el("div", { class: "dg-h3 dg-down" }, "− ", this.#down), this.#lost.element),
@@ -91,9 +91,9 @@ class Transition implements View {
     this.#propertyBox.hidden = !names.length || !rows.length;
     if (this.#propertyBox.hidden) return;
     const name = this.#property.value || names[0]!, list = bars(properties.numbers(`code/${name}`), properties.strings(`kinds/${name}`), rows), most = standout(list);
-    say(this.#propertyBox.querySelector("[data-testid=dg-crowd]")!, `The ${count(rows.length)} that gained most by`);
+    say(this.#propertyBox.querySelector("[data-testid=dg-crowd]")!, `The ${count(rows.length)} top gainers by`);
     this.#histogram.set(list, `${name} of the training examples that gained most, against the whole training set`);
-    say(this.#common, most ? `${clipped(name, 30)} ${clipped(most.name, 40)} stands out: ${count(most.count)} of them, ${most.expected.toFixed(1)} expected.` : `No value of ${clipped(name, 30)} stands out beyond chance.`);
+    say(this.#common, most ? `${clipped(name, 30)} = ${clipped(most.name, 40)} stands out: ${count(most.count)} of them, ${most.expected.toFixed(1)} expected.` : `No value of ${clipped(name, 30)} stands out beyond chance.`);
   }
 
   destroy(): void { this.#waiting.destroy(); this.#properties.destroy(); }

@@ -10,6 +10,14 @@ import { category, type Theme } from "../../ui/theme";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Chart, type Series } from "../chart/chart";
 
+/** What can be checked: the title of its curve in the record, the question, and how. */
+const STEPS = [
+  ["Metasmoothness", "Is training smooth enough?", "Where small changes of the training set have erratic effects, no method can predict them. Cheap: two short retrainings.", ADVICE.smooth],
+  ["Linear datamodeling score", "Do scores predict retraining?", "Retrain on random subsets and compare with the sums of scores: the linear datamodeling score at each recorded moment.", ADVICE.lds],
+  ["Removal against chance", "Does removal do what they say?", "Retrain without the examples a score names, against as many removed at random.", ADVICE.removal],
+] as const;
+const step = (title: string, text: string, code: string, state = ""): HTMLElement => el("div", { class: "dg-step" }, el("b", {}, title), state && el("span", { class: "dg-tag" }, state), el("p", {}, text), el("code", {}, code));
+
 interface Check { readonly name: string; readonly about: string; readonly series: Omit<Series, "colour">[] }
 
 class Validity implements View {
@@ -26,13 +34,9 @@ class Validity implements View {
   }
 
   #nothing(): void {
-    const step = (title: string, text: string, code: string): HTMLElement => el("div", { class: "dg-step" }, el("b", {}, title), el("p", {}, text), el("code", {}, code));
     this.#slot.append(el("div", { class: "dg-validity-empty", "data-testid": "dg-validity-empty" },
       emptyState("Nobody has checked these scores yet", "A score says what training on an example should have done. Three checks say whether to believe it; each is written into the record, and every panel then carries its light. All three replay the run's own training: training = " + ADVICE.replay + "."),
-      el("div", { class: "dg-thirds" },
-        step("Is training smooth enough?", "Where small changes of the training set have erratic effects, no method can predict them. Cheap: two short retrainings.", ADVICE.smooth),
-        step("Do scores predict retraining?", "Retrain on random subsets and compare with the sums of scores: the linear datamodeling score at each recorded moment.", ADVICE.lds),
-        step("Does removal do what they say?", "Retrain without the examples a score names, against as many removed at random.", ADVICE.removal))));
+      el("div", { class: "dg-thirds" }, ...STEPS.map(([, title, text, code]) => step(title, text, code)))));
   }
 
   update({ selection, theme }: State): void {
@@ -68,7 +72,9 @@ class Validity implements View {
         (when) => { player.pause(); store.set({ epoch: record.epochs[indexNearest(record.epochs, when)] ?? when }); });
       return { check, chart };
     });
-    this.#grid.replaceChildren(...this.#charts.map(({ check, chart }) => el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, clipped(check.name, 60)), chart.element, el("p", { class: "dg-panel-note dg-small" }, check.about))));
+    this.#grid.replaceChildren(...this.#charts.map(({ check, chart }) => el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, clipped(check.name, 60)), chart.element, el("p", { class: "dg-panel-note dg-small" }, check.about))),
+      // what was not checked is said beside what was
+      ...STEPS.filter(([name]) => !checks.has(name)).map(([, title, text, code]) => step(title, text, code, "not checked yet")));
   }
 
   destroy(): void { this.#waiting.destroy(); }
