@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from dg_explorer.attribution.unrolled_training import Training, outputs_of, train_many
-from dg_explorer.errors import UnknownExampleError
+from dg_explorer.errors import DataError, UnknownExampleError
 from dg_explorer.maths.crossing import first_crossing
 
 
@@ -21,6 +21,7 @@ def counterfactual_check(
     training: Training,
     at: Sequence[int] | None = None,
     n_random: int = 20,
+    among: Sequence[int] | None = None,
     n_curve: int = 40,
     models_at_once: int = 16,
     seed: int = 0,
@@ -38,6 +39,9 @@ def counterfactual_check(
         Where outputs are taken; default the training's recorded epochs.
     n_random : int
         Random removals, for the band: the 2.5 % and 97.5 % points of what they do.
+    among : ids of training examples, optional
+        Whom the random ones are drawn from; default all. Helpers mostly carry the test example's
+        label: give those that carry it too, to ask whether the scores know more than the label.
     n_curve : int
         Epochs, evenly spread, at which test accuracy is taken for t50.
 
@@ -48,16 +52,28 @@ def counterfactual_check(
         ``band_low``, ``band_high`` (epoch, test) and ``random_change`` (draw, epoch, test) of
         the random removals; ``beyond_band`` (epoch, test); ``t50``, ``t50_full``,
         ``t50_random`` (draw): when test accuracy reaches one half for good (NaN: never).
+
+    Raises
+    ------
+    DataError
+        Where ``among`` holds fewer examples than ``remove``.
     """
     remove = _known(remove, training.train_ids, "training")
     test = training.test_ids if test is None else _known(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
     grid = np.unique(np.linspace(0, training.n_epochs, n_curve + 1).round().astype(int))
     rng = np.random.default_rng(seed)
+    pool = training.train_ids if among is None else _known(among, training.train_ids, "training")
+    if len(pool) < len(remove):
+        raise DataError(
+            f"{len(remove)} examples are to be removed, and as many drawn at random among "
+            f"{len(pool)}. Remove fewer, or draw among more."
+        )
+    pool = np.flatnonzero(np.isin(training.train_ids, pool))
     weights = np.ones((2 + n_random, training.n_train))
     weights[1, np.isin(training.train_ids, remove)] = 0
     for row in weights[2:]:
-        row[rng.choice(training.n_train, len(remove), replace=False)] = 0
+        row[rng.choice(pool, len(remove), replace=False)] = 0
     epochs = np.union1d(at, grid)
     outputs, accuracy = retrain_with_weights(training, weights, epochs, models_at_once)
     rows = np.flatnonzero(np.isin(training.test_ids, test))
@@ -79,7 +95,7 @@ def counterfactual_check(
             "t50_random": ("draw", t50[2:]),
         },
         coords={"epoch": training.recorded_as(at), "test": test, "draw": np.arange(n_random)},
-        attrs={"removed": remove.tolist(), "seed": seed},
+        attrs={"removed": remove.tolist(), "drawn_among": len(pool), "seed": seed},
     )
     if run is not None:
         run.add("validity/removal", result, overwrite=True)

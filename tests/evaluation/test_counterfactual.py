@@ -65,6 +65,15 @@ def test_removing_the_one_example_that_matters_leaves_the_random_band(training):
     )
 
 
+def test_random_removals_are_drawn_among_those_given(training):
+    check = counterfactual_check(training=training, remove=[10], among=[13, 17], n_random=8)
+    effects = leave_one_out(training=training, train=[13, 17])
+    draws = check.random_change.sel(epoch=12, test=7)
+    assert set(draws.round(9).values) == set((-effects.sel(epoch=12, test=7)).round(9).values)
+    with pytest.raises(DataError, match="3 examples are to be removed.*among 2"):
+        counterfactual_check(training=training, remove=[10, 11, 12], among=[13, 17])
+
+
 def test_a_check_of_one_removal_is_its_leave_one_out_with_the_sign_turned(training):
     check = counterfactual_check(None, [7, 9], training=training, remove=[13], n_random=2)
     effect = leave_one_out(training=training, train=[13], test=[7, 9])
