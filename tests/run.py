@@ -96,6 +96,7 @@ def main(options: list[str]) -> int:
         *(python, "-m", "pytest", "--durations=15"),
         *(f"--numprocesses={workers}", "--dist=loadfile"),
         *("--nbval", "--nbval-current-env", "--nbval-sanitize-with=tests/nbval_sanitize.cfg"),
+        "--notebooks-in-browser",
         *("tests", "notebooks", *options),
         check=False,
     )

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from guarded import BROWSER_OPTIONS, assert_clean, guarded_page
-from lab_pages import Notebook, start_lab, write_cells
-from playwright.sync_api import sync_playwright
-
-from dg_explorer.browsers import find_browser
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+import shared
+from guarded import assert_clean, guarded_page
+from lab_pages import Notebook, write_cells
 
 
 def pytest_collection_modifyitems(items):
@@ -24,31 +19,13 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab")
-    root = folder / "root"
-    if NOTEBOOKS.is_dir():
-        shutil.copytree(NOTEBOOKS, root, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    root.mkdir(exist_ok=True)
-    server = start_lab(root, folder / "state")
-    yield server
-    server.stop()
+def lab():
+    return shared.lab()
 
 
 @pytest.fixture(scope="session")
 def browser():
-    found = find_browser()
-    if found is None:
-        pytest.fail(
-            "No Chromium or Chrome was found on the PATH, in $CHROMIUM or among playwright's own. "
-            "The browser tests need one: run tests/run.py, which installs it, or "
-            "'apt-get install chromium', or 'playwright install chromium'.",
-            pytrace=False,
-        )
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=BROWSER_OPTIONS)
-        yield chromium
-        chromium.close()
+    return shared.browser()
 
 
 @pytest.fixture
