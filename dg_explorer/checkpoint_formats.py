@@ -150,7 +150,8 @@ def safe_load(path: Path):
         ) from error
     except Exception as error:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}"
+            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}. Its "
+            f"{path.stat().st_size:,} bytes may be half of one: write it again, or move it away."
         ) from error
 
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from command_line import at_least, run_script
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
@@ -24,8 +25,8 @@ from dg_explorer.analysis import (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--epochs", type=at_least(1), default=40)
+    parser.add_argument("--out", type=Path, default=Path("results"), help="for the pictures")
     parser.add_argument("--no-pictures", action="store_true", help="only print")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

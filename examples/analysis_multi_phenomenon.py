@@ -4,7 +4,10 @@ python examples/analysis_multi_phenomenon.py --out results
 """
 
 import argparse
+import shutil
 from pathlib import Path
+
+from command_line import run_script
 
 import dg_explorer as dg
 from dg_explorer.analysis import add_cartography, compare_runs, comparison_table, plot_comparison
@@ -19,16 +22,19 @@ COLUMNS = ["t_memorized", "t50", "delay_ratio", "peak_memorization", "final_test
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=Path("results"), help="runs and picture")
     options = parser.parse_args()
     runs = {}
     for name, recipe in RECIPES.items():
-        # runs are folders: made once, opened ever after
+        # runs are folders: made once, opened ever after; one broken off is made again
         path = options.out / recipe
-        if path.exists():
-            runs[name] = dg.Run.open(path)
-        else:
-            runs[name] = dg.demos.make(recipe, path, progress=False).run
+        if not path.exists():
+            print(f"{name}: training ...", flush=True)
+            unfinished = path.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            dg.demos.make(recipe, unfinished, progress=False)
+            unfinished.rename(path)
+        runs[name] = dg.Run.open(path)
         add_cartography(runs[name])
         print(f"{name}: {runs[name]!r}")
     comparison = compare_runs(runs)
@@ -38,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

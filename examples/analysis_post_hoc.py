@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from command_line import at_least, run_script
 from torch.utils.data import DataLoader
 
 import dg_explorer as dg
@@ -19,6 +20,7 @@ from dg_explorer.analysis import (
     MemorizationDetector,
     PhaseTransitionAttributor,
 )
+from dg_explorer.checkpoints import load_into
 
 
 def write_checkpoints(demo, folder: Path, every: int) -> None:
@@ -35,13 +37,15 @@ def write_checkpoints(demo, folder: Path, every: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoints", type=Path, help="folder of model_epoch_<n>.pt")
-    parser.add_argument("--every", type=int, default=100, help="steps from one to the next")
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--every", type=at_least(1), default=100, help="steps from one to the next")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="for what is written")
     parser.add_argument("--no-pictures", action="store_true", help="only print")
     options = parser.parse_args()
 
-    demo = dg.demos.make("grokking-smooth", progress=False)
     folder = options.checkpoints or options.out / "checkpoints"
+    if options.checkpoints is not None:
+        dg.model_checkpoints(folder)  # what is not there is missed now, not after training
+    demo = dg.demos.make("grokking-smooth", progress=False)
     if options.checkpoints is None:
         write_checkpoints(demo, folder, options.every)
     train_loader = DataLoader(demo.train, batch_size=512)
@@ -51,9 +55,11 @@ def main() -> None:
     checkpoints = {}
     for epoch, weights in dg.model_checkpoints(folder).items():
         model = demo.model()
-        model.load_state_dict(weights)
+        load_into(model, weights)  # for a network of your own, change `demo` to it
         checkpoints[epoch] = model.eval()
     print(f"checkpoints: {', '.join(map(str, checkpoints))}")
+    if len(checkpoints) < 2:
+        raise SystemExit(f"{folder} holds one checkpoint; a change takes two or more.")
 
     memorization = MemorizationDetector(num_classes=23)
     tracker = FeatureEvolutionTracker(demo.model(), layer_names=["hidden"])
@@ -92,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

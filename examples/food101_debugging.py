@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from command_line import at_least, run_script
 from image_folders import WRONG_LABELS, generate, read
 from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader
@@ -52,9 +53,15 @@ def new_model(name: str | None, n_classes: int, seed: int):
             num_labels=n_classes,
         )
         return ResNetForImageClassification(small)
-    return AutoModelForImageClassification.from_pretrained(
-        name, num_labels=n_classes, ignore_mismatched_sizes=True
-    )
+    try:
+        return AutoModelForImageClassification.from_pretrained(
+            name, num_labels=n_classes, ignore_mismatched_sizes=True
+        )
+    except OSError as error:
+        raise SystemExit(
+            f"The model {name!r} could not be loaded: {str(error).splitlines()[0]} Give --model a "
+            "name on the Hugging Face hub, with a network, or a folder that holds a model."
+        ) from error
 
 
 def fine_tune(data, options, *, removed=(), run=None):
@@ -161,16 +168,24 @@ def compare_removals(data, options, scores, alignment, use) -> pd.DataFrame:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder of images; default: generate one")
-    parser.add_argument("--classes", type=int, default=10, help="the first so many, by name")
-    parser.add_argument("--per-class", type=int, help="at most so many training images a class")
+    parser.add_argument(
+        "--classes", type=at_least(2), default=10, help="the first so many, by name"
+    )
+    parser.add_argument(
+        "--per-class", type=at_least(1), help="at most so many training images a class"
+    )
     parser.add_argument("--model", help="default with --images: microsoft/resnet-18")
-    parser.add_argument("--size", type=int, help="pixels a side; default 224, generated: 32")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument(
+        "--size", type=at_least(8), help="pixels a side; default 224, generated: 32"
+    )
+    parser.add_argument("--epochs", type=at_least(1), default=8)
     parser.add_argument("--lr", type=float, help="default 1e-4 for pretrained weights, else 3e-3")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--proj-dim", type=int, default=2048)
+    parser.add_argument("--batch-size", type=at_least(1), default=32)
+    parser.add_argument("--proj-dim", type=at_least(1), default=2048)
     parser.add_argument("--share", type=float, default=0.05, help="of the training images to drop")
-    parser.add_argument("--n-random", type=int, default=3, help="random removals to compare with")
+    parser.add_argument(
+        "--n-random", type=at_least(1), default=3, help="random removals to compare with"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args()
@@ -239,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

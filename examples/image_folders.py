@@ -10,6 +10,7 @@ from PIL import Image
 from dg_explorer.ids import WithIds, with_ids
 
 WRONG_LABELS = "wrong_labels.txt"
+LAYOUTS = "train/<class>/ and test/<class>/; images/<class>/ and meta/train.txt; or <class>/"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 # of the pretrained ResNets on the Hugging Face hub
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -42,11 +43,16 @@ class Split:
 
 def decoded(file: Path, size: int) -> torch.Tensor:
     """The largest centred square of an image, scaled to `size`; uint8 (channel, height, width)."""
-    with Image.open(file) as image:
-        image = image.convert("RGB")
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.crop((left, top, left + side, top + side)).resize((size, size))
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+    except OSError as error:
+        raise SystemExit(
+            f"{file} cannot be read as an image: {error}. Mend or remove it."
+        ) from error
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side)).resize((size, size))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
@@ -55,7 +61,12 @@ def read(folder: Path, *, n_classes: int, per_class: int | None, size: int) -> S
     train, test = files_of(folder)
     classes = sorted({file.parent.name for file in train})[:n_classes]
     if len(classes) < 2:
-        raise SystemExit(f"{folder} holds images of {len(classes)} classes; it takes two or more.")
+        raise SystemExit(
+            f"In {folder} there are training images of {len(classes)} classes; it takes two or "
+            f"more. Expected is {LAYOUTS}, with files that end in {', '.join(sorted(SUFFIXES))}."
+        )
+    if missing := set(classes) - {file.parent.name for file in test}:
+        raise SystemExit(f"In {folder} there is no test image of {', '.join(sorted(missing))}.")
     train = [file for name in classes for file in of_class(train, name)[:per_class]]
     test = [file for name in classes for file in of_class(test, name)]
     held = [with_ids(Images(folder, files, classes, size)) for files in (train, test)]
@@ -68,8 +79,12 @@ def of_class(files: list[Path], name: str) -> list[Path]:
 
 def files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     """Training and test files of a folder in one of three layouts, sorted by name."""
+    if not folder.is_dir():
+        raise SystemExit(f"There is no folder {folder}. Expected is one with {LAYOUTS}.")
     if (folder / "train").is_dir():
-        held_out = next(n for n in ("test", "validation") if (folder / n).is_dir())
+        held_out = next((n for n in ("test", "validation") if (folder / n).is_dir()), None)
+        if held_out is None:
+            raise SystemExit(f"{folder} has train/, but neither test/ nor validation/. Add one.")
         return images_below(folder / "train"), images_below(folder / held_out)
     if (folder / "meta" / "train.txt").exists():
         named = set((folder / "meta" / "train.txt").read_text().split())

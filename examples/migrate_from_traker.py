@@ -9,6 +9,7 @@ import argparse
 import tempfile
 
 import torch
+from command_line import at_least, run_script
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -44,7 +45,7 @@ def network() -> torch.nn.Module:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--proj-dim", type=int, default=512)
+    parser.add_argument("--proj-dim", type=at_least(1), default=512)
     options = parser.parse_args()
     train, targets = digits()
     checkpoints = [trained(seed, train) for seed in (0, 1)]
@@ -81,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

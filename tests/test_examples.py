@@ -1,11 +1,15 @@
 """The examples run as a reader would run them, on small sizes, and say what they should."""
 
+import argparse
 import csv
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+from PIL import Image
 
 from dg_explorer.testing import tiny_run
 
@@ -59,6 +63,53 @@ def test_the_food101_study_finds_wrong_labels_in_a_folder_of_images(tmp_path):
     counts = {row["n_removed"] for row in removals if row["removal"] != "none"}
     assert len(counts) == 1  # as many of each kind, or the comparison says nothing
     assert (tmp_path / "results" / "board.html").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (None, "There is no folder .*. Expected is one with train/"),
+        ([], "training images of 0 classes; it takes two or more. Expected is"),
+        (["train/a/1.png", "train/b/1.png"], "has train/, but neither test/ nor validation/"),
+        (["a/1.png", "a/2.png"], "training images of 1 classes"),
+        (["train/a/1.png", "train/b/1.png", "test/a/1.png"], "there is no test image of b"),
+        (
+            ["train/a/1.png", "train/b/half.png", "test/a/1.png", "test/b/1.png"],
+            "half.png cannot be",
+        ),
+    ],
+)
+def test_a_folder_of_images_that_will_not_do_is_refused_in_words(held, said, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from image_folders import read
+
+    folder = tmp_path / "images"
+    for file in held or ():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 32), 50).save(folder / file)
+        if "half" in file:
+            (folder / file).write_bytes((folder / file).read_bytes()[:200])
+    if held == []:
+        folder.mkdir()
+    with pytest.raises(SystemExit, match=said):
+        read(folder, n_classes=2, per_class=None, size=8)
+
+
+def test_what_a_script_cannot_have_is_said_without_a_traceback(tmp_path):
+    command = [sys.executable, EXAMPLES / "analysis_post_hoc.py", "--checkpoints", "nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr == "There is no file or folder nowhere.\n"
+
+
+def test_numbers_out_of_range_are_refused(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from command_line import at_least
+
+    assert at_least(1)("1") == 1
+    for text in ("0", "-3", "1.5", "many"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is no whole number from 1 up"):
+            at_least(1)(text)
 
 
 def test_three_runs_are_compared_on_one_axis(tmp_path):

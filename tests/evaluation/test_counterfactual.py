@@ -70,7 +70,7 @@ def test_random_removals_are_drawn_among_those_given(training):
     effects = leave_one_out(training=training, train=[13, 17])
     draws = check.random_change.sel(epoch=12, test=7)
     assert set(draws.round(9).values) == set((-effects.sel(epoch=12, test=7)).round(9).values)
-    with pytest.raises(DataError, match="3 examples are to be removed.*among 2"):
+    with pytest.raises(DataError, match=r"3 examples are to be removed.*among 2"):
         counterfactual_check(training=training, remove=[10, 11, 12], among=[13, 17])
 
 
