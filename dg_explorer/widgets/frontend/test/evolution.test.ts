@@ -6,6 +6,7 @@ import { byColour, CanvasPainter, greyFirst } from "../src/views/evolution/canva
 import { inked, lossOf } from "../src/views/evolution/colouring";
 import { middles, parted } from "../src/views/evolution/names";
 import { GREY, TEST } from "../src/views/evolution/painter";
+import { spread } from "../src/views/evolution/thumbs";
 import { stamp } from "../src/views/evolution/stamp";
 import { along, centred, css, diverging, ordered, rgb } from "../src/views/evolution/palette";
 import { inside, nearest, pixel, type Scene, towards, within } from "../src/views/evolution/where";
@@ -67,6 +68,12 @@ test("what is selected is brought to the middle of the panel, and not past its e
   for (let i = 0; i < moved.length; i += 2) assert.ok(moved[i]! > 0 && moved[i]! < 400 && moved[i + 1]! > 0 && moved[i + 1]! < 300);
   assert.ok(camera.zoom > 2 && Math.abs((Math.min(moved[0]!, moved[2]!) + Math.max(moved[0]!, moved[2]!)) / 2 - 200) < 1e-6);
   assert.deepEqual(around(HOME, [], panel), HOME);
+});
+
+test("pictures that are shown lie beside each other, and first come first", () => {
+  const spots = [50, 50, 55, 60, 90, 50, 50, 75, 2, 2], rows = spread(scene(spots, spots, 0), 5, 20, 200, 200, () => true);
+  assert.deepEqual(rows, [0, 2, 3]);
+  assert.deepEqual(spread(scene(spots, spots, 0), 5, 20, 200, 200, (row) => row !== 0), [1, 2]);
 });
 
 test("names stand at the medians of their kinds, and none on another", () => {

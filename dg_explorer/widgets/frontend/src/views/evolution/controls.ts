@@ -15,9 +15,14 @@ const TOOLS: readonly (readonly [Tool, string, string])[] = [
 
 export class Controls {
   readonly element: HTMLElement;
+  /** Stands under the plot, beside what it shows. */
+  readonly fit: HTMLButtonElement;
   tool: Tool = "lasso";
   /** Fill the panel at every moment, rather than keep one scale for the whole run. */
   follow = true;
+  /** Show pictures among the points. */
+  pictures = false;
+  #pictures: HTMLButtonElement;
   readonly layer: HTMLSelectElement | null = null;
   #colour: HTMLSelectElement;
   #tools: HTMLButtonElement[];
@@ -40,14 +45,19 @@ export class Controls {
     const whole = el("button", { type: "button", class: "dg-button dg-tool", "aria-label": "Show all (0)", title: "Show all (0 or double click)", "data-testid": "dg-home" },
       svg("svg", { viewBox: "0 0 16 16", class: "dg-icon", "aria-hidden": "true" }, svg("path", { d: "M2.5 6v-3.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10" })));
     whole.addEventListener("click", guard(home), { signal });
-    const follow = el("button", { type: "button", class: "dg-chip", "aria-pressed": "true", title: "Scale the picture to each moment; off keeps one scale for the whole run, so that spread can be compared", "data-testid": "dg-follow" }, "auto-fit");
+    this.#pictures = el("button", { type: "button", class: "dg-button dg-tool", hidden: true, "aria-pressed": "false", "aria-label": "Show pictures", title: "Show pictures: as many as fit beside each other; zoom in for more", "data-testid": "dg-pictures" },
+      svg("svg", { viewBox: "0 0 16 16", class: "dg-icon", "aria-hidden": "true" }, svg("path", { d: "M2.5 3h11v10h-11zM2.8 11.5l3.2-3.6 2.6 2.8 1.9-1.9 2.8 2.9M10.4 6.2v.1" })));
+    this.#pictures.addEventListener("click", guard(() => { this.pictures = !this.pictures; put(this.#pictures, { "aria-pressed": String(this.pictures) }); context.redraw(); }), { signal });
+    const follow = this.fit = el("button", { type: "button", class: "dg-chip", "aria-pressed": "true", title: "Scale the picture to each moment; off keeps one scale for the whole run, so that spread can be compared", "data-testid": "dg-follow" }, "auto-fit");
     follow.addEventListener("click", guard(() => { this.follow = !this.follow; put(follow, { "aria-pressed": String(this.follow) }); context.redraw(); }), { signal });
-    this.element = el("div", { class: "dg-scatter-controls" }, this.#colour, el("span", { class: "dg-scatter-tools" }, el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), whole, follow));
+    this.element = el("div", { class: "dg-scatter-controls" }, this.#colour, el("span", { class: "dg-scatter-tools" }, el("span", { class: "dg-pair", role: "group", "aria-label": "Selecting" }, ...this.#tools), this.#pictures, whole));
     this.#press();
   }
 
   /** The colouring that can be shown: the one asked for, else label, else none. */
   colour(wanted: string, material: Material): string { return this.#can(wanted, material) ? wanted : "label"; }
+
+  offerPictures(offered: boolean): void { this.#pictures.hidden = !offered; }
 
   update({ selection }: State, material: Material): void {
     if (this.layer) this.layer.value = selection.layer !== null && this.#context.record.attrs.layers.includes(selection.layer) ? selection.layer : this.#context.record.attrs.layers[0]!;

@@ -15,10 +15,12 @@ import { Controls } from "./controls";
 import { gestures } from "./gestures";
 import { LegendStrip, sign } from "./legend";
 import { Material } from "./material";
+import { Isolation } from "./isolation";
 import { Overlay, type Link } from "./overlay";
 import { radiusFor } from "./painter";
 import { type Rgb, rgb } from "./palette";
 import { Stage } from "./stage";
+import { Thumbs } from "./thumbs";
 import { nearest, pixel, type Scene, towards, within } from "./where";
 
 const LINKS = 6, WHILE_MOVING = 200_000;
@@ -34,19 +36,19 @@ class Evolution implements View {
   #camera: Camera = HOME;
   #scene: Scene | null = null;
   #inked: { key: string; of: readonly unknown[]; colours: Uint8Array; painting: Painting | null } = { key: "", of: [], colours: new Uint8Array(0), painting: null };
-  #picked: { codes: Set<number>; train: readonly number[]; test: readonly number[] } = { codes: new Set(), train: [], test: [] };
+  #isolation: Isolation; #thumbs: Thumbs;
   #pointer: [number, number] | null = null;
   #state: State | null = null;
 
   constructor(context: Context, slot: HTMLElement) {
-    this.#context = context;
+    this.#context = context; this.#isolation = new Isolation(context); this.#thumbs = new Thumbs(context);
     const { record } = context;
     // without scores there are no lines to explain
     this.#legend = new LegendStrip(sign("disc", "train"), sign("ring", "test"), ...(record.attrs.methods.length ? [sign("helps", ""), sign("hurts", "")] : []));
     this.#where = el("span", { class: "dg-muted dg-clip", "data-testid": "dg-evolution-where" });
     this.#count = el("button", { type: "button", class: "dg-count", hidden: true, title: "Zoom to what is selected", "aria-label": "Zoom to what is selected", "data-testid": "dg-zoom" });
     this.#count.addEventListener("click", context.guard(() => this.#zoom()), { signal: context.signal });
-    this.#legend.pick = context.guard((code, add) => this.#isolate(code, add));
+    this.#legend.pick = context.guard((code, add) => { const { projection } = this.#material, kinds = this.#inked.painting?.kinds; if (projection && kinds) this.#isolation.toggle(code, add, projection, kinds); });
     this.#material = new Material(context);
     this.#controls = new Controls(context, () => { this.#camera = HOME; context.redraw(); });
     this.#stage = new Stage(context, true);
@@ -54,8 +56,8 @@ class Evolution implements View {
     this.#plot = el("div", {
       class: "dg-scatter", tabindex: 0, role: "application", "aria-roledescription": "scatter plot", "data-testid": "dg-scatter",
       "aria-label": `Feature space. Arrow keys move between neighbouring examples, Enter chooses, Shift Enter adds to the selection, plus and minus zoom, 0 shows all.`,
-    }, this.#stage.element, this.#overlay.element, this.#tip.element, this.#message);
-    slot.append(el("div", { class: "dg-h2" }, this.#title, this.#controls.layer, this.#where, el("span", { class: "dg-push" }), this.#count), this.#controls.element, this.#plot, this.#legend.element, this.#about);
+    }, this.#stage.element, this.#thumbs.element, this.#overlay.element, this.#tip.element, this.#message);
+    slot.append(el("div", { class: "dg-h2" }, this.#title, this.#controls.layer, this.#where, el("span", { class: "dg-push" }), this.#count), this.#controls.element, this.#plot, this.#legend.element, el("div", { class: "dg-spread dg-scatter-foot" }, this.#about, this.#controls.fit));
     context.onSize(this.#plot, (width, height) => { this.#panel = { ...this.#panel, width, height }; this.#stage.size(width, height); this.#overlay.size(width, height); context.redraw(); });
     gestures({
       area: this.#plot, tool: () => this.#controls.tool, panel: () => this.#panel, camera: () => this.#camera,
@@ -91,10 +93,11 @@ class Evolution implements View {
     this.#stage.draw({ scene, count: projection.count, colours: this.#inked.colours, radius: radiusFor(projection.count, this.#camera.zoom), every, grey, paper: rgb(theme.colour("bg")), moving });
     const words = wordsFor(record.light(selection.epoch, record.method(selection.method)?.id ?? null));
     this.#legend.name("helps", words.most.toLowerCase()); this.#legend.name("hurts", words.least.toLowerCase());
-    const { painting: shownAs } = this.#inked, { train, test, codes } = this.#picked;
+    const { painting: shownAs } = this.#inked;
     if (shownAs) this.#legend.update(shownAs.legend);
-    if (selection.selected !== train || selection.selected_tests !== test) codes.clear();
-    this.#legend.press(codes);
+    this.#legend.press(this.#isolation.codes(selection));
+    this.#controls.offerPictures(this.#thumbs.offered(projection));
+    this.#thumbs.update(scene, projection, this.#inked.colours, this.#panel.width, this.#panel.height, this.#controls.pictures, moving);
     this.#overlay.names.update(scene, projection.count, (shownAs?.named && shownAs.kinds) || null);
     const spot = (split: Split, id: number | null): readonly [number, number] | null => { const row = id === null ? -1 : projection.row(split, id); return row < 0 ? null : pixel(scene, row); };
     const { hovered } = selection;
@@ -200,20 +203,6 @@ class Evolution implements View {
     const ids = (split: 0 | 1, had: readonly number[]): number[] => [...new Set([...(add ? had : []), ...found.filter((row) => projection.split[row] === split).map((row) => projection.id[row]!)])].sort((p, q) => p - q);
     store.set({ selected: ids(0, before.selected), selected_tests: ids(1, before.selected_tests) });
     announce(`${plural(found.length, "example")} ${add ? "added" : "selected"}`);
-  }
-
-  /** Choose the examples of one kind; with `add` these too, and once more to let them go. */
-  #isolate(code: number, add: boolean): void {
-    const { store, announce } = this.#context, { projection } = this.#material, kinds = this.#inked.painting?.kinds;
-    if (!projection || !kinds) return;
-    const codes = new Set(add ? this.#picked.codes : []);
-    if (!this.#picked.codes.has(code)) codes.add(code); else codes.delete(code);
-    const ids: [number[], number[]] = [[], []];
-    if (codes.size) for (let row = 0; row < projection.count; row++) if (codes.has(kinds.of(row))) ids[projection.split[row] as 0 | 1].push(projection.id[row]!);
-    for (const list of ids) list.sort((p, q) => p - q);
-    store.set({ selected: ids[0], selected_tests: ids[1] });
-    this.#picked = { codes, train: store.value.selected, test: store.value.selected_tests };
-    announce(codes.size ? `${plural(ids[0].length + ids[1].length, "example")} selected` : "nothing selected");
   }
 
   #zoom(): void {
