@@ -2,7 +2,7 @@
 
     python docs/make_images.py [--runs FOLDER] [--only NAME ...]
 
-Trains the demos (about two minutes), or opens those an earlier call left in FOLDER. Needs a
+Trains the demos (about three minutes), or opens those an earlier call left in FOLDER. Needs a
 Chromium and Pillow (`pip install 'dg_explorer[dev]'`). The pictures are for people: no test
 compares them.
 """
@@ -39,13 +39,17 @@ def demo(name: str) -> Callable[[Path], dg.Run]:
 
 
 def checked(path: Path) -> dg.Run:
-    """A short smooth run whose scores were checked: by metasmoothness, and by retraining."""
+    """A short smooth run whose scores were checked in all three ways."""
     recipe = replace(grokking.SMOOTH, steps=400, record_every=20)
     made = grokking.make(path, recipe=recipe, progress=False, overwrite=True)
     complete(made, moments=21, progress=False)
     training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
     moments = (100, 200, 300, 400)
     dg.metasmoothness(made.run, training=training.with_changes(record_at=moments))
+    dg.lds_over_time(made.run, training=training, n_subsets=32)
+    scores = made.run["scores/trak"]["score"].sel(epoch=260).mean("test").to_series()
+    named = scores.nlargest(16).index.tolist()
+    dg.counterfactual_check(made.run, remove=named, training=training, at=moments, n_random=16)
     return made.run
 
 
@@ -73,7 +77,11 @@ PICTURES: dict[str, tuple[tuple[str, ...], Callable, int]] = {
     "board-digits": (("mislabeled-digits",), lambda run: dg.explore(run, tab="map"), 1280),
     "memorization-timeline": (("grokking",), dg.MemorizationTimeline, 960),
     "influence-explorer": (("mislabeled-digits",), dg.InfluenceExplorer, 960),
-    "feature-evolution": (("grokking",), dg.FeatureEvolution, 800),
+    "feature-evolution": (
+        ("mislabeled-digits",),
+        lambda run: dg.FeatureEvolution(run, epoch=62),
+        800,
+    ),
     "dynamics-map": (("mislabeled-digits",), dg.DynamicsMap, 960),
     "transition": (("grokking",), dg.TransitionView, 1120),
     "gradient-flow": (("mislabeled-digits",), dg.GradientFlow, 960),

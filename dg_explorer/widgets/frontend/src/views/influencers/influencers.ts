@@ -39,9 +39,10 @@ class Influencers implements View {
     this.#helped = new Column(context, 0); this.#hurt = new Column(context, 1);
     this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
     this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
-    this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" }, "Checked: these scores do not predict what removing an example would do. They describe, not explain.");
+    this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" }, "Checked: these do not predict what removing examples would do.");
+    this.#caution.title = "They describe the model at this moment; they do not explain it. The Validity tab shows the check.";
     this.#removal = new Removal(context);
-    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip", role: "heading", "aria-level": 3 }, this.#on, this.#title), this.#where, this.#light, el("span", { class: "dg-push" }), this.#fixed),
+    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip", role: "heading", "aria-level": 3 }, this.#on, this.#title), this.#light, this.#where, el("span", { class: "dg-push" }), this.#fixed),
       this.#caution, this.#body, this.#spread.element, this.#removal.element, this.#message);
     context.onSize(this.#spread.element, (width) => { this.#spread.size(width); redraw(); });
   }

@@ -47,7 +47,7 @@ function marks(record: Record, x: Scale): SVGElement[] {
 
 /** The marks' names, drawn over the playhead: they keep still, and its line passes behind them. */
 export function drawNames(group: SVGGElement, record: Record, x: Scale, width: number): void {
-  const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.label} at ${moment(mark.epoch)}` }));
+  const shown = record.attrs.marks.map((mark) => ({ mark, text: `${mark.kind === "half" || mark.kind === "generalized" ? "test " : ""}${mark.label} at ${moment(mark.epoch)}` }));
   const placed = placeLabels(shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })), LEFT, width - RIGHT);
   group.replaceChildren(...shown.map(({ text }, i) => svg("text", { class: "dg-note", x: placed[i]!.x, y: BOTTOM - 7 - placed[i]!.row * 14, "text-anchor": placed[i]!.anchor }, text)));
 }

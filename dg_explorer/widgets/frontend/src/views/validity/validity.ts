@@ -10,11 +10,12 @@ import { category, type Theme } from "../../ui/theme";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Chart, type Series } from "../chart/chart";
 
+const REMOVAL = "Removal against chance";
 /** What can be checked: the title of its curve in the record, the question, and how. */
 const STEPS = [
   ["Metasmoothness", "Is training smooth enough?", "Where small changes of the training set have erratic effects, no method can predict them. Cheap: two short retrainings.", ADVICE.smooth],
   ["Linear datamodeling score", "Do scores predict retraining?", "Retrain on random subsets and compare with the sums of scores: the linear datamodeling score at each recorded moment.", ADVICE.lds],
-  ["Removal against chance", "Does removal do what they say?", "Retrain without the examples a score names, against as many removed at random.", ADVICE.removal],
+  [REMOVAL, "Does removal do what they say?", "Retrain without the examples a score names, against as many removed at random.", ADVICE.removal],
 ] as const;
 const step = (title: string, text: string, code: string, state = ""): HTMLElement => el("div", { class: "dg-step" }, el("b", {}, title), state && el("span", { class: "dg-tag" }, state), el("p", {}, text), el("code", {}, code));
 
@@ -74,7 +75,7 @@ class Validity implements View {
     });
     this.#grid.replaceChildren(...this.#charts.map(({ check, chart }) => el("div", {}, el("div", { class: "dg-h3 dg-panel-head" }, clipped(check.name, 60)), chart.element, el("p", { class: "dg-panel-note dg-small" }, check.about))),
       // what was not checked is said beside what was
-      ...STEPS.filter(([name]) => !checks.has(name)).map(([, title, text, code]) => step(title, text, code, "not checked yet")));
+      ...STEPS.filter(([name]) => !checks.has(name) && !(name === REMOVAL && record.attrs.has_removal)).map(([, title, text, code]) => step(title, text, code, "not checked yet")));
   }
 
   destroy(): void { this.#waiting.destroy(); }
