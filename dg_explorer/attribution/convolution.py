@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from .factors import Outer
 
+SHIFTED = 256  # places in the output from which on unfolding is the slower way
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -44,6 +46,38 @@ class Geometry:
         if self.kernel == (1, 1) and self.padding == (0, 0):
             return x[:, :, :: self.stride[0], :: self.stride[1]].flatten(2).mT
         return F.unfold(x, self.kernel, self.dilation, self.padding, self.stride).mT
+
+    def products(self, d: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Gradients of the weight, shape (example, output, channel x kernel).
+
+        x : input, shape (example, channel, height, width);  d : gradient of the output
+        """
+        if self._shifts(d):
+            return self._shifted_products(d, x)
+        return d.flatten(2) @ self.patches(x)
+
+    def _shifts(self, d: torch.Tensor) -> bool:
+        """Whether one product for each place in the kernel is quicker than unfolding.
+
+        Unfolding writes the input out once for each of them; on a GPU starting them takes longer.
+        """
+        large = d.shape[2] * d.shape[3] >= SHIFTED and d.device.type == "cpu"
+        return large and self.stride == (1, 1) and self.kernel != (1, 1) and not self.before
+
+    def _shifted_products(self, d: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Rows are padded to one length, so that each place is the same numbers, read later on."""
+        height, width = self.padding
+        # a row more at the end, for the last places read beyond it
+        x = F.pad(x, (width, width, height, height + 1))
+        row = x.shape[3]
+        d = F.pad(d, (0, row - d.shape[3])).flatten(2)
+        x, length = x.flatten(2), d.shape[2]
+        found = d.new_empty(*d.shape[:2], x.shape[1], *self.kernel)
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                start = i * self.dilation[0] * row + j * self.dilation[1]
+                found[..., i, j] = d @ x[:, :, start : start + length].mT
+        return found.flatten(2)
 
 
 @dataclass

@@ -72,8 +72,10 @@ class FactoredSketch:
         first = layers[0]
         like = first.gradient if isinstance(first, Explicit) else first.d
         out = like.new_zeros(len(first), self.dim)
-        for factor in layers:
-            self._add(factor, out)
+        # what is worth rounding is rounded here, once, and not by autocast at every product
+        with torch.autocast(out.device.type, enabled=False):
+            for factor in layers:
+                self._add(factor, out)
         return out
 
     def vector(self, gradient: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -138,12 +140,35 @@ class FactoredSketch:
         if factor.a.shape[1] <= SHORT and 2 * factor.a.shape[2] <= self.dim:
             self._add_short(factor, out)
             return
-        step = max(1, CHUNK // max(factor.numel, 1))
+        width = factor.a.shape[2]
+        long = width <= self.dim and factor.d.shape[2] > self.dim // width
+        # one example at a time would take another, slower way through torch
+        step = max(2, CHUNK // (self.dim if long else max(factor.numel, 1)))
         for start in range(0, len(factor), step):
             part = factor.take(slice(start, start + step))
             here = out[start : start + step]
+            if long:
+                self._add_long(part, here)
+                continue
             gradient = outer_products(part.d, part.a)
             self._fold(factor.weight, gradient.flatten(1), gradient.shape[2], here)
+
+    def _add_long(self, factor: Outer, out) -> None:
+        """The fold of outer products summed over many positions, without writing them out.
+
+        Each block of outputs that falls on the same columns has its signs put on its d and its
+        a, and is one more stretch of positions to sum over.
+        """
+        width, outputs = factor.a.shape[2], factor.d.shape[2]
+        rows = self.dim // width
+        s, t, shift = self._signs_of_rows(factor.weight, outputs, width, factor.d)
+        a, d = factor.a, factor.d
+        if rounds(d, factor.numel):
+            a, d, s, t = (x.bfloat16() for x in (a, d, s, t))
+        d = F.pad(d * s, (0, len(t) * rows - outputs)).unflatten(2, (len(t), rows))
+        a = a[:, :, None] * t
+        found = d.flatten(1, 2).mT @ a.flatten(1, 2)
+        self._add_around(found.flatten(1), shift, out)
 
     def _add_short(self, factor: Outer, out) -> None:
         """The fold of a few outer products, without writing them out.
@@ -154,7 +179,7 @@ class FactoredSketch:
         width, outputs = factor.a.shape[2], factor.d.shape[2]
         rows = self.dim // width
         blocks = -(-outputs // rows)
-        signs, shift = self._signs(factor.weight, outputs * width, factor.d)
+        signs, shift = self._signs(factor.weight, outputs * width, width, factor.d)
         key = (factor.weight, "by row", outputs, width, signs.dtype, signs.device)
         if key not in self._made:
             padded = F.pad(signs, (0, (blocks * rows - outputs) * width))
@@ -170,32 +195,31 @@ class FactoredSketch:
             if positions > 1:
                 found = found.view(rows, n, positions, width).sum(2)
             row = found.transpose(0, 1).reshape(n, rows * width)
-            here, first = out[start : start + step], self.dim - shift
-            here[:, shift : shift + row.shape[1]] += row[:, :first]
-            if row.shape[1] > first:
-                here[:, : row.shape[1] - first] += row[:, first:]
+            self._add_around(row, shift, out[start : start + step])
 
     def _add_outer_channels(self, factor: Outer, out) -> None:
         shape = factor.shape
         p, q = self._channels(factor.weight, shape, factor.d)
-        d = factor.d if p is None else factor.d @ p
-        a = factor.a
+        a, d = factor.a, factor.d
+        if rounds(d, d.shape[2] * a.shape[2]):
+            a, d = a.bfloat16(), d.bfloat16()
+            p, q = (None if x is None else x.bfloat16() for x in (p, q))
+        d = d if p is None else d @ p
         if len(shape) > 2:  # unfolded patches of a convolution that was called twice
             a = a.reshape(*a.shape[:2], shape[1], -1)
             a = a if q is None else torch.einsum("ntik,ix->ntxk", a, q)
             a = a.flatten(2)
         elif q is not None:
             a = a @ q
-        self._fold(factor.weight, (d.mT @ a).flatten(1), a.shape[2], out)
+        self._fold(factor.weight, (d.mT @ a).flatten(1).to(out), a.shape[2], out)
         if factor.bias:
             self._fold(factor.bias, factor.d.sum(1), 1, out)
 
     def _add_convolution(self, factor: Convolution, out) -> None:
         p, q = self._channels(factor.weight, factor.shape, factor.d)
-        d = factor.d if p is None else torch.einsum("nohw,oy->nyhw", factor.d, p)
-        x = factor.x if q is None else torch.einsum("nihw,ix->nxhw", factor.x, q)
-        patches = factor.geometry.patches(x)
-        self._fold(factor.weight, (d.flatten(2) @ patches).flatten(1), patches.shape[2], out)
+        d, x = mixed_channels(factor.d, p), mixed_channels(factor.x, q)
+        gradient = factor.geometry.products(d, x)
+        self._fold(factor.weight, gradient.flatten(1), gradient.shape[2], out)
         if factor.bias:
             self._fold(factor.bias, factor.d.sum((2, 3)), 1, out)
 
@@ -208,11 +232,16 @@ class FactoredSketch:
                 p = torch.eye(factor.rows, dtype=d.dtype, device=d.device)
             self._fold(factor.weight, (p[factor.tokens].mT @ d).flatten(1), d.shape[2], out)
             return
-        signs, shift = self._signs(factor.weight, factor.rows * width, factor.d)
-        index = factor.tokens[..., None] * width + torch.arange(width, device=factor.d.device)
-        values = factor.d * signs[index]
-        column = (index % self._period(width) + shift) % self.dim
-        out.scatter_add_(1, column.flatten(1), values.flatten(1))
+        if width > self.dim:
+            self._add_named(factor.gradients(), out)
+            return
+        signs, shift = self._signs(factor.weight, factor.rows * width, width, factor.d)
+        values = factor.d * signs.view(-1, width)[factor.tokens]
+        rows, n = self.dim // width, len(factor)
+        first = torch.arange(n, device=factor.tokens.device)[:, None] * rows
+        found = values.new_zeros(n * rows, width)
+        found.index_add_(0, (factor.tokens % rows + first).flatten(), values.flatten(0, 1))
+        self._add_around(found.view(n, -1), shift, out)
 
     # ---------------------------------------------------------------- the two maps
 
@@ -224,8 +253,11 @@ class FactoredSketch:
     def _fold(self, name: str, gradient: torch.Tensor, width: int, out: torch.Tensor) -> None:
         """Add signs times the gradient, entries a period apart to the same column."""
         entries, period = gradient.shape[1], self._period(width)
-        signs, shift = self._signs(name, entries, gradient)
-        # the columns start somewhere else for each parameter, so small ones do not pile up
+        signs, shift = self._signs(name, entries, width, gradient)
+        if gradient.is_cuda and entries > period:  # the same sums in few launches
+            padded = F.pad(gradient * signs, (0, -entries % period))
+            self._add_around(padded.unflatten(1, (-1, period)).sum(1), shift, out)
+            return
         at = 0
         while at < entries:
             column = (shift + at % period) % self.dim
@@ -233,13 +265,44 @@ class FactoredSketch:
             out[:, column : column + stop - at].addcmul_(gradient[:, at:stop], signs[at:stop])
             at = stop
 
-    def _signs(self, name, entries, like) -> tuple[torch.Tensor, int]:
-        key = (name, "signs", entries, like.dtype, like.device)
+    def _add_around(self, row: torch.Tensor, shift: int, out: torch.Tensor) -> None:
+        """Add rows of at most `dim` numbers to columns that begin at `shift` and go around."""
+        first = self.dim - shift
+        out[:, shift : shift + row.shape[1]] += row[:, :first]
+        if row.shape[1] > first:
+            out[:, : row.shape[1] - first] += row[:, first:]
+
+    def _signs(self, name, entries, width, like) -> tuple[torch.Tensor, int]:
+        """A sign for each entry of a parameter, and the column its first entry falls on."""
+        key = (name, "signs", entries, width, like.dtype, like.device)
+        if key not in self._made:
+            s, t, shift = self._signs_of_rows(name, -(-entries // width), width, like)
+            rows = max(1, self.dim // width)
+            signs = s[:, None] * t.repeat_interleave(rows, 0)[: len(s)]
+            self._made[key] = signs.flatten()[:entries].contiguous(), shift
+        return self._made[key]
+
+    def _signs_of_rows(self, name, outputs, width, like):
+        """Signs as products: of an output, and of an input in its block of outputs.
+
+        Two entries that share a column are of different blocks, so the signs of any two such
+        pairs are independent, and the error is that of independent signs.
+
+        Returns
+        -------
+        s : shape (outputs,);  t : shape (block, width);  shift : int
+            The sign of entry (o, i) is s[o] t[o // rows, i], with `dim // width` rows a block. The
+            columns start somewhere else for each parameter, so that small ones do not pile up.
+        """
+        key = (name, "rows", outputs, width, like.dtype, like.device)
         if key not in self._made:
             generator = self._generator(name, "signs")
-            bits = torch.randint(0, 2, (entries,), generator=generator, dtype=torch.int8)
-            signs = (2 * bits - 1).to(like.dtype).to(like.device)
-            self._made[key] = signs, int(torch.randint(0, self.dim, (), generator=generator))
+            blocks = -(-outputs // max(1, self.dim // width))
+            made = []
+            for shape in ((outputs,), (blocks, width)):
+                bits = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
+                made.append((2 * bits - 1).to(like.dtype).to(like.device))
+            self._made[key] = *made, int(torch.randint(0, self.dim, (), generator=generator))
         return self._made[key]
 
     def _channels(self, name, shape, like):
@@ -267,6 +330,14 @@ class FactoredSketch:
         return torch.Generator().manual_seed(key)
 
 
+def mixed_channels(x: torch.Tensor, by: torch.Tensor | None) -> torch.Tensor:
+    """Images x of shape (example, channel, height, width) with channels mapped by `by`."""
+    if by is None:
+        return x
+    # einsum would put channels last, and leave them there for what follows to copy
+    return torch.bmm(by.mT.expand(len(x), -1, -1), x.flatten(2)).unflatten(2, x.shape[2:])
+
+
 def outer_products(d: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """Gradients of a weight: outer products of d and a, summed over positions.
 
@@ -279,7 +350,12 @@ def outer_products(d: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """
     if d.shape[1] == 1:
         return d[:, 0, :, None] * a[:, 0, None, :]
-    long = d.shape[1] >= LONG and d.shape[2] * a.shape[2] >= LONG**2
-    if long and d.dtype == torch.float32 and d.device.type == "cpu" and has_matrix_units():
+    if rounds(d, d.shape[2] * a.shape[2]):
         return (d.bfloat16().mT @ a.bfloat16()).float()
     return d.mT @ a
+
+
+def rounds(d: torch.Tensor, entries: int) -> bool:
+    """Whether sums over the positions of `d` are long enough to be quicker in bfloat16."""
+    long = d.shape[1] >= LONG and entries >= LONG**2
+    return long and d.dtype == torch.float32 and d.device.type == "cpu" and has_matrix_units()

@@ -249,8 +249,10 @@ class LanguageModelingTask(Task):
         return (nats * counts).sum(-1)
 
     def weight(self, prediction, batch):
-        logits, target, counts = self._tokens(prediction.detach().double(), batch)
-        doubt = torch.sigmoid(-margin(logits, target)) * counts
+        logits, target, counts = self._tokens(prediction.detach(), batch)
+        # sigmoid of a margin keeps its digits where 1 - p would not, so float32 is enough
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        doubt = torch.sigmoid(-margin(logits.to(wide), target).double()) * counts
         return doubt.sum(-1) / counts.sum(-1).clamp(min=1)
 
     def curvature_rows(self, prediction, batch, *, rows, temperature=1.0):

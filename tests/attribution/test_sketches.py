@@ -7,6 +7,7 @@ from torch import nn
 
 from dg_explorer.attribution import sketches
 from dg_explorer.attribution.attach import attach, explicit_gradients
+from dg_explorer.attribution.convolution import SHIFTED, Geometry
 from dg_explorer.attribution.factors import Outer
 from dg_explorer.attribution.kernel import gram
 from dg_explorer.attribution.projections import Projection
@@ -138,5 +139,31 @@ def test_short_sequences_are_folded_as_if_written_out(positions, outputs, inputs
     for seed in range(12):  # each begins in another column
         sketch = FactoredSketch(33, seed)
         assert 2 * inputs <= 33  # so that nothing is written out
+        one_by_one = [sketch.vector({k: v[i] for k, v in written.items()}) for i in range(5)]
+        torch.testing.assert_close(sketch([factor]), torch.stack(one_by_one))
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (2, 3)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+def test_products_of_large_images_are_the_gradients_of_the_weight(kernel, padding, dilation):
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Conv2d(3, 4, kernel, padding=padding, dilation=dilation, bias=False)
+    x = torch.randn(2, 3, 20, 25, generator=generator)
+    d = torch.randn(module(x).shape, generator=generator)
+    assert d.shape[2] * d.shape[3] >= SHIFTED
+    found = Geometry.of(module).products(d, x).view(2, *module.weight.shape)
+    for i in range(2):
+        (expected,) = torch.autograd.grad(module(x[i : i + 1]), module.weight, d[i : i + 1])
+        torch.testing.assert_close(found[i], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_long_sequences_are_folded_as_if_written_out():
+    generator = torch.Generator().manual_seed(0)
+    d, a = (torch.randn(5, 9, n, generator=generator) for n in (30, 7))
+    factor = Outer(a, d, "w", "b", (30, 7))
+    written = {"w": torch.einsum("nto,nti->noi", d, a), "b": d.sum(1)}
+    for seed in range(12):  # each begins in another column
+        sketch = FactoredSketch(33, seed)
         one_by_one = [sketch.vector({k: v[i] for k, v in written.items()}) for i in range(5)]
         torch.testing.assert_close(sketch([factor]), torch.stack(one_by_one))
