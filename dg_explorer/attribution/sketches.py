@@ -13,7 +13,7 @@ average, chosen for each parameter by its shape alone:
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -131,12 +131,16 @@ class FactoredSketch:
             p, q = self._channels(name, shape, gradient)
             g = torch.einsum("noi...,oy->nyi...", gradient, p) if p is not None else gradient
             gradient = torch.einsum("nyi...,ix->nyx...", g, q) if q is not None else g
+        elif turned(shape):
+            gradient = gradient.mT
         width = int(torch.Size(gradient.shape[2:]).numel())
         self._fold(name, gradient.reshape(len(gradient), -1), width, out)
 
     def _add_outer(self, factor: Outer, out) -> None:
         if factor.bias:
             self._fold(factor.bias, factor.d.sum(1), 1, out)
+        if turned(factor.shape):
+            factor = replace(factor, a=factor.d, d=factor.a, bias=None)
         if factor.a.shape[1] <= SHORT and 2 * factor.a.shape[2] <= self.dim:
             self._add_short(factor, out)
             return
@@ -165,9 +169,9 @@ class FactoredSketch:
         a, d = factor.a, factor.d
         if rounds(d, factor.numel):
             a, d, s, t = (x.bfloat16() for x in (a, d, s, t))
-        d = F.pad(d * s, (0, len(t) * rows - outputs)).unflatten(2, (len(t), rows))
-        a = a[:, :, None] * t
-        found = d.flatten(1, 2).mT @ a.flatten(1, 2)
+        d, missing = d * s, len(t) * rows - outputs
+        d = (F.pad(d, (0, missing)) if missing else d).unflatten(2, (len(t), rows))
+        found = d.flatten(1, 2).mT @ (a[:, :, None] * t).flatten(1, 2)
         self._add_around(found.flatten(1), shift, out)
 
     def _add_short(self, factor: Outer, out) -> None:
@@ -232,7 +236,7 @@ class FactoredSketch:
                 p = torch.eye(factor.rows, dtype=d.dtype, device=d.device)
             self._fold(factor.weight, (p[factor.tokens].mT @ d).flatten(1), d.shape[2], out)
             return
-        if width > self.dim:
+        if width > self.dim or turned((factor.rows, width)):
             self._add_named(factor.gradients(), out)
             return
         signs, shift = self._signs(factor.weight, factor.rows * width, width, factor.d)
@@ -328,6 +332,11 @@ class FactoredSketch:
     def _generator(self, name: str, use: str) -> torch.Generator:
         key = zlib.crc32(f"sketch/{use}/{self.seed}/{name}".encode())
         return torch.Generator().manual_seed(key)
+
+
+def turned(shape) -> bool:
+    """Whether a matrix is folded as its transpose: rows are to be short, so that many fit."""
+    return len(shape) == 2 and shape[1] > shape[0]
 
 
 def mixed_channels(x: torch.Tensor, by: torch.Tensor | None) -> torch.Tensor:
