@@ -88,15 +88,15 @@ def compare(name: str, rows: list[dict], python: str) -> None:
             command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=False
         )
         ours = next((r for r in rows if r["unit"] in ("s", "ms")), None)
-        label = f"{peer} (one batch, scaled) / ours"
         if done.returncode or ours is None:
             reason = (done.stderr.strip().splitlines() or ["nothing to compare with"])[-1]
-            show(rows[0]["workload"] if rows else name, label, "-", "", f"not measured: {reason}")
+            show(rows[0]["workload"] if rows else name, peer, "-", "", f"not measured: {reason}")
             continue
-        told = json.loads(done.stdout.splitlines()[-1])
         mine = ours["value"] / (1000 if ours["unit"] == "ms" else 1)
-        theirs = told["total"] if ours["unit"] == "s" else told["example"]
-        show(rows[0]["workload"], label, theirs / mine, "x", level)
+        for told in map(json.loads, done.stdout.splitlines()):
+            theirs = told["total"] if ours["unit"] == "s" else told["example"]
+            label = f"{peer} (one batch of {told['batch']}, scaled) / ours"
+            show(rows[0]["workload"], label, theirs / mine, "x", level)
 
 
 def show(workload, quantity, value, unit, level) -> None:

@@ -1,11 +1,12 @@
 """What traker and dattri take for a workload of the benchmark, at their own defaults.
 
-``python -m dg_explorer.evaluation.benchmark_peers traker|dattri WORKLOAD`` prints one line of
-JSON. It needs torch and the peer only, so it can run in an environment of the peer's own.
-One batch, as large as ours, is measured after another one that warms up, and scaled: `total` is
-that time for all examples of the workload, train and test; solving and scoring are left out, in
-the peer's favour. traker draws its projection on the processor anew for every batch, 100 columns
-at a time, so two narrow projections tell what 2,048 columns take.
+``python -m dg_explorer.evaluation.benchmark_peers traker|dattri WORKLOAD`` prints a line of JSON
+for each size of batch: both draw their projection anew for every batch, so large batches are
+cheaper an example. It needs torch and the peer only, so it can run in an environment of the
+peer's own. One batch is measured, after one example that warms up, and scaled: `total` is that
+time for all examples of the workload, train and test; solving and scoring are left out, in the
+peer's favour. Where traker would take minutes, two narrow projections tell what 2,048 columns
+take: it draws them 100 at a time.
 """
 
 from __future__ import annotations
@@ -35,22 +36,25 @@ PEERS = {
     "gpt": {"traker": ">= 50"},
 }
 DIM, COLUMNS = 2048, 100  # traker's default, and the columns it draws at a time
+LONG = 1 << 31  # entries of a projection that take traker about a minute
 
 
 def workload(name: str):
-    """(model, data, examples in all, examples in the batch that is measured)."""
+    """(model, data, examples in all, sizes of batches that are measured)."""
     torch.manual_seed(0)
     if name in ("transformer", "features"):
-        return GrokkingTransformer().eval(), modular_data(4000), 4000, 500
+        return GrokkingTransformer().eval(), modular_data(4000), 4000, (50, 500)
     if name == "resnet":
-        return resnet18().eval(), image_data(128), 128, 16
+        return resnet18().eval(), image_data(128), 128, (16,)
     if name == "gpt":
-        return SmallGPT().eval(), text_data(256), 256, 16
+        return SmallGPT().eval(), text_data(256), 256, (16,)
     raise SystemExit(f"No workload {name!r} for peers; there are {', '.join(PEERS)}.")
 
 
 def traker(name: str, model, data, batch: int) -> float:
     """Seconds of processor time that traker's `featurize` takes for one batch."""
+    if DIM * sum(p.numel() for p in model.parameters()) < LONG:
+        return featurized(name, model, data, batch, DIM)
     few, more = (featurized(name, model, data, batch, blocks * COLUMNS) for blocks in (2, 3))
     return few + (-(-DIM // COLUMNS) - 2) * (more - few)
 
@@ -117,12 +121,12 @@ def dattri(name: str, model, data, batch: int) -> float:
         return -nats - torch.log1p(-torch.exp(-nats))
 
     times = []
-    for start in (0, batch):
-        part = TensorDataset(*(t[start : start + batch] for t in data.tensors))
+    for start, count in ((0, 1), (batch, batch)):  # one example warms up
+        part = TensorDataset(*(t[start : start + count] for t in data.tensors))
         task = AttributionTask(model=model, loss_func=target, checkpoints=model.state_dict())
         peer = TRAKAttributor(task=task, correct_probability_func=right, device="cpu")
         before = time.process_time()
-        peer.cache(DataLoader(part, batch, shuffle=False))
+        peer.cache(DataLoader(part, count, shuffle=False))
         times.append(time.process_time() - before)
     return times[-1]
 
@@ -130,9 +134,11 @@ def dattri(name: str, model, data, batch: int) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     peer, name = sys.argv[1:]
-    model, data, count, batch = workload(name)
-    seconds = {"traker": traker, "dattri": dattri}[peer](name, model, data, batch)
-    print(json.dumps({"example": seconds / batch, "total": seconds / batch * count}))
+    model, data, count, batches = workload(name)
+    for batch in batches:
+        seconds = {"traker": traker, "dattri": dattri}[peer](name, model, data, batch)
+        told = {"batch": batch, "example": seconds / batch, "total": seconds / batch * count}
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
