@@ -69,6 +69,17 @@ class Notebook:
         """Run every cell; fails with the cell's error, or when they take longer than `timeout`."""
         return self._run("jupyterapp.commands.execute('notebook:run-all-cells')", timeout)
 
+    def run_cell(self, code: str, timeout: float = 120) -> Notebook:
+        """Add a cell at the end and run it."""
+        self.page.evaluate(
+            """(source) => { const { content } = jupyterapp.shell.currentWidget;
+                const at = content.widgets.length;
+                content.model.sharedModel.insertCell(at, {cell_type: 'code', source});
+                content.activeCellIndex = at; }""",
+            code,
+        )
+        return self._run("jupyterapp.commands.execute('notebook:run-cell')", timeout)
+
     def run_to(self, text: str, timeout: float = 120) -> Notebook:
         """Run the cells up to the first whose code contains a text, that one included."""
         self.page.evaluate(

@@ -1,6 +1,9 @@
 """The harness itself: a widget renders, a click reaches Python and comes back, nothing leaves."""
 
 import pytest
+from board_acts import close
+from guarded import guarded_page
+from lab_pages import Notebook, write_cells
 from playwright.sync_api import expect
 
 PROBE = '''
@@ -27,9 +30,17 @@ probe
 '''
 
 
-@pytest.mark.parametrize("app", ["doc", "lab", "notebooks"])
-def test_a_click_reaches_python_and_its_answer_the_page(open_cells, app):
-    notebook = open_cells(PROBE, app=app).run_all()
+@pytest.fixture(scope="module")
+def notebook(browser, lab):
+    """One in JupyterLab's full page; `BoardActs` are in its single-document page and Notebook 7."""
+    page = guarded_page(browser, allowed=rf"127\.0\.0\.1:{lab.port}/")
+    notebook = Notebook(page, lab, write_cells(lab, "harness", PROBE, "1 / two"), "lab")
+    notebook.execute("two = 2")
+    yield notebook.run_all()
+    close(notebook, lab)
+
+
+def test_a_click_reaches_python_and_its_answer_the_page(notebook):
     out = notebook.page.get_by_test_id("probe-out")
     expect(out).to_have_text("0 -")
     notebook.page.get_by_test_id("probe-button").click()
@@ -37,21 +48,13 @@ def test_a_click_reaches_python_and_its_answer_the_page(open_cells, app):
     assert notebook.python("[probe.count, probe.label]") == [1, "python saw 1"]
 
 
-def test_the_theme_can_be_switched(open_cells):
-    notebook = open_cells("1 + 1").run_all()
-    notebook.theme("dark")
-    assert notebook.page.evaluate("document.body.dataset.jpThemeLight") == "false"
-    notebook.theme("light")
-    assert notebook.page.evaluate("document.body.dataset.jpThemeLight") == "true"
-
-
-def test_a_failing_cell_fails_the_test_with_its_error(open_cells):
+def test_a_failing_cell_fails_the_test_with_its_error(notebook):
+    notebook.execute("two = 0")
     with pytest.raises(AssertionError, match=r"ZeroDivisionError: division by zero"):
-        open_cells("1 / 0").run_all()
+        notebook.run_all()
 
 
-def test_a_request_that_leaves_the_machine_is_refused_and_counted(open_cells):
-    notebook = open_cells("1 + 1")
+def test_a_request_that_leaves_the_machine_is_refused_and_counted(notebook):
     notebook.page.expected.append("net::ERR_FAILED")
     refused = notebook.page.evaluate(
         "fetch('https://example.org/').then(() => 'answered', () => 'refused')"

@@ -20,11 +20,10 @@ def write(lab):
     return write
 
 
-@pytest.mark.parametrize("app", ["doc", "lab"])
-def test_the_widget_is_there_on_opening_and_answers(lab, write, open_nb, app):
-    path = write(f"live-{app}.ipynb", "import json", PROBE, "never = 'run'")
+def test_the_widget_is_there_on_opening_and_answers(lab, write, open_nb):
+    path = write("live.ipynb", "import json", PROBE, "never = 'run'")
     run_first_cells(lab, path, n_cells=2)
-    notebook = open_nb(path, app)
+    notebook = open_nb(path)
     notebook.page.get_by_test_id("probe-button").click()
     expect(notebook.page.get_by_test_id("probe-out")).to_have_text("1 python saw 1")
     assert notebook.python("'never' in globals()") is False
