@@ -36,6 +36,8 @@ _OPTIONS = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
+    # the page itself is drawn many times faster without imitating one
+    "--disable-gpu-compositing",
 )
 # Resolves with what to cut out of the page once nothing on it has changed for a few frames.
 _SETTLED = """new Promise((done) => {

@@ -39,6 +39,7 @@ def first_drag(address: str) -> None:
 
     # a machine without a graphics card draws WebGL on its processor
     options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    options += ["--disable-gpu-compositing"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=options)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
