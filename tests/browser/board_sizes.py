@@ -65,6 +65,7 @@ SCRUB = f"""async ([from, to, frames]) => {{ {PAINTED}
   point('pointerdown', from);
   let last = await frame(), waited = 0;
   for (let i = 1; i <= frames; i++) {{
+    await new Promise((done) => setTimeout(done)); // a pointer's moves come between frames
     point('pointermove', from + (to - from) * i / frames);
     const now = await frame();
     gaps.push(now - last); last = now;
@@ -90,15 +91,21 @@ CLICK = f"""async () => {{ {PAINTED}
     for (let wait = 0; wait < 8; wait++) await frame();
   }}
   return times; }}"""
-STATE = """() => { const canvas = document.querySelector('.dg-right .dg-stage canvas');
-  const small = new OffscreenCanvas(200, 200), pen = small.getContext('2d');
-  return new Promise((done) => requestAnimationFrame(() => {
-    pen.drawImage(canvas, 0, 0, 200, 200);
-    const { data } = pen.getImageData(0, 0, 200, 200);
+# WebGL's picture can be read in the frame that drew it only: a step there and back draws it anew
+STATE = f"""async () => {{ {PAINTED}
+  const press = (key) => at('dg-timeline').dispatchEvent(new KeyboardEvent('keydown', {{key, bubbles: true, cancelable: true}}));
+  press('ArrowLeft');
+  do await frame(); while (!painted());
+  press('ArrowRight');
+  const stage = document.querySelector('.dg-right .dg-stage');
+  return new Promise((done) => requestAnimationFrame(() => {{
+    const small = new OffscreenCanvas(200, 200), pen = small.getContext('2d');
+    pen.drawImage(stage.firstChild, 0, 0, 200, 200);
+    const {{ data }} = pen.getImageData(0, 0, 200, 200);
     let ink = 0;
     for (let i = 3; i < data.length; i += 4) if (data[i]) ink++;
-    done({painter: document.querySelector('.dg-right .dg-stage').dataset.painter, ink});
-  })); }"""
+    done({{painter: stage.dataset.painter, ink}});
+  }})); }}"""
 
 
 def make(size: Size, path: Path) -> dg.Run:

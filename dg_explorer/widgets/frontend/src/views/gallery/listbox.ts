@@ -12,6 +12,7 @@ export class Listbox<R extends Row> {
   #spare: R[] = [];
   #items: readonly number[] = [];
   #height = 0;
+  #top = 0; // what is scrolled past; asking the element in a frame would lay out the page once more
   #hidden = false; // something was to be revealed before the list had a size
   #row: number;
   #make: () => R;
@@ -23,8 +24,8 @@ export class Listbox<R extends Row> {
     this.#inner = el("div", { class: "dg-list-inner" });
     this.element = el("div", { class: "dg-list", role: "listbox", tabindex: 0, "aria-label": label }, this.#inner);
     const { signal, guard } = context;
-    this.element.addEventListener("scroll", guard(() => this.#show()), { signal, passive: true });
-    context.onSize(this.element, (_, height) => { this.#height = height; if (height && this.#hidden) { this.#hidden = false; this.#reveal(true); } this.#show(); });
+    this.element.addEventListener("scroll", guard(() => { this.#top = this.element.scrollTop; this.#show(); }), { signal, passive: true });
+    context.onSize(this.element, (_, height) => { this.#height = height; this.#top = this.element.scrollTop; if (height && this.#hidden) { this.#hidden = false; this.#reveal(true); } this.#show(); });
     this.element.addEventListener("click", guard((event) => {
       const index = Number((event.target as Element).closest<HTMLElement>("[data-index]")?.dataset.index ?? -1);
       if (index >= 0) { this.active = index; choose(this.#items[index]!); }
@@ -72,12 +73,13 @@ export class Listbox<R extends Row> {
     if (middle) this.element.scrollTop = top - Math.max(0, this.#height - this.#row) / 2;
     else if (top < scrollTop) this.element.scrollTop = top;
     else if (top + this.#row > scrollTop + this.#height) this.element.scrollTop = top + this.#row - this.#height;
+    this.#top = this.element.scrollTop;
   }
 
   #show(): void {
     if (!this.#height) return;
-    const first = Math.max(0, Math.floor(this.element.scrollTop / this.#row) - 2);
-    const last = Math.min(this.#items.length - 1, Math.ceil((this.element.scrollTop + this.#height) / this.#row) + 2);
+    const first = Math.max(0, Math.floor(this.#top / this.#row) - 2);
+    const last = Math.min(this.#items.length - 1, Math.ceil((this.#top + this.#height) / this.#row) + 2);
     for (const [index, row] of this.#rows) if (index < first || index > last) { this.#rows.delete(index); row.element.remove(); this.#spare.push(row); }
     for (let index = first; index <= last; index++) {
       let row = this.#rows.get(index);

@@ -54,24 +54,27 @@ export class Column {
     const columns = scores.top(epoch, this.#side).slice(0, rows);
     const ids = columns.map((column) => scores.train[column]!);
     const tall = Math.floor(height / Math.max(rows, FEWEST));
-    for (const [id, row] of this.#rows) if (!ids.includes(id)) { row.element.remove(); this.#rows.delete(id); }
+    // rows that leave are filled anew for those that come: making one takes as long as ten changes
+    const spare: InfluencerRow[] = [];
+    for (const [id, row] of this.#rows) if (!ids.includes(id)) { this.#rows.delete(id); spare.push(row); }
     columns.forEach((column, rank) => {
       const id = ids[rank]!;
       let row = this.#rows.get(id);
+      // who comes is at its place at once and does not slide in from another's
+      const still = row ? "" : "none";
       if (!row) {
-        row = new InfluencerRow();
-        row.element.id = freshId("influencer");
+        row = spare.pop();
+        if (!row) { row = new InfluencerRow(); row.element.id = freshId("influencer"); this.#list.append(row.element); }
         this.#rows.set(id, row);
-        // placed before it is seen, so that it does not slide in from the top
-        row.element.style.transform = `translateY(${rank * tall}px)`;
-        this.#list.append(row.element);
       }
+      if (row.element.style.transition !== still) row.element.style.transition = still;
       const face = train.face(scores.position[column]!);
       row.fill(scores, column, face, test, record.first, record.last, raw);
       row.at(scores, column, epoch, when, scale, unit);
       row.element.style.transform = `translateY(${rank * tall}px)`;
       put(row.element, { role: "option", "aria-selected": String(id === chosen), "aria-posinset": rank + 1, "aria-setsize": columns.length });
     });
+    for (const row of spare) row.element.remove();
     this.#order = ids;
     this.#active = Math.min(this.#active, Math.max(0, ids.length - 1));
     this.#focus(false);

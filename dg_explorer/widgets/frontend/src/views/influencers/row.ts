@@ -31,8 +31,9 @@ export class InfluencerRow {
     this.#filled = now;
     put(this.element, { "data-id": scores.train[column]! });
     this.#face.fill(face);
-    this.#chips.replaceChildren(...chipsOf(test, face).map(({ text, kind, about }) => el("span", { class: `dg-tag dg-tag-${kind}`, title: about ?? text }, text)));
-    this.#chips.title = chipsOf(test, face).map(({ text, about }) => about ?? text).join(" · ");
+    const chips = chipsOf(test, face);
+    this.#chips.replaceChildren(...chips.map(({ text, kind, about }) => el("span", { class: `dg-tag dg-tag-${kind}`, title: about ?? text }, text)));
+    this.#chips.title = chips.map(({ text, about }) => about ?? text).join(" · ");
     this.#spark.fill(scores, column, first, last, raw);
   }
 
