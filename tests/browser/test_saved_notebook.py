@@ -26,7 +26,7 @@ def test_it_weighs_less_than_three_megabytes_and_shows_the_board_when_opened(
     lab.end_kernels()
     again = open_nb(notebook.path)
     board = again.page.get_by_test_id("dg-board")
-    expect(board).to_be_visible()
+    expect(board).to_be_visible(timeout=30_000)
     board.get_by_test_id("dg-timeline").press("Home")
     expect(board).to_have_attribute("data-epoch", "0")
     expect(board.get_by_test_id("dg-influencer").first).to_be_visible()
