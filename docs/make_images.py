@@ -25,6 +25,7 @@ from dg_explorer.demos import grokking
 
 IMAGES = Path(__file__).parent / "images"
 MOST_BYTES = 300_000  # of one picture
+SCALE = 1.6  # pixels for each CSS pixel: sharp on most screens
 
 
 def demo(name: str) -> Callable[[Path], dg.Run]:
@@ -105,7 +106,8 @@ def draw(name: str, runs: dict[str, dg.Run], folder: Path) -> int:
     total, (names, view, width) = 0, PICTURES[name]
     shown = view(*(runs[run] for run in names))
     for theme in ("light", "dark"):
-        file = shown.to_png(folder / f"{name}-{theme}.png", theme=theme, width=width)
+        file = folder / f"{name}-{theme}.png"
+        shown.to_png(file, theme=theme, width=width, scale=SCALE)
         picture = smaller(file.read_bytes())
         file.write_bytes(picture)
         print(f"{file.name}  {len(picture) / 1000:.0f} kB", flush=True)

@@ -80,7 +80,7 @@ export class Chart {
       parts.push(svg("line", { class: value === 0 && low < 0 ? "dg-grid dg-zero" : "dg-grid", x1: LEFT, x2: right, y1: y, y2: y }), svg("text", { x: LEFT - 6, y: y + 4, "text-anchor": "end" }, format(value)));
     }
     const times = ticks(first, last, Math.max(2, Math.floor((right - LEFT) / 90)));
-    if (right - this.#x(times[times.length - 1]!) > 44) times.push(last);
+    if (right - this.#x(times[times.length - 1]!) > 32) times.push(last);
     for (const value of times) parts.push(svg("text", { x: this.#x(value), y: this.#height - 5, "text-anchor": "middle" }, (this.#settings.time ?? moment)(value)));
     for (const one of this.#series) if (one.low && one.high) parts.push(svg("path", { class: "dg-chart-band", d: band(one.epochs, one.low, one.high, this.#x, (v) => this.#clamp(this.#y(v))), fill: one.colour }));
     const y = (value: number): number => this.#clamp(this.#y(value));

@@ -4,7 +4,7 @@ import { put, svg } from "../../ui/dom";
 import { clipped } from "../../ui/format";
 import type { Scene } from "./where";
 
-const SAMPLED = 20_000, FEWEST = 3, LINE = 15, CHARACTER = 7.2;
+const SAMPLED = 8_000, FEWEST = 3, LINE = 15, CHARACTER = 7.2;
 
 export interface Kinds { readonly names: readonly string[]; readonly of: (row: number) => number }
 

@@ -92,7 +92,7 @@ class GradientFlow implements View {
       glyphs[flag] += flag === 1 ? `M${x - 3},${y - 2}h6l-3,5z` : flag === 2 ? `M${x - 3},${y + 2}h6l-3,-5z` : `M${x - 3},${y - 3}l6,6m0,-6l-6,6`;
     }
     for (const flag of [1, 2, 3]) if (glyphs[flag]) parts.push(svg("path", { class: `dg-flag-cell dg-flag-${flag}`, d: glyphs[flag]! }));
-    for (const value of ticks(record.first, record.last, Math.max(2, Math.floor((right - left) / 110)))) parts.push(svg("text", { x: this.#x(value), y: height + 16, "text-anchor": "middle" }, moment(value)));
+    for (const value of ticks(record.first, record.last, Math.max(2, Math.floor((right - left) / 110)))) parts.push(svg("text", { x: this.#x(value), y: height + 16, "text-anchor": this.#x(value) > right - 12 ? "end" : "middle" }, moment(value)));
     put(this.#when, { x: right + 8, y: height + 16 });
     this.#still.replaceChildren(...parts, this.#when);
     put(this.#marks, { viewBox: `0 0 ${this.#width} ${height + FOOT}`, height: height + FOOT }); put(this.#now, { y1: 0, y2: height });

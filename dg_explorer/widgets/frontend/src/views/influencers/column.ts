@@ -2,7 +2,7 @@
 import type { Face } from "../../data/examples";
 import type { TestScores } from "../../data/scores";
 import { el, freshId, put, say } from "../../ui/dom";
-import type { Unit } from "../../ui/unit";
+import { type Unit, unitName } from "../../ui/unit";
 import type { Words } from "../../ui/words";
 import type { Context } from "../../view";
 import { InfluencerRow } from "./row";
@@ -16,7 +16,7 @@ export interface Layout { readonly rows: number; readonly height: number; readon
 export class Column {
   readonly element: HTMLElement;
   #context: Context;
-  #list: HTMLElement; #none: HTMLElement; #title = el("span"); #note = el("span", { class: "dg-muted" });
+  #list: HTMLElement; #none: HTMLElement; #title = el("span"); #note = el("span", { class: "dg-muted dg-clip" }); #unit = el("span", { class: "dg-muted dg-unit", title: "the unit of the scores below" });
   #rows = new Map<number, InfluencerRow>(); // by training id
   #order: number[] = [];
   #active = 0;
@@ -27,7 +27,7 @@ export class Column {
     this.#list = el("div", { class: "dg-ranks", role: "listbox", tabindex: 0, "data-testid": side ? "dg-hurt" : "dg-helped" });
     this.#none = el("p", { class: "dg-empty", hidden: true });
     this.element = el("div", { class: `dg-column dg-${side ? "hurt" : "helped"}` },
-      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), this.#title, this.#note), this.#list, this.#none);
+      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), this.#title, this.#note, this.#unit), this.#list, this.#none);
     const { signal, guard, store } = context;
     this.#list.addEventListener("click", guard((event) => {
       const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
@@ -52,6 +52,7 @@ export class Column {
   update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, { rows, height, raw, unit }: Layout): number[] {
     const { record } = this.#context, train = record.examples.train;
     const columns = scores.top(epoch, this.#side).slice(0, rows);
+    say(this.#unit, unitName(unit));
     const ids = columns.map((column) => scores.train[column]!);
     const tall = Math.floor(height / Math.max(rows, FEWEST));
     // rows that leave are filled anew for those that come: making one takes as long as ten changes

@@ -7,7 +7,7 @@ import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
 import { clipped, moment } from "../../ui/format";
 import { icon, turnInto } from "../../ui/icons";
-import { unitName, unitOf } from "../../ui/unit";
+import { unitOf } from "../../ui/unit";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Column, ROW } from "./column";
@@ -64,8 +64,8 @@ class Influencers implements View {
     if (!scores.epochs.length) { this.#empty("No scores at any epoch", "The method is in the record, but no epoch has been scored yet."); return; }
     const epoch = indexNearest(scores.epochs, selection.epoch), at = scores.epochs[epoch]!, scale = scores.scale(epoch);
     const shown = record.epochs[indexNearest(record.epochs, selection.epoch)] ?? at;
-    const unit = unitOf(this.#wholeRun ? scores.largest : scale), named = unitName(unit);
-    say(this.#where, `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}${named ? ` · scores ${named}` : ""}`);
+    const unit = unitOf(this.#wholeRun ? scores.largest : scale);
+    say(this.#where, `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}`);
     if (!Number.isFinite(scale)) { this.#empty("Scores here are not numbers", `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`); return; }
     this.#show(true);
     put(this.#light, { "data-level": light.level, "aria-label": light.text, title: `${light.text}. ${light.detail}` });
