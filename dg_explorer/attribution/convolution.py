@@ -59,9 +59,9 @@ class Geometry:
     def _shifts(self, d: torch.Tensor) -> bool:
         """Whether one product for each place in the kernel is quicker than unfolding.
 
-        Unfolding writes the input out once for each of them; on a GPU starting them takes longer.
+        Unfolding writes the input out once for each of them, and on a GPU is done image by image.
         """
-        large = d.shape[2] * d.shape[3] >= SHIFTED and d.device.type == "cpu"
+        large = d.shape[2] * d.shape[3] >= SHIFTED or d.is_cuda
         return large and self.stride == (1, 1) and self.kernel != (1, 1) and not self.before
 
     def _shifted_products(self, d: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

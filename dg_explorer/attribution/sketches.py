@@ -29,7 +29,8 @@ FEW = 16  # a side with so few channels is left as it is; above that at most hal
 LARGE = 16  # times the width: matrices with more entries are projected by channels
 SHORT = 4  # positions up to which outer products are folded without being written out
 LONG = 64  # positions from which on rounded products are quicker, rounding included
-CHUNK = 1 << 19  # gradient entries written out at a time: 2 MB stay in the cache
+CHUNK = 1 << 19  # gradient entries written out at a time: 2 MB stay in a processor's cache
+CHUNK_GPU = 1 << 25  # few launches matter more there
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class FactoredSketch:
         width = factor.a.shape[2]
         long = width <= self.dim and factor.d.shape[2] > self.dim // width
         # one example at a time would take another, slower way through torch
-        step = max(2, CHUNK // (self.dim if long else max(factor.numel, 1)))
+        step = max(2, chunk(out) // (self.dim if long else max(factor.numel, 1)))
         for start in range(0, len(factor), step):
             part = factor.take(slice(start, start + step))
             here = out[start : start + step]
@@ -189,7 +190,7 @@ class FactoredSketch:
             padded = F.pad(signs, (0, (blocks * rows - outputs) * width))
             self._made[key] = padded.view(blocks, rows, width).transpose(0, 1).contiguous()
         positions = factor.a.shape[1]
-        step = max(1, CHUNK // 2 // (rows * width * positions))
+        step = max(1, chunk(out) // 2 // (rows * width * positions))
         for start in range(0, len(factor), step):
             part = factor.take(slice(start, start + step))
             n = len(part)
@@ -332,6 +333,11 @@ class FactoredSketch:
     def _generator(self, name: str, use: str) -> torch.Generator:
         key = zlib.crc32(f"sketch/{use}/{self.seed}/{name}".encode())
         return torch.Generator().manual_seed(key)
+
+
+def chunk(like: torch.Tensor) -> int:
+    """Gradient entries to write out at a time on the device of a tensor."""
+    return CHUNK_GPU if like.is_cuda else CHUNK
 
 
 def turned(shape) -> bool:
