@@ -1,11 +1,13 @@
 """Time a newcomer: clone, install, drag on the board. ``python tests/time_newcomer.py``
 
 Prints the seconds of each step. Installing is pip's share, with whatever its caches hold; the rest
-is ours, and must stay under `OURS`; all together under `ALL`.
+is ours, and must stay under `OURS`; all together under `ALL`. On a busy machine, read the
+processor's seconds instead.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,16 +21,21 @@ OURS, ALL = 60, 180
 
 
 class Clock:
-    """Seconds by step, printed as they pass."""
+    """Seconds by step, printed as they pass, and the processor's, of programs that have ended."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
-        self.now = time.monotonic()
+        self.processor: dict[str, float] = {}
+        self.now = self.read()
+
+    def read(self) -> tuple[float, float]:
+        times = os.times()
+        return time.monotonic(), times.children_user + times.children_system
 
     def step(self, name: str) -> None:
-        self.seconds[name] = time.monotonic() - self.now
-        self.now = time.monotonic()
-        print(f"{name:42}{self.seconds[name]:7.1f} s", flush=True)
+        before, self.now = self.now, self.read()
+        self.seconds[name], self.processor[name] = (b - a for a, b in zip(before, self.now))
+        print(f"{name:42}{self.seconds[name]:7.1f} s {self.processor[name]:7.1f} CPU s", flush=True)
 
 
 def first_drag(address: str) -> None:
@@ -92,10 +99,13 @@ def main() -> int:
         finally:
             demo.terminate()
             demo.wait(30)
+            clock.step("demo and JupyterLab ended")
     everything = sum(clock.seconds.values())
     ours = everything - clock.seconds["python -m venv, pip install"]
     print(f"{'all':42}{everything:7.1f} s (at most {ALL})")
     print(f"{'of it ours':42}{ours:7.1f} s (at most {OURS})")
+    busy = sum(clock.processor.values()) - clock.processor["python -m venv, pip install"]
+    print(f"{'ours, of the processor':42}{busy:7.1f} CPU s")
     return int(everything > ALL or ours > OURS)
 
 
