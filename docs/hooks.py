@@ -1,6 +1,7 @@
 """Pages that MkDocs makes from what the repository already says: reference, tutorials, boards."""
 
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -76,10 +77,13 @@ def tutorials() -> dict[str, str]:
     pages = {}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text, resources = exporter.from_filename(str(path))
+        recipe = re.search(r'demos\.make\("([\w-]+)"', text)
+        board = f"\n\n[Open a board of this recipe](../boards/{recipe[1]}.html)" if recipe else ""
         for name, data in resources["outputs"].items():
             # the still of the board; without a blank line, so that Markdown leaves it alone
             picture = "".join(data.decode().splitlines())
-            text = text.replace(f"![svg]({name})", f'<div class="still">{picture}</div>')
+            still = f'<div class="still">{picture}</div>'
+            text = text.replace(f"![svg]({name})", still + board)
         pages[path.stem] = text
     return pages
 

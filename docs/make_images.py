@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from make_boards import BOARDS
 from PIL import Image
 
 import dg_explorer as dg
@@ -62,6 +63,7 @@ def finished(path: Path) -> dg.Run | None:
 
 RUNS: dict[str, Callable[[Path], dg.Run]] = {
     "grokking": demo("grokking"),
+    "grokking-smooth": demo("grokking-smooth"),
     "mislabeled-digits": demo("mislabeled-digits"),
     "spurious-digits": demo("spurious-digits"),
     "checked": checked,
@@ -91,6 +93,12 @@ PICTURES: dict[str, tuple[tuple[str, ...], Callable, int]] = {
     "run-comparison": (("grokking", "mislabeled-digits", "spurious-digits"), compared, 960),
 }
 
+# small ones that the gallery links to its boards
+PICTURES |= {
+    f"gallery-{recipe}": ((recipe,), lambda run, epoch=epoch: dg.explore(run, epoch=epoch), 1280)
+    for recipe, epoch in BOARDS.items()
+}
+
 
 def smaller(picture: bytes) -> bytes:
     """A PNG with 256 colours, which flat pictures hardly show, at about a third of the bytes."""
@@ -107,7 +115,8 @@ def draw(name: str, runs: dict[str, dg.Run], folder: Path) -> int:
     shown = view(*(runs[run] for run in names))
     for theme in ("light", "dark"):
         file = folder / f"{name}-{theme}.png"
-        shown.to_png(file, theme=theme, width=width, scale=SCALE)
+        scale = 0.65 if name.startswith("gallery-") else SCALE
+        shown.to_png(file, theme=theme, width=width, scale=scale)
         picture = smaller(file.read_bytes())
         file.write_bytes(picture)
         print(f"{file.name}  {len(picture) / 1000:.0f} kB", flush=True)
