@@ -12,7 +12,6 @@ average, chosen for each parameter by its shape alone:
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,12 +19,11 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import SettingError
+from . import sketch_entries
 from .convolution import Convolution
 from .factors import Explicit, Factor, Lookup, Outer
 from .screening import has_matrix_units
 
-CHANNELS = 64  # most channels kept on each side of a layer
-FEW = 16  # a side with so few channels is left as it is; above that at most half are kept
 LARGE = 16  # times the width: matrices with more entries are projected by channels
 SHORT = 4  # positions up to which outer products are folded without being written out
 LONG = 64  # positions from which on rounded products are quicker, rounding included
@@ -53,13 +51,14 @@ class FactoredSketch:
 
     dim: int
     seed: int = 0
-    _made: dict = field(default_factory=dict, init=False, compare=False, repr=False)
+    _entries: sketch_entries.SketchEntries = field(init=False, compare=False, repr=False)
 
     def __post_init__(self):
         if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim < 1:
             raise SettingError(f"A sketch needs a dimension of at least 1, not {self.dim!r}.")
         if not isinstance(self.seed, int):
             raise SettingError(f"The seed of a sketch is an integer, not {self.seed!r}.")
+        object.__setattr__(self, "_entries", sketch_entries.SketchEntries(self.dim, self.seed))
 
     def __str__(self) -> str:
         return f"factored sketch to {self.dim}, seed {self.seed}"
@@ -103,7 +102,7 @@ class FactoredSketch:
         """Whether a parameter of this shape is projected by channels."""
         entries = int(torch.Size(shape).numel())
         return len(shape) >= 2 and (
-            entries > LARGE * self.dim or (len(shape) > 2 and entries > CHANNELS**2)
+            entries > LARGE * self.dim or (len(shape) > 2 and entries > sketch_entries.CHANNELS**2)
         )
 
     def _add(self, factor: Factor, out: torch.Tensor) -> None:
@@ -129,7 +128,7 @@ class FactoredSketch:
         """An explicit gradient, shape (example, *parameter)."""
         shape = gradient.shape[1:]
         if self.by_channels(shape):
-            p, q = self._channels(name, shape, gradient)
+            p, q = self._entries.channels(name, shape, gradient)
             g = torch.einsum("noi...,oy->nyi...", gradient, p) if p is not None else gradient
             gradient = torch.einsum("nyi...,ix->nyx...", g, q) if q is not None else g
         elif turned(shape):
@@ -166,7 +165,7 @@ class FactoredSketch:
         """
         width, outputs = factor.a.shape[2], factor.d.shape[2]
         rows = self.dim // width
-        s, t, shift = self._signs_of_rows(factor.weight, outputs, width, factor.d)
+        s, t, shift = self._entries.signs_of_rows(factor.weight, outputs, width, factor.d)
         a, d = factor.a, factor.d
         if rounds(d, factor.numel):
             a, d, s, t = (x.bfloat16() for x in (a, d, s, t))
@@ -184,18 +183,15 @@ class FactoredSketch:
         width, outputs = factor.a.shape[2], factor.d.shape[2]
         rows = self.dim // width
         blocks = -(-outputs // rows)
-        signs, shift = self._signs(factor.weight, outputs * width, width, factor.d)
-        key = (factor.weight, "by row", outputs, width, signs.dtype, signs.device)
-        if key not in self._made:
-            padded = F.pad(signs, (0, (blocks * rows - outputs) * width))
-            self._made[key] = padded.view(blocks, rows, width).transpose(0, 1).contiguous()
+        _, _, shift = self._entries.signs_of_rows(factor.weight, outputs, width, factor.d)
+        signs = self._entries.signs_by_row(factor.weight, outputs, width, factor.d)
         positions = factor.a.shape[1]
         step = max(1, chunk(out) // 2 // (rows * width * positions))
         for start in range(0, len(factor), step):
             part = factor.take(slice(start, start + step))
             n = len(part)
             d = F.pad(part.d, (0, blocks * rows - outputs)).reshape(n * positions, blocks, rows)
-            found = torch.bmm(d.permute(2, 0, 1), self._made[key])
+            found = torch.bmm(d.permute(2, 0, 1), signs)
             found *= part.a.reshape(1, n * positions, width)
             if positions > 1:
                 found = found.view(rows, n, positions, width).sum(2)
@@ -204,7 +200,7 @@ class FactoredSketch:
 
     def _add_outer_channels(self, factor: Outer, out) -> None:
         shape = factor.shape
-        p, q = self._channels(factor.weight, shape, factor.d)
+        p, q = self._entries.channels(factor.weight, shape, factor.d)
         a, d = factor.a, factor.d
         if rounds(d, d.shape[2] * a.shape[2]):
             a, d = a.bfloat16(), d.bfloat16()
@@ -221,7 +217,7 @@ class FactoredSketch:
             self._fold(factor.bias, factor.d.sum(1), 1, out)
 
     def _add_convolution(self, factor: Convolution, out) -> None:
-        p, q = self._channels(factor.weight, factor.shape, factor.d)
+        p, q = self._entries.channels(factor.weight, factor.shape, factor.d)
         d, x = mixed_channels(factor.d, p), mixed_channels(factor.x, q)
         gradient = factor.geometry.products(d, x)
         self._fold(factor.weight, gradient.flatten(1), gradient.shape[2], out)
@@ -231,7 +227,7 @@ class FactoredSketch:
     def _add_lookup(self, factor: Lookup, out) -> None:
         width = factor.d.shape[2]
         if self.by_channels((factor.rows, width)):
-            p, q = self._channels(factor.weight, (factor.rows, width), factor.d)
+            p, q = self._entries.channels(factor.weight, (factor.rows, width), factor.d)
             d = factor.d if q is None else factor.d @ q
             if p is None:
                 p = torch.eye(factor.rows, dtype=d.dtype, device=d.device)
@@ -240,7 +236,7 @@ class FactoredSketch:
         if width > self.dim or turned((factor.rows, width)):
             self._add_named(factor.gradients(), out)
             return
-        signs, shift = self._signs(factor.weight, factor.rows * width, width, factor.d)
+        signs, shift = self._entries.signs(factor.weight, factor.rows * width, width, factor.d)
         values = factor.d * signs.view(-1, width)[factor.tokens]
         rows, n = self.dim // width, len(factor)
         first = torch.arange(n, device=factor.tokens.device)[:, None] * rows
@@ -258,7 +254,7 @@ class FactoredSketch:
     def _fold(self, name: str, gradient: torch.Tensor, width: int, out: torch.Tensor) -> None:
         """Add signs times the gradient, entries a period apart to the same column."""
         entries, period = gradient.shape[1], self._period(width)
-        signs, shift = self._signs(name, entries, width, gradient)
+        signs, shift = self._entries.signs(name, entries, width, gradient)
         if gradient.is_cuda and entries > period:  # the same sums in few launches
             padded = F.pad(gradient * signs, (0, -entries % period))
             self._add_around(padded.unflatten(1, (-1, period)).sum(1), shift, out)
@@ -276,63 +272,6 @@ class FactoredSketch:
         out[:, shift : shift + row.shape[1]] += row[:, :first]
         if row.shape[1] > first:
             out[:, : row.shape[1] - first] += row[:, first:]
-
-    def _signs(self, name, entries, width, like) -> tuple[torch.Tensor, int]:
-        """A sign for each entry of a parameter, and the column its first entry falls on."""
-        key = (name, "signs", entries, width, like.dtype, like.device)
-        if key not in self._made:
-            s, t, shift = self._signs_of_rows(name, -(-entries // width), width, like)
-            rows = max(1, self.dim // width)
-            signs = s[:, None] * t.repeat_interleave(rows, 0)[: len(s)]
-            self._made[key] = signs.flatten()[:entries].contiguous(), shift
-        return self._made[key]
-
-    def _signs_of_rows(self, name, outputs, width, like):
-        """Signs as products: of an output, and of an input in its block of outputs.
-
-        Two entries that share a column are of different blocks, so the signs of any two such
-        pairs are independent, and the error is that of independent signs.
-
-        Returns
-        -------
-        s : shape (outputs,);  t : shape (block, width);  shift : int
-            The sign of entry (o, i) is s[o] t[o // rows, i], with `dim // width` rows a block. The
-            columns start somewhere else for each parameter, so that small ones do not pile up.
-        """
-        key = (name, "rows", outputs, width, like.dtype, like.device)
-        if key not in self._made:
-            generator = self._generator(name, "signs")
-            blocks = -(-outputs // max(1, self.dim // width))
-            made = []
-            for shape in ((outputs,), (blocks, width)):
-                bits = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8)
-                made.append((2 * bits - 1).to(like.dtype).to(like.device))
-            self._made[key] = *made, int(torch.randint(0, self.dim, (), generator=generator))
-        return self._made[key]
-
-    def _channels(self, name, shape, like):
-        """Maps of outputs and inputs to fewer channels, None for a side that is small enough."""
-        key = (name, "channels", tuple(shape), like.dtype, like.device)
-        if key not in self._made:
-            self._made[key] = tuple(
-                self._map(name, side, size, like) for side, size in zip("oi", shape[:2])
-            )
-        return self._made[key]
-
-    def _map(self, name, side, size, like):
-        kept = min(CHANNELS, max(FEW, size // 2))
-        if size <= kept:
-            return None
-        entries = torch.randn(size, kept, generator=self._generator(name, side))
-        if size <= 1 << 13:  # orthogonal directions disturb inner products less
-            entries = torch.linalg.qr(entries).Q * (size / kept) ** 0.5
-        else:
-            entries = entries / kept**0.5
-        return entries.to(like.dtype).to(like.device)
-
-    def _generator(self, name: str, use: str) -> torch.Generator:
-        key = zlib.crc32(f"sketch/{use}/{self.seed}/{name}".encode())
-        return torch.Generator().manual_seed(key)
 
 
 def chunk(like: torch.Tensor) -> int:

@@ -5,7 +5,7 @@ import torch
 from attribution_models import TinyTransformer, examples, mlp
 from torch import nn
 
-from dg_explorer.attribution import sketches
+from dg_explorer.attribution import sketch_entries, sketches
 from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.convolution import SHIFTED, Geometry
 from dg_explorer.attribution.factors import Outer
@@ -46,7 +46,7 @@ CASES = {
 @pytest.fixture(params=[64, 4])
 def channels(request, monkeypatch):
     """With few channels every matrix is projected by channels; with many, none is."""
-    monkeypatch.setattr(sketches, "CHANNELS", request.param)
+    monkeypatch.setattr(sketch_entries, "CHANNELS", request.param)
     monkeypatch.setattr(sketches, "LARGE", request.param // 8)
     return request.param
 
