@@ -7,7 +7,7 @@ import { nameOf } from "../../ui/face";
 
 export const FILTERS = [["all", "All"], ["right", "Right"], ["wrong", "Wrong"], ["flipped", "Flipped"]] as const;
 export const SORTS = [
-  ["order", "as recorded"], ["margin", "lowest margin"], ["margin-high", "highest margin"],
+  ["order", "in order"], ["margin", "lowest margin"], ["margin-high", "highest margin"],
   ["learned", "learned first"], ["learned-late", "learned last"], ["hardest", "hardest overall"],
 ] as const;
 

@@ -39,8 +39,7 @@ class Influencers implements View {
     this.#helped = new Column(context, 0); this.#hurt = new Column(context, 1);
     this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
     this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
-    this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" }, "Checked: these do not predict what removing examples would do.");
-    this.#caution.title = "They describe the model at this moment; they do not explain it. The Validity tab shows the check.";
+    this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" });
     this.#removal = new Removal(context);
     slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip", role: "heading", "aria-level": 3 }, this.#on, this.#title), this.#light, this.#where, el("span", { class: "dg-push" }), this.#fixed),
       this.#caution, this.#body, this.#spread.element, this.#removal.element, this.#message);
@@ -72,7 +71,10 @@ class Influencers implements View {
     turnInto(this.#light, light.level);
     put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
     this.#caution.hidden = !record.everRed(method.id);
-    put(this.#caution, { "data-off": light.level !== "red", "aria-hidden": light.level !== "red" || null });
+    // where it may turn red the line is always there, and says what was found
+    const red = light.level === "red";
+    say(this.#caution, red ? "Checked: these do not predict what removing examples would do." : light.text);
+    put(this.#caution, { "data-level": light.level, title: `${light.detail}${red ? " They describe the model at this moment; they do not explain it." : ""}` });
     this.#helped.call(words); this.#hurt.call(words);
     // the room of what may appear on the way is kept free, so that nothing moves while scrubbing
     const height = ROWS * ROW - (record.attrs.has_removal ? ROW : 0) - (this.#caution.hidden ? 0 : CAUTION);
