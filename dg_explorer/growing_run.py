@@ -14,7 +14,7 @@ import xarray as xr
 
 from .errors import MissingGroupError, RunError
 from .record import storage
-from .record.journal import Tail
+from .record.journal import Journal
 from .run import Run
 
 
@@ -59,11 +59,10 @@ class GrowingRun(Run):
         for block in rows:
             dim = storage.time_dim(block)
             if blocks and blocks[-1].sizes[dim]:
-                new = block[dim].values > blocks[-1][dim].values[-1]
-                block = block if new.all() else block.isel({dim: new})
+                block = block.isel({dim: block[dim].values > blocks[-1][dim].values[-1]})
             if block.sizes[dim]:
                 blocks.append(block)
-        return blocks[0].copy(deep=bool(rows)) if len(blocks) == 1 else _one_after_the_other(blocks)
+        return blocks[0] if len(blocks) == 1 else _one_after_the_other(blocks)
 
     def stamp(self) -> tuple:
         """A value that changes whenever something is recorded; quick to make."""
@@ -74,8 +73,7 @@ class GrowingRun(Run):
 
     def _journalled(self) -> dict[str, list[xr.Dataset]]:
         found: dict[str, list[xr.Dataset]] = {}
-        journal = self.__dict__.setdefault("_tail", Tail(self.path / "journal.bin"))
-        for group, rows in journal.frames():
+        for group, rows in Journal(self.path / "journal.bin").frames():
             found.setdefault(group, []).append(rows)
         return found
 

@@ -14,11 +14,8 @@ from dg_explorer.growing_run import GrowingRun
 from dg_explorer.testing import tiny_run
 
 # Records a row at each line it is told, and never flushes: the rows stay in the journal.
-# keeps its rows in the journal, however long a busy machine takes from one to the next
 RECORDER = """
 import sys, numpy as np, xarray as xr, dg_explorer as dg
-from dg_explorer.record import appending
-appending.FLUSH_SECONDS = 600
 run = dg.Run.open(sys.argv[1])
 for line in sys.stdin:
     epoch = int(line)
@@ -59,16 +56,6 @@ def test_rows_are_seen_before_they_are_flushed_once_and_in_order(recorder):
     assert np.isnan(metrics.test_accuracy.values[-1])  # not in the later rows
     assert metrics.late.dropna("epoch").epoch.values.tolist() == [70]
     assert plain.epochs().max() == 55
-
-
-def test_rows_are_seen_after_the_journal_was_emptied_and_began_anew(tmp_path):
-    run = tiny_run(path=tmp_path / "run", scores=False)
-    growing = GrowingRun.of(tmp_path / "run")
-    for epoch in range(60, 90, 5):
-        run.append("metrics", xr.Dataset({"train_accuracy": ("epoch", [0.5])}, {"epoch": [epoch]}))
-        assert growing["metrics"].epoch.values.tolist() == list(range(0, epoch + 1, 5))
-        if epoch % 2:
-            run.flush()  # what is written next is as long as what was there
 
 
 def test_a_row_in_both_journal_and_arrays_counts_once(tmp_path):

@@ -147,14 +147,11 @@ class Attributor:
 
     @memory_advice("Pass proj_dim=, name fewer layers with layers=, or attribute fewer examples")
     def compute_features(
-        self, data, num_samples: int | None = None, outputs=None, reduce=None
+        self, data, num_samples: int | None = None, outputs=None
     ) -> GradientFeatures:
-        """Per-example gradients of a loader at every checkpoint, kept as factors.
-
-        `reduce` may shorten what was captured of a batch, such as a row to its lengths.
-        """
+        """Per-example gradients of a loader at every checkpoint, kept as factors."""
         differentiated = outputs or self.outputs
-        models, weights, outputs, digests, lengths, totals = [], [], [], [], [], []
+        models, weights, outputs, digests = [], [], [], []
         for model, digest in self.models():
             parts, ids = [], []
             capture: Capture | None = None
@@ -162,8 +159,6 @@ class Attributor:
                 if capture is None:
                     capture = attach(model, self.task, batch, layers=self.layers)
                 found = capture(batch, differentiated)
-                if reduce:
-                    reduce(found)
                 if not self.keeps_factors:
                     found.factors = [[compact(f) for f in row] for row in found.factors]
                 parts.append(found)
@@ -175,19 +170,13 @@ class Attributor:
             ]
             models.append(rows)
             weights.append(torch.cat([p.weight for p in parts])[order].cpu())
-            if parts[0].total is not None:
-                lengths.append(torch.cat([p.lengths for p in parts])[order].cpu())
-                totals.append(sum(p.total for p in parts))
             outputs.append(torch.cat([p.output for p in parts])[order].cpu())
             digests.append(digest)
         names = tuple(capture.parameters)
         origin = Origin(tuple(digests), names, self.task.name, self.kind)
         ids = np.concatenate(ids)[order.numpy()]
         weight, output = torch.stack(weights), torch.stack(outputs)
-        found = GradientFeatures(models, weight, output, ids, origin)
-        if totals:
-            found.lengths, found.totals = torch.stack(lengths), totals
-        return found
+        return GradientFeatures(models, weight, output, ids, origin)
 
     def outputs(self, prediction, batch) -> torch.Tensor:
         """What is differentiated: shape (example,), or (example, row) for several."""

@@ -35,8 +35,6 @@ class Captured:
     factors: list[list[Factor]]
     output: torch.Tensor
     weight: torch.Tensor
-    lengths: torch.Tensor | None = None
-    total: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.output)

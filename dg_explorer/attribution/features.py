@@ -31,8 +31,6 @@ class GradientFeatures:
 
     models : [checkpoint][row][layer] factors; one row unless the method needs more
     weight, output : float64, shape (checkpoint, example)
-    lengths : likewise, squared lengths of the gradients of the output, where damping is chosen
-    totals : gradient of minus the loss of all examples, by checkpoint, likewise
     ids : int64, shape (example,)
     """
 
@@ -43,8 +41,6 @@ class GradientFeatures:
     origin: Origin
     #: a matrix of curvature for each checkpoint, where a method needs one; of all examples
     curvature: list[torch.Tensor] | None = None
-    lengths: torch.Tensor | None = None
-    totals: list[torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,7 +72,6 @@ class GradientFeatures:
             models=models,
             weight=self.weight[:, index],
             output=self.output[:, index],
-            lengths=None if self.lengths is None else self.lengths[:, index],
             ids=ids,
         )
 
@@ -100,12 +95,9 @@ def join_features(parts: list[GradientFeatures]) -> GradientFeatures:
         [concatenate([part.models[m][r] for part in parts]) for r in range(len(first.models[m]))]
         for m in range(len(first.models))
     ]
-    curvature, lengths, totals = None, None, None
+    curvature = None
     if first.curvature is not None:  # sums over examples
         curvature = [sum(each) for each in zip(*(p.curvature for p in parts), strict=True)]
-    if first.totals is not None:
-        totals = [sum(each) for each in zip(*(p.totals for p in parts), strict=True)]
-        lengths = torch.cat([p.lengths for p in parts], 1)
     return replace(
         first,
         models=models,
@@ -113,8 +105,6 @@ def join_features(parts: list[GradientFeatures]) -> GradientFeatures:
         output=torch.cat([p.output for p in parts], 1),
         ids=np.concatenate([p.ids for p in parts]),
         curvature=curvature,
-        lengths=lengths,
-        totals=totals,
     )
 
 

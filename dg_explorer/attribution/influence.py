@@ -6,13 +6,12 @@ import torch
 
 from ..errors import SettingError
 from .base import Attributor
-from .capture import Captured
 from .damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
-from .factors import summed
+from .factors import Factor, summed
 from .features import GradientFeatures
 from .gauss_newton import gauss_newton_scores
 from .hessian import loss_hessian
-from .kernel import diagonal
+from .kernel import diagonal, squared_sum
 from .kronecker import kronecker_scores
 from .memory import memory_advice
 from .solvers import SOLVERS, leading_eigenpairs, solve
@@ -38,11 +37,11 @@ class InfluenceFunctionAttributor(Attributor):
     steps : int, optional
         Most steps of "cg" (1,000) and "lissa" (20,000), eigenvectors of "arnoldi" (100).
     temperature : float, optional
-        Probabilities behind curvature and residuals are those of the logits times this, .6 unless
-        the curvature is the Hessian. Scores are to foretell models trained on part of the data,
-        and those are less sure than the one at hand, which has seen every example: at 1
-        its residuals, nearly zero on what it knows by heart, rank the few hard examples above
-        all others.
+        Probabilities behind curvature and residuals, and those of the wrong answers of a test
+        example, are of the logits times this, .6 unless the curvature is the Hessian. Scores are
+        to foretell models trained on part of the data, and those are less sure than the one at
+        hand, which has seen every example: at 1 its residuals, nearly zero on what it knows by
+        heart, rank the few hard examples above all others.
         It is not read off the data: of .3, .6 and 1, .6 foretold best on digits and wine, 1 on
         breast cancer (`python -m dg_explorer.evaluation.damping_choice --temperatures .3 1`).
     rows : int, optional
@@ -122,9 +121,8 @@ class InfluenceFunctionAttributor(Attributor):
         return f"gradients for {self.curvature} at temperature {self.temperature:g}"
 
     def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
-        """Rows: minus the gradient of the loss, then those of the curvature."""
-        reduce = _keep_lengths if self._chooses else None
-        features = self.compute_features(dataloader, num_samples, self._train_outputs, reduce)
+        """Rows: minus the gradient of the loss, those of the curvature, that of the output."""
+        features = self.compute_features(dataloader, num_samples, self._train_outputs)
         if self.curvature == "hessian":
             features.curvature = [
                 loss_hessian(
@@ -137,10 +135,12 @@ class InfluenceFunctionAttributor(Attributor):
             ]
         return features
 
-    @property
-    def _chooses(self) -> bool:
-        """Whether the damping is read off the checkpoint."""
-        return self.damping == "auto" and self.task.doubts
+    def compute_test_features(self, dataloader, num_samples=None) -> GradientFeatures:
+        """Gradients of the output, among answers as unsure as `temperature` says."""
+        return self.compute_features(dataloader, num_samples, self._test_outputs)
+
+    def _test_outputs(self, prediction, batch):
+        return self.task.softened(prediction, batch, temperature=self.temperature)
 
     def _train_outputs(self, prediction, batch):
         found = [self.task.ascent(prediction, batch, temperature=self.temperature)[:, None]]
@@ -150,7 +150,7 @@ class InfluenceFunctionAttributor(Attributor):
                     prediction, batch, rows=self.rows, temperature=self.temperature
                 )
             )
-        if self._chooses:
+        if self.task.doubts:
             found.append(self.task.output(prediction, batch)[:, None])
         return torch.cat([row.to(found[0].dtype) for row in found], 1)
 
@@ -168,29 +168,32 @@ class InfluenceFunctionAttributor(Attributor):
     def _scores(self, train_features, queries) -> torch.Tensor:
         total, self.damping_used = 0.0, []
         for m, (train, query) in enumerate(zip(train_features.models, queries, strict=True)):
-            damping = self._relative(train_features, m)
+            damping = self._relative(train, train_features.weight[m])
+            curvature = train[1:-1] if self.task.doubts else train[1:]
             if self.curvature == "hessian":
                 hessian = train_features.curvature[m]
                 scores, added = self._hessian_scores(hessian, train[0], query, damping)
             elif self.solver in KRONECKER:
                 corrected = self.solver == "ekfac"
-                scores, added = kronecker_scores(train[1:], train[0], query, damping, corrected)
+                scores, added = kronecker_scores(curvature, train[0], query, damping, corrected)
             else:
                 scores, added = gauss_newton_scores(
-                    train[1:], train[0], query, damping, self.solver, self.steps
+                    curvature, train[0], query, damping, self.solver, self.steps
                 )
             total = total + scores
             self.damping_used.append(added)
         return total / len(queries)
 
-    def _relative(self, train: GradientFeatures, m: int) -> float:
+    def _relative(self, train: list[list[Factor]], weight: torch.Tensor) -> float:
         """The damping asked for, or the one that training came to rest on."""
         if self.damping != "auto":
             return float(self.damping)
-        if train.totals is None:
+        if not self.task.doubts:
             return DEFAULT_RELATIVE
-        left_over = train.totals[m].double().square().sum()
-        return resting_damping(train.weight[m], train.lengths[m], left_over)
+        output, lengths = train[-1], diagonal(train[-1])
+        weight = weight.to(lengths)
+        left_over = summed([f.scaled(weight) for f in output]).double().square().sum()
+        return resting_damping(weight, lengths, left_over, squared_sum(output))
 
     def _hessian_scores(self, hessian, train, query, damping):
         v = torch.cat([f.flat() for f in train], 1).double()
@@ -202,13 +205,6 @@ class InfluenceFunctionAttributor(Attributor):
             weight = 1 / (values.clamp(min=0) + added)
             return ((q @ vectors) * weight) @ (v @ vectors).T, added
         return solve(hessian, q, added, self.solver, steps=self.steps) @ v.T, added
-
-
-def _keep_lengths(found: Captured) -> None:
-    """Of the last row, the output's gradients, keep lengths and the weighted sum."""
-    row = found.factors.pop()
-    found.lengths = diagonal(row)
-    found.total = summed([f.scaled(found.weight) for f in row])
 
 
 def _flat_names(layers) -> list[str]:

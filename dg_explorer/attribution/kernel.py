@@ -50,6 +50,17 @@ def diagonal(layers: list[Factor]) -> torch.Tensor:
     return out
 
 
+def squared_sum(layers: list[Factor]) -> float:
+    """The sum over all pairs of examples of their squared inner product, without the matrix."""
+    total, n = 0.0, len(layers[0])
+    blocks = [[f.take(slice(i, i + TILE)) for f in layers] for i in range(0, n, TILE)]
+    for i, rows in enumerate(blocks):
+        total += float(_tile(rows, rows).double().square().sum())
+        for columns in blocks[i + 1 :]:
+            total += 2 * float(_tile(rows, columns).double().square().sum())
+    return total
+
+
 def _like(layers: list[Factor]) -> torch.Tensor:
     first = layers[0]
     return first.d if hasattr(first, "d") else first.gradient

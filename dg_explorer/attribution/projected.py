@@ -15,7 +15,7 @@ import torch
 
 from ..errors import DataError, SettingError
 from .attach import attach
-from .damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
+from .damping import damping_of_features
 from .factors import concatenate
 from .features import FeatureMismatchError
 from .nystrom import Nystrom, NystromFeatures
@@ -109,8 +109,9 @@ def check_projected(train: torch.Tensor, test: torch.Tensor, proj_dim: int) -> N
     if not bool((tags == tags[:1]).all()):
         raise FeatureMismatchError(
             "These features do not belong together: they come from different checkpoints, "
-            "layers, tasks or projections. Compute both with the same attributor while the model "
-            "holds the same weights."
+            "layers, tasks or projections, or an older version of this package projected some of "
+            "them another way. Compute both with the same attributor while the model holds the "
+            "same weights."
         )
 
 
@@ -133,13 +134,8 @@ def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, dam
         z, query = train[:, columns].double(), test[:, columns].double()
         wide = z.shape[1] > z.shape[0]
         system = z @ z.T if wide else z.T @ z
-        # the mean diagonal of zz' is the trace of either product over the examples
-        scale = (system.diagonal().sum() / len(z)).reshape(1, 1)
-        chosen = DEFAULT_RELATIVE
-        if doubts:
-            weight = train[:, start + proj_dim - KEPT].double()
-            chosen = resting_damping(weight, z.square().sum(1), (weight @ z).square().sum())
-        added = absolute_damping(scale, damping, chosen)
+        weight = train[:, start + proj_dim - KEPT].double() if doubts else None
+        added = damping_of_features(z, weight, system, damping)
         inverse = damped_inverse(system, added)
         scores = (query @ z.T) @ inverse if wide else (query @ inverse) @ z.T
         total = total + scores

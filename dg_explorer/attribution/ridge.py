@@ -41,7 +41,7 @@ def ridge_features(
     if ridge is None:
         # the mean diagonal of GG' is the trace of either product over the examples
         scale = system.diagonal().sum() / n
-        chosen = DEFAULT_RELATIVE if weight is None else _resting(grads, weight, device)
+        chosen = DEFAULT_RELATIVE if weight is None else _resting(grads, weight, system)
         ridge = absolute_damping(scale.reshape(1, 1), "auto", chosen)
     inverse = damped_inverse(system, float(ridge))
     if wide:
@@ -55,13 +55,14 @@ def ridge_features(
     return float(ridge)
 
 
-def _resting(grads, weight: np.ndarray, device) -> float:
-    squared, total = [], 0.0
+def _resting(grads, weight: np.ndarray, system: torch.Tensor) -> float:
+    squared, total, device = [], 0.0, system.device
     for start in range(0, len(grads), BLOCK):
         block = _tensor(grads[start : start + BLOCK], device)
         squared.append(block.square().sum(1))
         total = total + _tensor(weight[start : start + BLOCK], device) @ block
-    return resting_damping(_tensor(weight, device), torch.cat(squared), total.square().sum())
+    left_over, squared_kernel = total.square().sum(), system.norm() ** 2
+    return resting_damping(_tensor(weight, device), torch.cat(squared), left_over, squared_kernel)
 
 
 def damped_inverse(system: torch.Tensor, ridge: float) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import DataError
 from .best import best_of_row
-from .damping import absolute_damping
+from .damping import damping_of_features
 from .ridge import damped_inverse
 from .top_scores import summed_products
 
@@ -23,17 +23,16 @@ class RowScores:
     train_features : shape (n_train, dim)
         Projected gradients, of one checkpoint. Kept, not copied.
     damping : "auto" or float
-        Relative to the mean squared length of the training features.
+        Relative to the mean squared length of the training features; see `top_attributions`.
     weight : shape (n_train,), optional
-        Times the score, such as 1 - p.
+        Times the score: 1 - p of a classifier.
     """
 
     def __init__(self, train_features: torch.Tensor, *, damping="auto", weight=None):
         self.features = train_features
         self.weight = None if weight is None else weight.to(train_features)
         system = summed_products(train_features)
-        scale = (system.diagonal().sum() / len(train_features)).reshape(1, 1)
-        self.damping_used = absolute_damping(scale, damping)
+        self.damping_used = damping_of_features(train_features, weight, system, damping)
         self._inverse = damped_inverse(system, self.damping_used)
         self._half = train_features.bfloat16()
 

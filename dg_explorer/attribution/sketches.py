@@ -24,6 +24,8 @@ from .convolution import Convolution
 from .factors import Explicit, Factor, Lookup, Outer
 from .screening import has_matrix_units
 
+# raised by whoever changes which numbers a sketch gives: stored features of another are refused
+DEFINITION = 2
 LARGE = 16  # times the width: matrices with more entries are projected by channels
 SHORT = 4  # positions up to which outer products are folded without being written out
 LONG = 64  # positions from which on rounded products are quicker, rounding included
@@ -61,7 +63,7 @@ class FactoredSketch:
         object.__setattr__(self, "_entries", sketch_entries.SketchEntries(self.dim, self.seed))
 
     def __str__(self) -> str:
-        return f"factored sketch to {self.dim}, seed {self.seed}"
+        return f"factored sketch (definition {DEFINITION}) to {self.dim}, seed {self.seed}"
 
     @cached_property
     def kind(self) -> str:

@@ -74,6 +74,10 @@ class Task:
         """What is attributed, shape (example,), differentiable."""
         raise NotImplementedError
 
+    def softened(self, prediction, batch, *, temperature: float) -> torch.Tensor:
+        """The output of a model less sure of itself, shape (example,), where that differs."""
+        return self.output(prediction, batch)
+
     def loss(self, prediction, batch) -> torch.Tensor:
         """The training loss of each example in nats, shape (example,), differentiable."""
         raise NotImplementedError
@@ -132,6 +136,10 @@ class ClassificationTask(Task):
 
     def output(self, prediction, batch):
         return margin(prediction, self._labels(batch).long())
+
+    def softened(self, prediction, batch, *, temperature):
+        # as sensitive to the right answer as the margin; the wrong ones are weighed more evenly
+        return self.output(prediction * temperature, batch) / temperature
 
     def loss(self, prediction, batch):
         return F.cross_entropy(prediction, self._labels(batch).long(), reduction="none")

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import DataError
 from .best import Best
-from .damping import absolute_damping, damped_solve
+from .damping import damped_solve, damping_of_features
 from .screening import can_screen, screened
 
 BLOCK = 16384  # training examples scored at a time; finding the best is slower in small blocks
@@ -32,9 +32,10 @@ def top_attributions(
     k : int
         At most n_train are returned.
     damping : "auto" or float
-        Relative to the mean squared length of the training features.
+        Relative to the mean squared length of the training features. "auto" is read off the
+        weights, as `TRAKAttributor` does; without weights it is 1.
     weight : shape (n_train,), optional
-        Times the score, such as 1 - p.
+        Times the score: 1 - p of a classifier. Give `damping` with any other weight.
     lowest : bool
         The lowest scores instead, lowest first.
 
@@ -48,7 +49,7 @@ def top_attributions(
         raise DataError(
             f"Train features have {dim} columns and test features {test_features.shape[1]}."
         )
-    query = solved_queries(train_features, test_features, damping).to(train_features)
+    query = solved_queries(train_features, test_features, damping, weight).to(train_features)
     if lowest:
         query = -query
     weight = None if weight is None else weight.to(query)
@@ -78,14 +79,15 @@ def streamed(train, query, weight, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     return best.which, best.value
 
 
-def solved_queries(train: torch.Tensor, test: torch.Tensor, damping="auto") -> torch.Tensor:
+def solved_queries(
+    train: torch.Tensor, test: torch.Tensor, damping="auto", weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Queries with (Z'Z + damping I)^-1 applied: a dot product with z_i is then the score.
 
     Products are summed in float64 over blocks and solved there; shape (n_test, dim).
     """
     system = summed_products(train)
-    added = absolute_damping((system.diagonal().sum() / len(train)).reshape(1, 1), damping)
-    return damped_solve(system, test, added)
+    return damped_solve(system, test, damping_of_features(train, weight, system, damping))
 
 
 def summed_products(train: torch.Tensor) -> torch.Tensor:

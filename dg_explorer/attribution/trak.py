@@ -132,7 +132,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
             chosen = DEFAULT_RELATIVE
             if self.task.doubts:
                 w = weight.to(kernel)
-                chosen = resting_damping(w, kernel.diagonal(), w @ kernel @ w)
+                chosen = resting_damping(w, kernel.diagonal(), w @ kernel @ w, kernel.norm() ** 2)
             added = absolute_damping(kernel, self.damping, chosen)
             solve = damped_solver(kernel, added, overwrite=True)
             del kernel  # as large as all that follows

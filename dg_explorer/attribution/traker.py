@@ -21,6 +21,7 @@ from .memory import memory_advice
 from .model_outputs import as_model_output
 from .projectors import BasicProjector
 from .ridge import RIDGE_AUTO, ridge_features
+from .sketches import DEFINITION
 from .traker_scoring import TRAKerScoring, unknown_ids
 from .traker_store import TRAKerStore, UnfinishedError
 
@@ -146,7 +147,12 @@ class TRAKer(TRAKerScoring):
             "projector": type(self.projector).__name__,
             "layers": [f"{name} {list(shapes[name])}" for name in self.parameters],
             "output": getattr(self.task, "name", type(self.task).__name__),
-        }
+        } | self._definition()
+
+    def _definition(self) -> dict:
+        """Which numbers a factored sketch gives: those of older versions were others."""
+        factored = getattr(self.projector, "proj_type", None) == "factored"
+        return {"sketch definition": DEFINITION} if factored else {}
 
     # ---------------------------------------------------------------- featurizing
 

@@ -51,11 +51,22 @@ _RECIPES = {
     "digits, wide, no weight decay": (
         "digits", 500, 300, lambda: _mlp(64, 128, 10), 0.1, 0.0, 60, 50,
     ),
+    "digits, 200 examples": (
+        "digits", 200, 300, lambda: _mlp(64, 64, 32, 10), 0.1, 1e-3, 40, 20,
+    ),
+    "digits, 10 epochs": ("digits", 1000, 300, lambda: _mlp(64, 64, 32, 10), 0.1, 1e-3, 10, 50),
     "digits, convolutions": ("digits", 600, 300, SmallCNN, 0.05, 5e-4, 20, 50),
     "digits, a tenth mislabelled": (
         "digits", 1000, 300, lambda: _mlp(64, 64, 32, 10), 0.1, 1e-3, 40, 50,
     ),
     "breast cancer": ("breast_cancer", 400, 169, lambda: _mlp(30, 32, 16, 2), 0.05, 1e-3, 30, 20),
+    "breast cancer, 8 epochs": (
+        "breast_cancer", 400, 169, lambda: _mlp(30, 32, 16, 2), 0.02, 1e-3, 8, 20,
+    ),
+    "breast cancer, strong decay": (
+        "breast_cancer", 400, 169, lambda: _mlp(30, 32, 16, 2), 0.05, 1e-2, 40, 20,
+    ),
+    "iris": ("iris", 100, 50, lambda: _mlp(4, 16, 3), 0.05, 1e-3, 40, 10),
     "wine": ("wine", 120, 58, lambda: _mlp(13, 16, 3), 0.05, 1e-3, 30, 10),
 }  # fmt: skip
 SETTINGS = ("digits", *_RECIPES)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import threading
 import zlib
 from pathlib import Path
 
@@ -84,28 +83,6 @@ class Journal:
             group, rows, at = frame
             found.append((group, rows))
         return found
-
-
-class Tail:
-    """The frames of a journal that somebody else writes; each is decoded once."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._lock = threading.Lock()
-        self._begun, self._at = b"", 0
-        self._found: list[tuple[str, xr.Dataset]] = []
-
-    def frames(self) -> list[tuple[str, xr.Dataset]]:
-        """All complete frames in order of writing; a torn last frame is left out."""
-        with self._lock:
-            data = self.path.read_bytes() if self.path.exists() else b""
-            begun = data[: _HEAD.size]  # no two frames have the same checksum: each has its labels
-            if begun != self._begun or len(data) < self._at:  # emptied since, and begun anew
-                self._begun, self._at, self._found = begun, 0, []
-            while (frame := decode(data, self._at)) is not None:
-                group, rows, self._at = frame
-                self._found.append((group, rows))
-            return list(self._found)
 
 
 def encode(group: str, rows: xr.Dataset) -> bytes:

@@ -94,18 +94,14 @@ class RunReader:
 
     @cached_property
     def _class_values(self) -> np.ndarray:
-        known = np.zeros(0, np.int64)
-        for name in ("label", "prediction"):
-            for split in SPLITS:
-                group = f"{split}_examples" if name == "label" else f"dynamics/{split}"
-                if not self.has(group) or name not in self.group(group):
-                    continue
-                values = self.group(group)[name].values
-                if name == "label" or not _all_among(values, known):
-                    found = np.unique(values)
-                    found = found if name == "label" else found[found >= 0]
-                    known = np.unique(np.concatenate([known, found]) if len(known) else found)
-        return known
+        found = []
+        for split in SPLITS:
+            if self.has(f"{split}_examples") and "label" in self.group(f"{split}_examples"):
+                found.append(np.unique(self.group(f"{split}_examples")["label"].values))
+            if self.has(f"dynamics/{split}") and "prediction" in self.group(f"dynamics/{split}"):
+                seen = np.unique(self.group(f"dynamics/{split}")["prediction"].values)
+                found.append(seen[seen >= 0])
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
     def _class_name(self, value) -> str:
         names = self.run.attrs.get("class_names") or self.run.attrs["config"].get("class_names")
@@ -145,17 +141,3 @@ class RunReader:
 def _method_order(method: str) -> tuple:
     known = list(_METHOD_NAMES)
     return (known.index(method) if method in known else len(known), method)
-
-
-def _all_among(values: np.ndarray, known: np.ndarray) -> bool:
-    """Whether every value from 0 up that could lie between the ends of `values` is known.
-
-    Then no other can be among them. Predictions are as many as examples times epochs: to find
-    their distinct values takes long, their ends do not.
-    """
-    if values.dtype.kind not in "iu" or not values.size or not len(known):
-        return False
-    ends = max(int(values.min()), 0), int(values.max())
-    if ends[1] - ends[0] >= len(known):
-        return False
-    return bool(np.isin(np.arange(ends[0], ends[1] + 1), known).all())

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from attribution_models import examples, mlp, normed
+from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from dg_explorer.attribution import (
@@ -100,7 +101,9 @@ def test_the_model_is_left_bit_by_bit_as_it_was(attributor_class, train, test):
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert [module.training for module in model.modules()] == modes
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    assert not any(getattr(m, name) for m in model.modules() for name in hooks)
+    assert not any(p._backward_hooks for p in model.parameters())
 
 
 def test_scores_are_those_of_evaluation_mode(attributor_class, train, test):
@@ -142,8 +145,9 @@ def test_a_fully_learned_model_gives_finite_scores(attributor_class, train, test
     model = mlp(dtype=torch.float32)
     with torch.no_grad():
         for p in model[2].parameters():
-            p.mul_(60)
+            p.mul_(90)
     sure = TensorDataset(train.tensors[0], model(train.tensors[0]).argmax(1))
+    assert (model(train.tensors[0]).softmax(1).amax(1) == 1).sum() > N_TRAIN / 2
     scores = attributor_class(model).attribute(sure, test)
     assert torch.isfinite(scores).all()
     assert len(scores[0].unique()) == N_TRAIN
@@ -156,6 +160,34 @@ def test_features_of_another_checkpoint_are_refused(attributor_class, train, tes
     model.load_state_dict(normed(1).state_dict())
     with pytest.raises(FeatureMismatchError):
         attributor.compute_attributions(features, attributor.compute_test_features(test))
+
+
+def test_features_of_fewer_checkpoints_are_refused(attributor_class, train, test):
+    two = [normed(1).state_dict(), normed(2).state_dict()]
+    both, one = (attributor_class(normed(), checkpoints=two[:n]) for n in (2, 1))
+    features = both.compute_train_features(train)
+    with pytest.raises(FeatureMismatchError, match=r"2 checkpoint\(s\).* against 1\b"):
+        both.compute_attributions(features, one.compute_train_features(test))
+
+
+def test_an_example_without_gradient_gets_finite_scores(attributor_class, train, test):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(6, 12, bias=False), nn.Tanh(), nn.Linear(12, 4, bias=False), nn.Identity()
+    )
+    x = train.tensors[0].clone()
+    x[3] = 0
+    scores = attributor_class(model).attribute(TensorDataset(x, train.tensors[1]), test)
+    assert torch.isfinite(scores).all()
+    if attributor_class is not ATTRIBUTORS["feature_knn"]:  # whose neighbours have no gradients
+        assert scores[:, 3].abs().max() <= 1e-6 * scores.abs().max()
+
+
+def test_an_input_that_is_not_finite_is_refused(attributor_class, train):
+    x = train.tensors[0].clone()
+    x[3, 2] = float("nan")
+    with pytest.raises(NonFiniteError, match="finite"):
+        attributor_class(normed()).compute_train_features(TensorDataset(x, train.tensors[1]))
 
 
 def test_nan_weights_are_refused_by_name(attributor_class, train):

@@ -11,7 +11,7 @@ from dg_explorer.attribution import (
     TRAKAttributor,
     compute_features_chunked,
 )
-from dg_explorer.attribution.damping import DEFAULT_RELATIVE, HIGHEST, resting_damping
+from dg_explorer.attribution.damping import DEFAULT_RELATIVE, HIGHEST, LOWEST, resting_damping
 
 
 def ridge_regression(ridge, n=200):
@@ -37,22 +37,46 @@ def ridge_regression(ridge, n=200):
     return model, TensorDataset(x, y)
 
 
-def mean_curvature(model, data):
-    """Mean of p (1 - p) |gradient of the margin|^2, written out for two classes."""
-    x, _ = data.tensors
-    p = model(x).detach().softmax(1)[:, 0]
-    return float((p * (1 - p) * 2 * x.square().sum(1)).mean())
+def chosen_by_hand(model, data):
+    """10 |sum of w g|^2 over doubts, mean curvature and directions, from gradients by autograd."""
+    x, y = data.tensors
+    parameters = list(model.parameters())
+    logits = model(x)
+    right = logits.gather(1, y[:, None])[:, 0]
+    others = logits.scatter(1, y[:, None], float("-inf")).logsumexp(1)
+    rows = [torch.autograd.grad(m, parameters, retain_graph=True) for m in right - others]
+    g = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    p = (right - others).sigmoid().detach()
+    left = ((1 - p)[:, None] * g).sum(0)
+    eigenvalues = torch.linalg.eigvalsh(g.T @ g)
+    directions = eigenvalues.sum() ** 2 / eigenvalues.square().sum()
+    curvature = (p * (1 - p) * g.square().sum(1)).mean()
+    return float(10 * left @ left / (1 - p).sum() / (curvature * directions))
 
 
-@pytest.mark.parametrize("ridge", [0.3, 3.0, 30.0])
-@pytest.mark.parametrize("method", [TRAKAttributor, InfluenceFunctionAttributor])
-def test_the_damping_of_a_ridge_regression_is_twice_its_own_ridge(ridge, method):
-    model, data = ridge_regression(ridge)
-    auto, one = method(model), method(model, damping=1.0)
+@pytest.mark.parametrize(
+    "settings", [{}, {"proj_dim": 62, "projection": "nystrom"}, {"solver": "ekfac"}]
+)
+def test_the_damping_is_the_formula_written_out(settings):
+    model, data = mlp(), examples(30)
+    method = InfluenceFunctionAttributor if "solver" in settings else TRAKAttributor
+    auto, one = method(model, **settings), method(model, damping=1.0, **settings)
     auto.attribute(data, data)
     one.attribute(data, data)
     relative = auto.damping_used[0] / one.damping_used[0]
-    assert relative * mean_curvature(model, data) / 2 == pytest.approx(ridge, rel=1e-4)
+    assert relative == pytest.approx(chosen_by_hand(model, data), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", [TRAKAttributor, InfluenceFunctionAttributor])
+def test_a_regression_with_more_ridge_gets_more_damping(method):
+    chosen = []
+    for ridge in (0.03, 0.3, 3.0):
+        model, data = ridge_regression(ridge)
+        auto, one = method(model), method(model, damping=1.0)
+        auto.attribute(data, data)
+        one.attribute(data, data)
+        chosen.append(auto.damping_used[0] / one.damping_used[0])
+    assert LOWEST < chosen[0] < chosen[1] < chosen[2] < HIGHEST
 
 
 def test_less_training_rests_on_more_damping():
@@ -73,22 +97,24 @@ def test_less_training_rests_on_more_damping():
     assert chosen[0] > chosen[1] > chosen[2]
 
 
-def test_a_few_hopeless_examples_do_not_cancel_the_rest():
-    weight, lengths = torch.full((100,), 0.05), torch.ones(100)
-    clean = resting_damping(weight, lengths, 1.0)
-    weight[:5] = 0.99  # their weight times margin is -23; that of the others 14
-    assert 0.2 * clean < resting_damping(weight, lengths, 1.0) < clean
+def test_gradients_that_share_no_direction_need_less_damping():
+    weight, lengths, n = torch.full((40,), 0.2), torch.full((40,), 3.0), 40
+    alike = resting_damping(weight, lengths, 3 * (n * 0.2) ** 2 / 1e3, (3 * n) ** 2)
+    apart = resting_damping(weight, lengths, 3 * (n * 0.2) ** 2 / 1e3, 9 * n)
+    assert apart == pytest.approx(alike / n, rel=1e-6)
 
 
 def test_certain_and_hopeless_examples_give_a_finite_damping():
     weight = torch.tensor([0.0, 1e-300, 0.3, 1.0], dtype=torch.float64)
-    assert 0 < resting_damping(weight, torch.ones(4), 0.01) <= HIGHEST
+    assert 0 < resting_damping(weight, torch.ones(4), 0.01, 4.0) <= HIGHEST
+    assert resting_damping(torch.zeros(4), torch.ones(4), 0.0, 4.0) == HIGHEST
 
 
 def test_the_damping_does_not_depend_on_the_scale_of_the_gradients():
     weight, lengths = torch.tensor([0.1, 0.2, 0.4]), torch.tensor([1.0, 2.0, 3.0])
-    a = resting_damping(weight, lengths, 0.05)
-    assert resting_damping(weight, 1e6 * lengths, 0.05e6) == pytest.approx(a, rel=1e-6)
+    a = resting_damping(weight, lengths, 0.05, 20.0)
+    assert LOWEST < a < HIGHEST
+    assert resting_damping(weight, 1e6 * lengths, 0.05e6, 20e12) == pytest.approx(a, rel=1e-6)
 
 
 def test_outputs_without_a_doubt_keep_the_mean_diagonal():

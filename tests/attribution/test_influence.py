@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 from dg_explorer.attribution import InfluenceFunctionAttributor
 from dg_explorer.attribution.hessian import loss_hessian
 from dg_explorer.attribution.solvers import NotConvergedError, leading_eigenpairs
-from dg_explorer.attribution.tasks import as_task, margin
+from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import SettingError
 
 
@@ -21,6 +21,14 @@ def jacobian(model, x):
     return torch.cat([part.detach().flatten(2) for part in parts.values()], 2)
 
 
+def softened_gradient(model, test, temperature):
+    """Of the margin: one for the right answer, less the others as likely as they are among them."""
+    x, y = test.tensors
+    logits = model(x).detach() * temperature
+    others = logits.scatter(1, y[:, None], float("-inf")).softmax(1)
+    return torch.nn.functional.one_hot(y, logits.shape[1]) - others
+
+
 def by_hand(model, train, test, relative, temperature=1.0):
     x, y = train.tensors
     j, p = jacobian(model, x), (model(x).detach() * temperature).softmax(1)
@@ -28,8 +36,7 @@ def by_hand(model, train, test, relative, temperature=1.0):
     matrix = torch.einsum("ncp,ncd,ndq->pq", j, hessian, j)
     added = relative * matrix.trace() / len(x)
     ascent = torch.einsum("nc,ncp->np", torch.nn.functional.one_hot(y, p.shape[1]) - p, j)
-    logits = model(test.tensors[0]).detach().requires_grad_(True)
-    (g,) = torch.autograd.grad(margin(logits, test.tensors[1]).sum(), logits)
+    g = softened_gradient(model, test, temperature)
     query = torch.einsum("qc,qcp->qp", g, jacobian(model, test.tensors[0]))
     eye = torch.eye(matrix.shape[0], dtype=matrix.dtype)
     return query @ torch.linalg.inv(matrix + added * eye) @ ascent.T
@@ -197,8 +204,7 @@ def kronecker_by_hand(model, train, test, relative, corrected):
         curvature = torch.kron(outputs, inputs) / len(x)
     residual = torch.nn.functional.one_hot(y, p.shape[1]) - p
     ascent = torch.einsum("nc,ni->nci", residual, a).flatten(1)
-    logits = model(test.tensors[0]).detach().requires_grad_(True)
-    (g,) = torch.autograd.grad(margin(logits, test.tensors[1]).sum(), logits)
+    g = softened_gradient(model, test, 0.6)
     b = torch.cat([test.tensors[0], torch.ones(len(g), 1, dtype=x.dtype)], 1)
     query = torch.einsum("nc,ni->nci", g, b).flatten(1)
     return query @ torch.linalg.inv(curvature + added * torch.eye(size, dtype=x.dtype)) @ ascent.T

@@ -9,7 +9,7 @@ from attribution_models import examples, mlp
 from torch.utils.data import DataLoader, Subset
 
 from dg_explorer import with_ids
-from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor
+from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor, sketches
 from dg_explorer.attribution.damping import absolute_damping
 from dg_explorer.errors import DataError, SettingError
 
@@ -154,6 +154,15 @@ def test_features_of_another_origin_are_refused(train, test, other):
     strange = TRAKAttributor(**settings).compute_test_features(test)
     with pytest.raises(FeatureMismatchError, match="do not belong together"):
         attributor.compute_attributions(attributor.compute_train_features(train), strange)
+
+
+def test_features_of_an_older_sketch_are_refused(monkeypatch, train, test):
+    attributor = TRAKAttributor(model(), proj_dim=64)
+    now = attributor.compute_test_features(test)
+    monkeypatch.setattr(sketches, "DEFINITION", sketches.DEFINITION - 1)
+    stored = attributor.compute_train_features(train)
+    with pytest.raises(FeatureMismatchError, match="older version of this package"):
+        attributor.compute_attributions(stored, now)
 
 
 def test_rows_of_two_checkpoints_cannot_be_mixed(train, test):

@@ -167,3 +167,18 @@ def test_long_sequences_are_folded_as_if_written_out():
         sketch = FactoredSketch(33, seed)
         one_by_one = [sketch.vector({k: v[i] for k, v in written.items()}) for i in range(5)]
         torch.testing.assert_close(sketch([factor]), torch.stack(one_by_one))
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers"),  # the second is projected by channels
+    [
+        ((4, 5), [0.0, 0.0, -0.07, 0.04, 0.39, 0.14, 0.0]),
+        ((40, 40), [69.6336, -218.7424, -59.8869, -17.4241, 47.9336, -199.9002]),
+    ],
+)
+def test_the_numbers_are_those_of_the_definition(shape, numbers):
+    # where this fails on purpose: raise DEFINITION, so that stored features are refused
+    assert sketches.DEFINITION == 2
+    entries = torch.arange(1.0, 1 + torch.Size(shape).numel()).reshape(shape) / 100
+    found = FactoredSketch(len(numbers), seed=3).vector({"a.weight": entries})
+    torch.testing.assert_close(found, torch.tensor(numbers), rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 """TRAKer: code written for the TRAK library, its scores, and what is refused."""
 
+import json
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor
 from dg_explorer.attribution.damping import DEFAULT_RELATIVE
+from dg_explorer.attribution.sketches import DEFINITION
 from dg_explorer.attribution.traker import TRAKer
 from dg_explorer.attribution.traker_store import UnfinishedError
 from dg_explorer.errors import (
@@ -424,6 +426,17 @@ def test_features_of_other_settings_are_refused(tmp_path, train, checkpoints, ch
     featurize(make(tmp_path, proj_dim=64), checkpoints[:1], train)
     with pytest.raises(FeatureMismatchError, match=told):
         make(tmp_path, **{"proj_dim": 64} | changed)
+
+
+def test_features_of_an_older_sketch_are_refused(tmp_path, train, checkpoints):
+    featurize(make(tmp_path, proj_dim=64), checkpoints[:1], train)
+    file = tmp_path / "metadata.json"
+    there = json.loads(file.read_text())
+    assert there.pop("sketch definition") == DEFINITION
+    file.write_text(json.dumps(there))
+    told = f"sketch definition: None there, {DEFINITION} here"
+    with pytest.raises(FeatureMismatchError, match=told):
+        make(tmp_path, proj_dim=64)
 
 
 def test_a_model_id_stands_for_one_set_of_weights(tmp_path, train, checkpoints):

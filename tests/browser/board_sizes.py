@@ -3,15 +3,12 @@
 Synthetic runs of the sizes of the README's table, written once into FOLDER (3.6 GB), are opened in
 a real JupyterLab by a headless Chromium, once without WebGL (frame times mean something on the
 Canvas2D path only: there is no graphics card) and once with it (what it shows is checked).
-Measured in the page, from the moment the cell is run, a card clicked, the pointer moved. What else
-the machine does slows all of that down: the processor time of the browser's processes and of the
-kernel is printed beside it, and the machine's load before and after.
+Measured in the page, from the moment the cell is run, a card clicked, the pointer moved.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -203,27 +200,11 @@ def measure(browser, lab, size: Size, path: Path, *, webgl: bool) -> dict:
     cell = "ex = dg.explore(dg.Run.open(path))\nex"
     notebook = Notebook(page, lab, write_cells(lab, f"{size.name} {webgl}", cell), "doc")
     notebook.execute(f"import dg_explorer as dg; dg.explore; path = {str(path)!r}")
-    used = browser.new_browser_cdp_session()
-
-    def costing(act, *arguments):
-        """What an act in the page gives, and the processor time of browser and kernel; seconds."""
-
-        def now():
-            browsers = used.send("SystemInfo.getProcessInfo")["processInfo"]
-            kernel = notebook.python("__import__('time').process_time()")
-            return np.array([sum(process["cpuTime"] for process in browsers), kernel])
-
-        before = now()
-        given = page.evaluate(act, *arguments)
-        return given, now() - before
-
-    opened, opening = costing(OPEN)
+    out = {"open": page.evaluate(OPEN)}
     cold = page.evaluate(SCRUB, [0.1, 0.95, 60])
-    warm, scrubbing = costing(SCRUB, [0.95, 0.5, 40])
-    clicks, clicking = costing(CLICK)
-    out = {"open": opened, "first": cold["gaps"], "waited": cold["waited"], "again": warm["gaps"]}
-    out |= {"click": clicks, "opening": opening}
-    out |= {"a frame": scrubbing / len(warm["gaps"]), "a click": clicking / len(clicks)}
+    warm = page.evaluate(SCRUB, [0.95, 0.5, 40])
+    out |= {"first": cold["gaps"], "waited": cold["waited"], "again": warm["gaps"]}
+    out["click"] = page.evaluate(CLICK)
     out |= page.evaluate(STATE)
     assert out["painter"] == ("webgl" if webgl else "canvas"), out["painter"]
     assert out["ink"] > 300, "the scatter is blank"
@@ -237,15 +218,12 @@ def line(size: Size, found: dict) -> str:
     """One line of the table."""
     per_second = 1000 / statistics.median(found["again"])
     slow = 1000 / statistics.quantiles(found["again"], n=20)[-1]
-    (browser, kernel), frame, click = found["opening"], found["a frame"][0], found["a click"]
     return (
         f"{size.name:>24}  {found['painter']:6}  opens {found['open'] / 1000:4.2f} s  "
         f"scrub {per_second:3.0f} per s (19 of 20 frames >= {slow:3.0f}; first pass "
         f"{1000 / statistics.median(found['first']):3.0f}, {found['waited']} of 60 frames waited "
         f"for positions)  click {statistics.median(found['click']):3.0f} ms "
-        f"(worst of 12: {max(found['click']):3.0f})\n{'processor time':>24}  "
-        f"to open: kernel {kernel:.2f} s, browser {browser:.2f} s; a frame {1000 * frame:.0f} ms; "
-        f"a click: kernel {1000 * click[1]:.0f} ms, browser {1000 * click[0]:.0f} ms"
+        f"(worst of 12: {max(found['click']):3.0f})"
     )
 
 
@@ -269,7 +247,6 @@ def main() -> None:
             return
         (Path(scratch) / "root").mkdir()
         lab = start_lab(Path(scratch) / "root", Path(scratch) / "state")
-        print(f"load of the last minute: {os.getloadavg()[0]:.1f} of {os.cpu_count()}")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=find_browser(), args=BROWSER_OPTIONS
@@ -285,7 +262,6 @@ def main() -> None:
             finally:
                 browser.close()
                 lab.stop()
-                print(f"load of the last minute: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

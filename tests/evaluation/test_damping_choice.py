@@ -21,10 +21,11 @@ def test_the_damping_that_made_the_outputs_is_the_best_of_the_grid():
     test = TensorDataset(training.test_inputs, training.test_labels)
     scores = TRAKAttributor(model, damping=3.0).attribute(train, test).numpy()
     masks = random_subsets(24, training.train_ids, keep=0.5).values
-    found = compare(model, training, masks, masks @ scores.T)["trak"]
+    found = compare([model], training, masks, masks @ scores.T)["trak"]
     assert found.best == pytest.approx(1)
     assert found.best_damping == 3.0
     assert found.at_one < 1
+    assert found.share == pytest.approx(found.chosen)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -101,20 +101,6 @@ def test_the_map_says_what_the_history_says(run, sources):
     assert set(blocks["region"]) <= set(range(len(REGIONS)))
 
 
-@pytest.mark.parametrize("stray", [2, 9])
-def test_a_class_that_is_only_ever_predicted_has_a_name(stray):
-    run = tiny_run()
-    for split in ("train", "test"):
-        table = run[f"{split}_examples"].load()
-        table["label"].values[table["label"].values == 2] = 1
-        run.add(f"{split}_examples", table, overwrite=True)
-        dynamics = run[f"dynamics/{split}"].load()
-        dynamics["prediction"].values[dynamics["prediction"].values == 2] = 1
-        dynamics["prediction"].values[3, 4] = stray
-        run.add(f"dynamics/{split}", dynamics, overwrite=True)
-    assert RunReader(run).classes == sorted(["0", "1", "3", str(stray)])
-
-
 def test_mean_scores_and_flips_agree_with_a_slow_count(run, sources):
     score = run["scores/trak"]["score"].values
     blocks = influence_course(sources, "trak")
