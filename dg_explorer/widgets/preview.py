@@ -16,6 +16,7 @@ from .serve import Sources, answer
 
 LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
 _TRAVELLING_VALUES = 20_000_000  # 80 MB; beyond, what the scatter only colours by stays behind
+_TRAVELLING_FACES = 200_000  # of training examples; of more only a part would fit, at random
 _EAGER_SECONDS = 0.3  # spent on scores before anybody asked for them; the rest is on demand
 
 
@@ -126,7 +127,8 @@ def _keys(sources: Sources, first: Selection, *, everything: bool) -> list[str]:
     reader, faces = sources.reader, sources.faces
     keys = [f"examples/test/{i}" for i in range(faces.chunks("test"))]
     keys += ["dynamics/test"] if reader.has("dynamics/test") else []
-    keys += [f"examples/train/{i}" for i in range(faces.chunks("train"))]
+    if everything or len(reader.ids("train")) <= _TRAVELLING_FACES:
+        keys += [f"examples/train/{i}" for i in range(faces.chunks("train"))]
     keys += panels.keys(sources, everything=everything)
     for name in sorted(reader.methods, key=lambda m: m != first.method):
         tests = reader.scores(name)["test"].values
