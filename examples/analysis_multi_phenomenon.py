@@ -11,6 +11,7 @@ from command_line import run_script
 
 import dg_explorer as dg
 from dg_explorer.analysis import add_cartography, compare_runs, comparison_table, plot_comparison
+from dg_explorer.errors import NotARunError
 
 RECIPES = {
     "grokking": "grokking",
@@ -34,7 +35,10 @@ def main() -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
             dg.demos.make(recipe, unfinished, progress=False)
             unfinished.rename(path)
-        runs[name] = dg.Run.open(path)
+        try:
+            runs[name] = dg.Run.open(path)
+        except NotARunError as error:
+            raise SystemExit(f"{error} Move it away, or name another --out.") from error
         add_cartography(runs[name])
         print(f"{name}: {runs[name]!r}")
     comparison = compare_runs(runs)
