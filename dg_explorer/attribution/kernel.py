@@ -6,8 +6,11 @@ import torch
 
 from ..errors import NonFiniteError
 from .factors import Factor
+from .sketches import FactoredSketch
 
 TILE = 512  # a float32 tile of 1 MB stays in the cache while all layers add to it
+WRITTEN = 1 << 27  # entries of gradients up to which all their inner products are computed
+SKETCHED = 1024  # width of the sketch that is enough for the sum of their squares
 
 
 def gram(left: list[Factor], right: list[Factor] | None = None) -> torch.Tensor:
@@ -51,14 +54,34 @@ def diagonal(layers: list[Factor]) -> torch.Tensor:
 
 
 def squared_sum(layers: list[Factor]) -> float:
-    """The sum over all pairs of examples of their squared inner product, without the matrix."""
-    total, n = 0.0, len(layers[0])
+    """The sum over all pairs of examples of their squared inner product, without the matrix.
+
+    Of many examples, or of large models, it is estimated from a sketch, for time that grows with
+    the number of examples and not with that of pairs.
+    """
+    n = len(layers[0])
+    if n * sum(f.numel for f in layers) > WRITTEN:
+        return _sketched_squared_sum(layers)
+    total = 0.0
     blocks = [[f.take(slice(i, i + TILE)) for f in layers] for i in range(0, n, TILE)]
     for i, rows in enumerate(blocks):
         total += float(_tile(rows, rows).double().square().sum())
         for columns in blocks[i + 1 :]:
             total += 2 * float(_tile(rows, columns).double().square().sum())
     return total
+
+
+def _sketched_squared_sum(layers: list[Factor]) -> float:
+    """|Z'Z|^2 of sketches Z, less what the sketch adds on average."""
+    sketch, step = FactoredSketch(SKETCHED), 32
+    products = torch.zeros(SKETCHED, SKETCHED, dtype=torch.float64, device=_like(layers).device)
+    for i in range(0, len(layers[0]), step):
+        z = sketch([f.take(slice(i, i + step)) for f in layers]).double()
+        products.addmm_(z.T, z)
+    # an inner product of sketches is off by (|g|^2 |h|^2 + (g'h)^2) / width, squared, on average
+    found, lengths = float(products.square().sum()), diagonal(layers)
+    corrected = (found - float(lengths.sum()) ** 2 / SKETCHED) / (1 + 1 / SKETCHED)
+    return max(corrected, float(lengths.square().sum()))
 
 
 def _like(layers: list[Factor]) -> torch.Tensor:

@@ -10,8 +10,12 @@ from dg_explorer.attribution import (
     InfluenceFunctionAttributor,
     TRAKAttributor,
     compute_features_chunked,
+    kernel,
 )
+from dg_explorer.attribution.attach import attach
 from dg_explorer.attribution.damping import DEFAULT_RELATIVE, HIGHEST, LOWEST, resting_damping
+from dg_explorer.attribution.factors import Explicit
+from dg_explorer.attribution.tasks import as_task
 
 
 def ridge_regression(ridge, n=200):
@@ -144,3 +148,17 @@ def test_a_given_damping_overrides_what_the_features_say():
     attributor.damping = 0.5
     fixed = InfluenceFunctionAttributor(model, damping=0.5).attribute(data, data)
     torch.testing.assert_close(attributor.compute_attributions(*features), fixed)
+
+
+def test_the_sum_of_squares_of_a_large_kernel_is_estimated_well(monkeypatch):
+    torch.manual_seed(0)
+    model = mlp(dtype=torch.float32, hidden=32, inputs=20)
+    batch = examples(300, inputs=20, dtype=torch.float32).tensors
+    layers = attach(model, as_task("classification"), batch)(batch).factors[0]
+    exact = float(kernel.gram(layers).double().square().sum())
+    assert kernel.squared_sum(layers) == pytest.approx(exact, rel=1e-5)
+    monkeypatch.setattr(kernel, "WRITTEN", 0)
+    monkeypatch.setattr(kernel, "SKETCHED", 256)
+    assert kernel.squared_sum(layers) == pytest.approx(exact, rel=0.1)
+    unrelated = [Explicit(torch.eye(300), ("w",), ((300,),))]
+    assert kernel.squared_sum(unrelated) == pytest.approx(300, rel=0.5)
