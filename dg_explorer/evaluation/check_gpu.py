@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from dg_explorer.attribution import random_entries, random_signs
+from dg_explorer.attribution.influence import InfluenceFunctionAttributor
 from dg_explorer.attribution.projections import Projection
 from dg_explorer.attribution.sketches import FactoredSketch
 from dg_explorer.attribution.tasks import as_task
@@ -80,22 +81,25 @@ def projected_where_it_is(device: str) -> Check:
 
 
 def scores_of_the_processor(device: str):
-    """Exact and projected scores of a transformer, as the processor has them."""
+    """Scores of a transformer by TRAK, exact and projected, and by influence functions."""
     torch.manual_seed(0)
     data = modular_data(300)
     train, test = (torch.utils.data.Subset(data, range(*r)) for r in ((0, 200), (200, 300)))
-    for name, settings in (
-        ("exact scores", {}),
-        ("factored features", {"proj_dim": 512}),
-        ("Rademacher features", {"proj_dim": 512, "projection": "rademacher"}),
-        ("Gaussian features", {"proj_dim": 512, "projection": "gaussian"}),
-        ("sparse features", {"proj_dim": 512, "projection": "sparse"}),
+    for name, method, settings in (
+        ("exact scores", TRAKAttributor, {}),
+        ("factored features", TRAKAttributor, {"proj_dim": 512}),
+        ("Rademacher features", TRAKAttributor, {"proj_dim": 512, "projection": "rademacher"}),
+        ("Gaussian features", TRAKAttributor, {"proj_dim": 512, "projection": "gaussian"}),
+        ("sparse features", TRAKAttributor, {"proj_dim": 512, "projection": "sparse"}),
+        ("Nystrom features", TRAKAttributor, {"proj_dim": 64, "projection": "nystrom"}),
+        ("exact influence", InfluenceFunctionAttributor, {}),
+        ("EK-FAC influence", InfluenceFunctionAttributor, {"solver": "ekfac"}),
     ):
         found = []
         for place in ("cpu", device):
             torch.manual_seed(0)
             model = GrokkingTransformer().to(place)
-            found.append(TRAKAttributor(model, **settings).attribute(train, test).cpu())
+            found.append(method(model, **settings).attribute(train, test).cpu())
         yield Check(f"{name} against the processor", relative(found[1], found[0]), 1e-3)
 
 
