@@ -51,13 +51,17 @@ def influence_course(sources: Sources, method: str) -> dict[str, Block]:
         piece = score.isel(test=slice(start, start + step))
         piece = (piece if ordered else piece.reindex(train=train)).values
         finite = np.isfinite(piece)
-        clean = np.where(finite, piece, 0)
+        whole = bool(finite.all())
+        clean = piece if whole else np.where(finite, piece, 0)
         total += clean.sum(1)
-        counted += finite.sum(1)
-        sign = np.sign(clean).reshape(n_epochs, -1).astype(np.float32)
+        counted += piece.shape[1] if whole else finite.sum(1)
+        sign = np.sign(clean).reshape(n_epochs, -1).astype(np.float32, copy=False)
         same += sign @ sign.T
-        known = np.abs(sign)
-        pairs += known @ known.T
+        if np.count_nonzero(sign) == sign.size:
+            pairs += sign.shape[1]
+        else:
+            known = np.abs(sign)
+            pairs += known @ known.T
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counted > 0, total / counted, np.nan)
         flips = np.where(pairs > 0, (pairs - same) / (2 * pairs), np.nan)
