@@ -42,7 +42,13 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo", help="train a small model, attribute it and show the board in JupyterLab"
     )
-    demo.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help="(default: grokking)")
+    demo.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        default=RECIPES[0],
+        metavar="NAME",
+        help=f"{', '.join(RECIPES[:-1])} or {RECIPES[-1]} (default: {RECIPES[0]})",
+    )
     demo.add_argument("--seed", type=int, default=0, help="of data, weights and order")
     demo.add_argument(
         "--out",

@@ -42,7 +42,7 @@ def add_bias(
     """
     if "dynamics/test" not in run:
         raise MissingGroupError(
-            f"This run has no 'dynamics/test'; it has {', '.join(run.groups())}. "
+            f"This run has no 'dynamics/test'; it has {', '.join(run.groups()) or 'no groups yet'}. "
             f"Record it with Recorder(run, model, test=...)."
         )
     dynamics = run["dynamics/test"].load().transpose("epoch", "test")

@@ -46,7 +46,7 @@ def add_cartography(
     group = f"dynamics/{split}"
     if group not in run:
         raise MissingGroupError(
-            f"This run has no {group!r}; it has {', '.join(run.groups())}. Record examples with "
+            f"This run has no {group!r}; it has {', '.join(run.groups()) or 'no groups yet'}. Record examples with "
             f"Recorder(run, model, {split}=...)."
         )
     result = history(run[group].load(), split, share=share)

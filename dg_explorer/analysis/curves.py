@@ -29,7 +29,7 @@ def accuracy_curves(run) -> xr.Dataset:
             found[name] = mean_accuracy(run[group].load(), split)
     if not found:
         raise MissingGroupError(
-            f"This run has no accuracy curves; it has {', '.join(run.groups())}. Record them "
+            f"This run has no accuracy curves; it has {', '.join(run.groups()) or 'no groups yet'}. Record them "
             f"with Recorder(run, model, test=...) or run.append('metrics', ...)."
         )
     curves = xr.merge(found.values(), join="outer", compat="override", combine_attrs="drop")

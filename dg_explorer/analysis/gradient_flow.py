@@ -144,7 +144,7 @@ class GradientFlowAnalyzer(OnRecord):
             self._close()
         if "gradients" not in self.run:
             raise MissingGroupError(
-                f"This run has no 'gradients'; it has {', '.join(self.run.groups()) or 'nothing'}. "
+                f"This run has no 'gradients'; it has {', '.join(self.run.groups()) or 'no groups yet'}. "
                 f"Track some, or record with Recorder(run, model, optimizer)."
             )
         data = self.run["gradients"].load()

@@ -59,7 +59,7 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     """
     if "dynamics/train" not in run:
         raise MissingGroupError(
-            f"This run has no 'dynamics/train'; it has {', '.join(run.groups())}. Wrong labels "
+            f"This run has no 'dynamics/train'; it has {', '.join(run.groups()) or 'no groups yet'}. Wrong labels "
             f"show in how examples are learned: record with Recorder(run, model, train=...)."
         )
     weights = WEIGHTS if weights is None else weights
