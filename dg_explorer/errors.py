@@ -28,6 +28,13 @@ class SchemaError(RunError, ValueError):
 class MissingGroupError(RunError, KeyError):
     """A group of the record was asked for that is not there."""
 
+    @classmethod
+    def of(cls, what: str, there: list[str], hint: str = ""):
+        """What the run lacks, what it has, what to do."""
+        return cls(
+            f"This run has no {what}; it has {', '.join(there) or 'no groups'}. {hint}".strip()
+        )
+
     def __str__(self):  # KeyError would show the repr, quotes and all
         return Exception.__str__(self)
 

@@ -209,7 +209,7 @@ class Run:
             self.flush()
         node = self._node(group)
         if node is None:
-            raise MissingGroupError(_missing(group, self.groups()))
+            raise _missing(group, self.groups())
         return storage.open_group(self._store, node, group)
 
     def epochs(self, group: str = "metrics") -> np.ndarray:
@@ -273,7 +273,7 @@ class Run:
     def delete(self, group: str) -> None:
         """Remove a group."""
         if group not in self:
-            raise MissingGroupError(_missing(group, self.groups()))
+            raise _missing(group, self.groups())
         self.flush()
         self._appender.forget(group)
         del self._root[group]
@@ -344,7 +344,7 @@ class Run:
         return node if storage.COMMITTED in node.attrs else None
 
 
-def _missing(group: str, there: list[str]) -> str:
+def _missing(group: str, there: list[str]) -> MissingGroupError:
     hints = {
         "scores": "Add it with attribute(run, model, train, test, method=...).",
         "top_scores": "Add it with attribute(run, model, train, test, method=...).",
@@ -352,7 +352,4 @@ def _missing(group: str, there: list[str]) -> str:
         "projections": "Add it with add_projections(run, layer).",
         "features": "Record it with Recorder(..., layers=[...]).",
     }
-    hint = hints.get(group.split("/")[0], "")
-    return (
-        f"This run has no {group!r}; it has {', '.join(there) or 'no groups yet'}. {hint}".strip()
-    )
+    return MissingGroupError.of(repr(group), there, hints.get(group.split("/")[0], ""))

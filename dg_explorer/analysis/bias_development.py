@@ -41,10 +41,8 @@ def add_bias(
         group helps the worst test groups.
     """
     if "dynamics/test" not in run:
-        raise MissingGroupError(
-            f"This run has no 'dynamics/test'; it has {', '.join(run.groups()) or 'no groups yet'}. "
-            f"Record it with Recorder(run, model, test=...)."
-        )
+        hint = "Record it with Recorder(run, model, test=...)."
+        raise MissingGroupError.of("'dynamics/test'", run.groups(), hint)
     dynamics = run["dynamics/test"].load().transpose("epoch", "test")
     groups = group_of(run, "test", dynamics["test"].values, group)
     seen = seen_at(dynamics)

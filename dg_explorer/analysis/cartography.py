@@ -45,10 +45,8 @@ def add_cartography(
     """
     group = f"dynamics/{split}"
     if group not in run:
-        raise MissingGroupError(
-            f"This run has no {group!r}; it has {', '.join(run.groups()) or 'no groups yet'}. Record examples with "
-            f"Recorder(run, model, {split}=...)."
-        )
+        hint = f"Record examples with Recorder(run, model, {split}=...)."
+        raise MissingGroupError.of(repr(group), run.groups(), hint)
     result = history(run[group].load(), split, share=share)
     result.attrs["time_unit"] = run.time_unit
     run.add(ANALYSES[split], result, overwrite=overwrite)

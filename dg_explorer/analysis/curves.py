@@ -28,10 +28,8 @@ def accuracy_curves(run) -> xr.Dataset:
         elif group in run:
             found[name] = mean_accuracy(run[group].load(), split)
     if not found:
-        raise MissingGroupError(
-            f"This run has no accuracy curves; it has {', '.join(run.groups()) or 'no groups yet'}. Record them "
-            f"with Recorder(run, model, test=...) or run.append('metrics', ...)."
-        )
+        hint = "Record them with Recorder(run, model, test=...) or run.append('metrics', ...)."
+        raise MissingGroupError.of("accuracy curves", run.groups(), hint)
     curves = xr.merge(found.values(), join="outer", compat="override", combine_attrs="drop")
     return curves.sortby("epoch")
 

@@ -143,10 +143,8 @@ class GradientFlowAnalyzer(OnRecord):
         if self._losses:
             self._close()
         if "gradients" not in self.run:
-            raise MissingGroupError(
-                f"This run has no 'gradients'; it has {', '.join(self.run.groups()) or 'no groups yet'}. "
-                f"Track some, or record with Recorder(run, model, optimizer)."
-            )
+            hint = "Track some, or record with Recorder(run, model, optimizer)."
+            raise MissingGroupError.of("'gradients'", self.run.groups(), hint)
         data = self.run["gradients"].load()
         flags = gradient_flags(data, vanishing=vanishing, exploding=exploding)
 

@@ -58,10 +58,8 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
         `analyses/mislabeled`.
     """
     if "dynamics/train" not in run:
-        raise MissingGroupError(
-            f"This run has no 'dynamics/train'; it has {', '.join(run.groups()) or 'no groups yet'}. Wrong labels "
-            f"show in how examples are learned: record with Recorder(run, model, train=...)."
-        )
+        hint = "Wrong labels show in learning: record it with Recorder(run, model, train=...)."
+        raise MissingGroupError.of("'dynamics/train'", run.groups(), hint)
     weights = WEIGHTS if weights is None else weights
     if unknown := sorted(set(weights) - set(WEIGHTS)):
         raise SettingError(f"There is no signal {unknown[0]!r}; there are {', '.join(WEIGHTS)}.")
