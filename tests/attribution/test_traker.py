@@ -495,3 +495,23 @@ def _fine():
     from contextlib import nullcontext
 
     return nullcontext()
+
+
+def test_exact_copies_of_a_training_example_get_equal_scores(tmp_path, train, test, checkpoints):
+    inputs, labels = (tensor.clone() for tensor in train.tensors)
+    inputs[7], labels[7] = inputs[31], labels[31]
+    traker = make(tmp_path)
+    featurize(traker, checkpoints, torch.utils.data.TensorDataset(inputs, labels))
+    scores = score(traker, checkpoints, test)
+    np.testing.assert_allclose(scores[7], scores[31], rtol=1e-5)
+    assert abs(scores[7] - scores[8]).max() > 1e-3 * abs(scores[7]).max()
+
+
+def test_one_training_example_is_enough(tmp_path, train, test, checkpoints):
+    traker = make(tmp_path, train_set_size=1)
+    one = torch.utils.data.TensorDataset(*(tensor[:1] for tensor in train.tensors))
+    featurize(traker, checkpoints, one)
+    scores = score(traker, checkpoints, test)
+    assert scores.shape == (1, N_TEST)
+    assert np.isfinite(scores).all()
+    assert abs(scores).max() > 0
