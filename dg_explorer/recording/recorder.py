@@ -194,16 +194,24 @@ class Recorder:
 
         Weights, optimizer and random generators are restored, so that going on from the epoch
         after it gives what the interrupted training would have given. Rows that the record has
-        already beyond it are kept, not written twice.
+        already beyond it are kept, not written twice. An epoch that was cut short after its
+        checkpoint and before its `metrics` is trained again.
         """
-        epochs = saved_epochs(self.run)
-        if not epochs:
+        saved = saved_epochs(self.run)
+        if not saved:
             return None
-        checkpoint = load_checkpoint(self.run, epochs[-1])
+        complete = self.run.epochs("metrics").tolist() if "metrics" in self.run else []
+        saved = [epoch for epoch in saved if epoch in complete]
+        if not saved:
+            self._resumed_at = -1  # from the beginning, over what the first epoch has written
+            return None
+        epoch = saved[-1]
+        checkpoint = load_checkpoint(self.run, epoch)
         checkpoint.restore(self.model, self.optimizer)
         self.steps_taken = checkpoint.extra.get("steps_taken", 0)
-        self._resumed_at = self._last = epochs[-1]
-        return epochs[-1]
+        self._calls = complete.index(epoch) + 1  # so that every n-th epoch stays every n-th
+        self._resumed_at = self._last = epoch
+        return epoch
 
     def close(self) -> None:
         """Write everything pending and stop watching the optimizer."""

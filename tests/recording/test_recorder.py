@@ -137,6 +137,41 @@ def test_an_interrupted_recording_resumes_to_the_same_record(task, tmp_path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 2, 4])
+def test_an_epoch_cut_short_before_its_metrics_is_recorded_again(task, tmp_path, cut):
+    settings = {"layers": ["1"], "train": task.train, "checkpoint_every": 2, "feature_every": 3}
+    whole, model = recorded(task, epochs=7, **settings)
+    run, first = task.run(tmp_path / "run"), task.model()
+    optimizer = torch.optim.Adam(first.parameters(), 1e-2)
+    rec = Recorder(run, first, optimizer, test=task.test, **settings)
+    metrics = rec._metrics
+
+    def cut_short():
+        if rec._calls == cut:
+            raise KeyboardInterrupt
+        return metrics()
+
+    rec._metrics = cut_short
+    with pytest.raises(KeyboardInterrupt), rec:
+        task.fit(first, optimizer, rec, epochs=7)
+    again = task.model()
+    optimizer = torch.optim.Adam(again.parameters(), 1e-2)
+    run = Run.open(tmp_path / "run")
+    with Recorder(run, again, optimizer, test=task.test, **settings) as rec:
+        at = rec.resume()
+        assert at == {0: None, 1: 0, 2: 0, 4: 2}[cut]
+        begin = 0 if at is None else at + 1
+        task.fit(again, optimizer, rec, first=begin, epochs=7 - begin)
+    for group in ("metrics", "dynamics/train", "dynamics/test", "features/1", "checkpoints"):
+        for name, expected in whole[group].load().data_vars.items():
+            found = run[group][name].load()
+            assert np.array_equal(found["epoch"], expected["epoch"]), (group, name)
+            if group != "checkpoints":
+                assert np.array_equal(found, expected, equal_nan=True), (group, name)
+    for a, b in zip(model.state_dict().values(), again.state_dict().values()):
+        assert torch.equal(a, b)
+
+
 def test_logits_are_measured_many_steps_at_a_time(task, monkeypatch):
     sizes = []
 
