@@ -8,13 +8,17 @@ import { KINDS } from "./views/registry";
 import { Tabs } from "./views/tabs";
 
 const MAIN: Slot[] = ["left", "middle", "right"];
+// what the hand follows; where frames come late or cost too much, the others take turns until it rests
+const FIRST: Slot[] = ["head", "timeline", "right"];
+const LATE_MS = 21, COSTLY_MS = 12;
 
 export function mountBoard(session: Session, host: HTMLElement): () => void {
   const root = el("div", { class: "dg-board", role: "region", "data-testid": "dg-board" });
   host.append(root);
   // Notebook 7 hears keys before the board does, and asks the focused element only whether it may
   root.addEventListener("focusin", (event) => { (event.target as HTMLElement).dataset.lmSuppressShortcuts = "true"; });
-  let views: View[] = [], life = new AbortController(), theme: Theme, frame = 0, moving = false;
+  let views: { view: View; first: boolean }[] = [], life = new AbortController(), theme: Theme, frame = 0, moving = false;
+  let asked = 0, late = false, turn = 0;
   let resting: ReturnType<typeof setTimeout> | undefined;
   const errors = el("div", { class: "dg-errors", role: "alert", "data-testid": "dg-errors" });
   const notice = el("p", { class: "dg-notice", role: "status", "data-testid": "dg-notice", hidden: true },
@@ -36,11 +40,15 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
 
   const draw = (): void => {
     frame = 0;
-    const state: State = { selection: session.store.value, moving, theme };
-    for (const view of views) try { view.update(state); } catch (error) { report(error); }
+    const now = performance.now(), state: State = { selection: session.store.value, moving, theme };
+    late = moving && (late || now - asked > LATE_MS);
+    const others = views.filter(({ first }) => !first), next = others[turn++ % (others.length || 1)];
+    for (const shown of views) if (!late || shown.first || shown === next) try { shown.view.update(state); } catch (error) { report(error); }
+    // runs when this frame is laid out and painted
+    if (moving && !late) setTimeout(() => { late ||= moving && performance.now() - now > COSTLY_MS; });
     root.dataset.epoch = String(session.store.value.epoch);
   };
-  const redraw = (): void => { frame ||= requestAnimationFrame(draw); };
+  const redraw = (): void => { if (!frame) { asked = performance.now(); frame = requestAnimationFrame(draw); } };
 
   const contextFor = (): Context => ({
     record: session.record, isStatic: session.model.isStatic ?? false, store: session.store, player: session.player, signal: life.signal, redraw, report, guard,
@@ -75,16 +83,16 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     main.dataset.count = String(main.children.length);
     root.replaceChildren(...outer, ...(main.children.length ? [main] : []));
     theme = followTheme(root, life.signal, (next) => { theme = next; redraw(); });
-    views = built.map(([kind, slot]) => make(kind, slot)).filter((view) => view !== null);
+    views = built.flatMap(([kind, slot]) => { const view = make(kind, slot); return view ? [{ view, first: FIRST.includes(kind.slot) }] : []; });
     const tabs = kinds.filter((kind) => kind.slot === "tabs");
-    if (tabs.length) { const strip = new Tabs(tabs, contextFor(), make); root.append(strip.element); views.push(strip); }
+    if (tabs.length) { const strip = new Tabs(tabs, contextFor(), make); root.append(strip.element); views.push({ view: strip, first: false }); }
     root.append(notice, errors, live);
     root.addEventListener("keydown", guard((event) => keysOf(event, session)), { signal: life.signal });
     draw();
   };
   const unmount = (): void => {
     cancelAnimationFrame(frame); frame = 0; life.abort();
-    for (const view of views) try { view.destroy(); } catch (error) { report(error); }
+    for (const { view } of views) try { view.destroy(); } catch (error) { report(error); }
     views = [];
   };
 

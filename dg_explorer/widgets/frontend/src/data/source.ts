@@ -31,6 +31,8 @@ export class Source {
     return this.#remember(key, this.#preview.pack(key));
   }
 
+  has(key: string): boolean { return this.#cache.has(key) || this.#preview.has(key); }
+
   get(key: string): Promise<Blocks> {
     const known = this.peek(key);
     if (known) return Promise.resolve(known);

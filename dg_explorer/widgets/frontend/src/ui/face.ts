@@ -39,6 +39,9 @@ export class FaceBox {
     this.text = el("bdi", { class: "dg-name", dir: "auto" });
   }
 
+  /** What there is most of to show: for the style of the card around it. */
+  get kind(): "picture" | "long" | null { return this.#shown?.picture ? "picture" : this.text.classList.contains("dg-long") ? "long" : null; }
+
   fill(face: Face | null): void {
     if (face === this.#shown && face) return;
     this.#shown = face;

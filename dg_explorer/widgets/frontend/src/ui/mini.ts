@@ -45,7 +45,7 @@ export class MiniList {
       say(row.value, item.value); say(row.note, item.note ?? "");
       if (row.spark && item.course && row.of !== item.course.values) { row.of = item.course.values; row.spark.fill(item.course.epochs, item.course.values, record.first, record.last); }
       row.spark?.mark(moment);
-      put(row.element, { "data-index": i, "data-id": item.id, "aria-selected": String(item.id === chosen), "aria-posinset": i + 1, "aria-setsize": items.length });
+      put(row.element, { "data-face": row.face.kind, "data-index": i, "data-id": item.id, "aria-selected": String(item.id === chosen), "aria-posinset": i + 1, "aria-setsize": items.length });
     });
     if (missing.length) record.examples.train.load(missing).then(redraw, report);
     this.#active = Math.min(this.#active, Math.max(0, items.length - 1));

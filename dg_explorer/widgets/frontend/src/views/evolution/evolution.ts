@@ -98,10 +98,10 @@ class Evolution implements View {
     this.#legend.press(this.#isolation.codes(selection));
     this.#controls.offerPictures(this.#thumbs.offered(projection));
     this.#thumbs.update(scene, projection, this.#inked.colours, this.#panel.width, this.#panel.height, this.#controls.pictures, moving);
-    this.#overlay.names.update(scene, projection.count, (shownAs?.named && shownAs.kinds) || null);
     const spot = (split: Split, id: number | null): readonly [number, number] | null => { const row = id === null ? -1 : projection.row(split, id); return row < 0 ? null : pixel(scene, row); };
     const { hovered } = selection;
-    this.#overlay.update(spot("test", selection.test), spot("train", selection.train), hovered ? spot(hovered.split, hovered.id) : null, this.#links(projection, scene, selection.epoch));
+    const names = this.#overlay.names.at(scene, projection.count, (shownAs?.named && shownAs.kinds) || null);
+    this.#overlay.update({ test: spot("test", selection.test), train: spot("train", selection.train), hover: hovered ? spot(hovered.split, hovered.id) : null, links: this.#links(projection, scene, selection.epoch), names }, theme);
     if (this.#pointer && !moving) this.#describe(...this.#pointer); else if (moving) this.#tip.hide();
     const chosen = selection.selected.length + selection.selected_tests.length;
     this.#count.hidden = !chosen;

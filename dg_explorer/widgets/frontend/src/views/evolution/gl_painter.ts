@@ -30,10 +30,10 @@ void main() {
   ink = vec4(mix(paper, colour, cover / max(max(cover, hair), 1e-4)), 1.) * max(cover, hair);
 }`;
 
-/** A painter, or null where the browser has no WebGL2. */
+/** A painter, or null where the browser has no WebGL2, or imitates it on the processor: a 2D canvas is faster then. */
 export function glPainter(element: HTMLCanvasElement): Painter | null {
   const gl = element.getContext("webgl2", { alpha: true, premultipliedAlpha: true, antialias: false, depth: false, stencil: false });
-  if (!gl || gl.isContextLost()) return null;
+  if (!gl || gl.isContextLost() || imitated(gl)) return null;
   const program = gl.createProgram()!;
   for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]] as const) {
     const shader = gl.createShader(type)!;
@@ -43,6 +43,11 @@ export function glPainter(element: HTMLCanvasElement): Painter | null {
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return null;
   return new GlPainter(element, gl, program);
+}
+
+function imitated(gl: WebGL2RenderingContext): boolean {
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  return info !== null && /swiftshader|llvmpipe|softpipe|software|basic render/i.test(String(gl.getParameter(info.UNMASKED_RENDERER_WEBGL)));
 }
 
 class GlPainter implements Painter {

@@ -1,6 +1,5 @@
 // The names of kinds where their examples are: one at the median of each, followed as it moves.
 import { ABSENT } from "../../data/projection";
-import { put, svg } from "../../ui/dom";
 import { clipped } from "../../ui/format";
 import type { Scene } from "./where";
 
@@ -31,28 +30,21 @@ export function parted(spots: readonly { readonly x: number; readonly y: number;
 /** Sixteen characters at most; fewer where each is many code units, as families of emoji are. */
 function shown(name: string): string { const text = clipped(name, 16); return text.length > 24 ? clipped(name, 4) : text; }
 
+export interface Named { readonly name: string; readonly x: number; readonly y: number }
+
 export class Names {
-  readonly element = svg("g", { class: "dg-kind-names" });
-  #texts: SVGTextElement[] = [];
   #kinds: Kinds | null = null;
   #held = new Map<Uint16Array, Float64Array>();
 
-  update(scene: Scene, count: number, kinds: Kinds | null): void {
-    put(this.element, { visibility: kinds ? null : "hidden" });
-    if (!kinds) return;
-    if (kinds !== this.#kinds) {
-      this.#kinds = kinds; this.#held.clear();
-      this.#texts = kinds.names.map((name) => svg("text", { "text-anchor": "middle" }, shown(name)));
-      this.element.replaceChildren(...this.#texts);
-    }
+  /** Each name and where its line of text begins; those of kinds that hardly anyone is of are left out. */
+  at(scene: Scene, count: number, kinds: Kinds | null): Named[] {
+    if (!kinds) return [];
+    if (kinds !== this.#kinds) { this.#kinds = kinds; this.#held.clear(); }
     const a = this.#middle(scene.a, count), b = this.#middle(scene.b, count), { fit, share } = scene;
     const at = (i: number, k: number, d: number): number => (a[i]! + (b[i]! - a[i]!) * share) * k + d;
-    const spots = kinds.names.map((name, i) => ({ x: at(2 * i, fit.kx, fit.dx), y: at(2 * i + 1, fit.ky, fit.dy), half: (shown(name).length * CHARACTER) / 2 + 3 }));
-    const ys = parted(spots);
-    this.#texts.forEach((text, i) => {
-      const there = Number.isFinite(spots[i]!.x) && Number.isFinite(ys[i]!);
-      put(text, there ? { x: spots[i]!.x.toFixed(1), y: (ys[i]! + 4).toFixed(1), visibility: null } : { visibility: "hidden" });
-    });
+    const spots = kinds.names.map((name, i) => ({ name: shown(name), x: at(2 * i, fit.kx, fit.dx), y: at(2 * i + 1, fit.ky, fit.dy) })).filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y));
+    const ys = parted(spots.map(({ name, x, y }) => ({ x, y, half: (name.length * CHARACTER) / 2 + 3 })));
+    return spots.map(({ name, x }, i) => ({ name, x, y: ys[i]! + 4 }));
   }
 
   /** Medians of a recorded epoch are taken once; between two epochs names move as points do. */

@@ -1,48 +1,60 @@
-// Above the points: the chosen test example's ring, lines to its influencers, marks, the lasso.
-import { put, svg } from "../../ui/dom";
-import { Names } from "./names";
+// Above the points: the chosen test example's ring, lines to its influencers, names, marks, the lasso.
+import { el } from "../../ui/dom";
+import type { Theme } from "../../ui/theme";
+import { Names, type Named } from "./names";
 
-export interface Link { readonly to: readonly [number, number]; readonly helps: boolean; readonly strength: number }
-type Spot = readonly [number, number] | null;
+export interface Link { readonly to: Spot; readonly helps: boolean; readonly strength: number }
+export type Spot = readonly [number, number];
+export interface Marks { readonly test: Spot | null; readonly train: Spot | null; readonly hover: Spot | null; readonly links: readonly Link[]; readonly names: readonly Named[] }
 
 export class Overlay {
-  readonly element: SVGSVGElement;
+  readonly element = el("canvas", { class: "dg-overlay", "aria-hidden": "true" });
   readonly names = new Names();
-  #lines: SVGGElement; #test: SVGCircleElement; #train: SVGCircleElement; #hover: SVGCircleElement; #draft: SVGPathElement;
-  #pool: SVGLineElement[] = [];
+  #width = 0; #height = 0; #ratio = 1;
+  #shown: { marks: Marks; theme: Theme } | null = null;
+  #outline: readonly number[] | null = null;
 
-  constructor() {
-    this.#lines = svg("g");
-    this.#test = svg("circle", { class: "dg-ring dg-ring-test", r: 9 });
-    this.#train = svg("circle", { class: "dg-ring dg-ring-train", r: 7.5 });
-    this.#hover = svg("circle", { class: "dg-ring dg-ring-hover", r: 6.5 });
-    this.#draft = svg("path", { class: "dg-lasso" });
-    this.element = svg("svg", { class: "dg-overlay", "aria-hidden": "true" }, this.#lines, this.names.element, this.#train, this.#test, this.#hover, this.#draft);
+  size(width: number, height: number): void {
+    this.#width = width; this.#height = height; this.#ratio = Math.min(3, devicePixelRatio || 1);
+    this.element.width = Math.max(1, Math.round(width * this.#ratio)); this.element.height = Math.max(1, Math.round(height * this.#ratio));
   }
 
-  size(width: number, height: number): void { put(this.element, { viewBox: `0 0 ${width} ${height}`, width, height }); }
+  update(marks: Marks, theme: Theme): void { this.#shown = { marks, theme }; this.#draw(); }
 
-  update(test: Spot, train: Spot, hover: Spot, links: readonly Link[]): void {
-    spot(this.#test, test); spot(this.#train, train); spot(this.#hover, hover);
-    const shown = test ? links : [];
-    while (this.#pool.length < shown.length) { const line = svg("line"); this.#pool.push(line); this.#lines.append(line); }
-    this.#pool.forEach((line, i) => {
-      const link = shown[i];
-      if (!link || !test) { put(line, { visibility: "hidden" }); return; }
-      put(line, {
-        visibility: null, class: link.helps ? "dg-link dg-link-helps" : "dg-link dg-link-hurts", "stroke-width": (0.8 + 1.6 * link.strength).toFixed(2),
-        x1: test[0].toFixed(1), y1: test[1].toFixed(1), x2: link.to[0].toFixed(1), y2: link.to[1].toFixed(1),
-      });
-    });
+  draft(outline: readonly number[] | null): void { this.#outline = outline; this.#draw(); }
+
+  #draw(): void {
+    const paper = this.element.getContext("2d");
+    if (!paper || !this.#shown) return;
+    const { marks: { test, train, hover, links, names }, theme } = this.#shown;
+    paper.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
+    paper.clearRect(0, 0, this.#width, this.#height);
+    paper.lineCap = "round"; paper.globalAlpha = 0.85;
+    if (test) for (const { to, helps, strength } of links) {
+      stroke(paper, theme.colour(helps ? "helped" : "hurt"), 0.8 + 1.6 * strength, helps ? [] : [4, 3]);
+      paper.beginPath(); paper.moveTo(...test); paper.lineTo(...to); paper.stroke();
+    }
+    paper.globalAlpha = 1; paper.lineCap = "butt"; paper.lineJoin = "round";
+    paper.font = `650 13px ${theme.colour("font")}`; paper.textAlign = "center"; paper.fillStyle = theme.colour("fg");
+    stroke(paper, theme.colour("bg"), 4);
+    for (const { name, x, y } of names) { paper.strokeText(name, x, y); paper.fillText(name, x, y); }
+    for (const [at, radius, width, dash] of [[train, 7.5, 1.8, [3, 2]], [test, 9, 2.2, []], [hover, 6.5, 1.4, []]] as const) {
+      if (!at) continue;
+      stroke(paper, theme.colour("fg"), width, dash);
+      paper.beginPath(); paper.arc(at[0], at[1], radius, 0, 2 * Math.PI); paper.stroke();
+    }
+    if (this.#outline) this.#lasso(paper, this.#outline, theme.colour("accent"));
   }
 
-  draft(outline: readonly number[] | null): void {
-    let path = "";
-    if (outline) for (let i = 0; i < outline.length; i += 2) path += `${i ? "L" : "M"}${outline[i]!.toFixed(1)},${outline[i + 1]!.toFixed(1)}`;
-    put(this.#draft, { d: path ? `${path}Z` : null });
+  #lasso(paper: CanvasRenderingContext2D, outline: readonly number[], colour: string): void {
+    paper.beginPath();
+    for (let i = 0; i < outline.length; i += 2) paper.lineTo(outline[i]!, outline[i + 1]!);
+    paper.closePath();
+    paper.globalAlpha = 0.1; paper.fillStyle = colour; paper.fill();
+    paper.globalAlpha = 1; stroke(paper, colour, 1.5, [4, 3]); paper.stroke();
   }
 }
 
-function spot(circle: SVGCircleElement, at: Spot): void {
-  put(circle, at ? { cx: at[0].toFixed(1), cy: at[1].toFixed(1), visibility: null } : { visibility: "hidden" });
+function stroke(paper: CanvasRenderingContext2D, colour: string, width: number, dash: readonly number[] = []): void {
+  paper.strokeStyle = colour; paper.lineWidth = width; paper.setLineDash([...dash]);
 }

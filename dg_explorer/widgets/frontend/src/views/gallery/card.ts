@@ -25,7 +25,7 @@ export class Card {
 
   fill(face: Face | null, position: number, dynamics: Dynamics | null, now: number, scale: number, classes: readonly string[], chosen: boolean): void {
     this.#face.fill(face);
-    put(this.element, { "aria-selected": String(chosen), "data-id": face?.id ?? null });
+    put(this.element, { "aria-selected": String(chosen), "data-id": face?.id ?? null, "data-face": this.#face.kind });
     if (!dynamics) {
       this.#verdict.hidden = true;
       this.#bar.hidden = true;

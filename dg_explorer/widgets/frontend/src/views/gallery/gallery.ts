@@ -1,6 +1,8 @@
 // The test gallery: search, filters, order, and a virtual list of cards.
+import { Ahead } from "../../data/ahead";
 import type { Dynamics } from "../../data/dynamics";
 import { indexBefore } from "../../data/epochs";
+import { scoresKey } from "../../data/record";
 import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
@@ -51,6 +53,13 @@ class Gallery implements View {
       store.set({ hovered: id === undefined ? null : { split: "test", id: Number(id) } }, "passing");
     }), { signal });
     this.#list.element.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), { signal });
+    if (!context.isStatic) {
+      const ahead = new Ahead(record.source, signal);
+      this.#list.shown = (positions) => {
+        const method = record.method(this.#state?.selection.method ?? null)?.id;
+        if (method) ahead.want(positions.flatMap((position) => { const face = record.examples.test.face(position); return face ? [scoresKey(method, face.id)] : []; }));
+      };
+    }
     slot.append(
       el("div", { class: "dg-h2" }, el("span", { role: "heading", "aria-level": 3 }, "Test examples"), this.#count),
       el("label", { class: "dg-search" }, icon("search"), this.#search),

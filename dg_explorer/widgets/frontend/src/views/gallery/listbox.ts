@@ -44,7 +44,8 @@ export class Listbox<R extends Row> {
     }), { signal });
   }
 
-  get items(): readonly number[] { return this.#items; }
+  /** Told which items are on screen whenever those may have changed. */
+  shown: ((items: readonly number[]) => void) | null = null;
 
   /** New items; the scroll position stays where it was. */
   set(items: readonly number[]): void {
@@ -94,5 +95,6 @@ export class Listbox<R extends Row> {
       this.#context.guard(this.#fill)(row, this.#items[index]!, index);
     }
     put(this.element, { "aria-activedescendant": this.#rows.get(this.active)?.element.id });
+    this.shown?.(this.#items.slice(first, last + 1));
   }
 }

@@ -29,8 +29,8 @@ export class InfluencerRow {
     const now = [scores, column, face, test, raw];
     if (now.every((value, i) => value === this.#filled[i])) return;
     this.#filled = now;
-    put(this.element, { "data-id": scores.train[column]! });
     this.#face.fill(face);
+    put(this.element, { "data-id": scores.train[column]!, "data-face": this.#face.kind });
     const chips = chipsOf(test, face);
     this.#chips.replaceChildren(...chips.map(({ text, kind, about }) => el("span", { class: `dg-tag dg-tag-${kind}`, title: about ?? text }, text)));
     this.#chips.title = chips.map(({ text, about }) => about ?? text).join(" · ");

@@ -81,7 +81,7 @@ class DynamicsMap implements View {
     this.#drawAxes(scene, width, height);
     this.#stage.draw({ scene, count: this.#count, colours: this.#inked.colours, radius: radiusFor(this.#count, this.#camera.zoom), every: 1, grey: rgb(theme.colour("grey-point")), paper: rgb(theme.colour("bg")), moving });
     const spot = (id: number | null): readonly [number, number] | null => { const row = id === null ? undefined : this.#rows.get(id); return row === undefined ? null : pixel(scene, row); };
-    this.#overlay.update(null, spot(selection.train), selection.hovered?.split === "train" ? spot(selection.hovered.id) : null, []);
+    this.#overlay.update({ test: null, train: spot(selection.train), hover: selection.hovered?.split === "train" ? spot(selection.hovered.id) : null, links: [], names: [] }, theme);
     this.#describe(selection.hovered?.split === "train" ? this.#rows.get(selection.hovered.id) ?? -1 : -1);
   }
 
