@@ -64,6 +64,10 @@ class GrowingRun(Run):
                 blocks.append(block)
         return blocks[0] if len(blocks) == 1 else _one_after_the_other(blocks)
 
+    def sizes(self, group: str) -> dict[str, int]:
+        """The length of each dim of a group, the rows of the journal counted."""
+        return {str(dim): size for dim, size in self[group].sizes.items()}
+
     def stamp(self) -> tuple:
         """A value that changes whenever something is recorded; quick to make."""
         record = self.path / "record.zarr"

@@ -212,6 +212,21 @@ class Run:
             raise _missing(group, self.groups())
         return storage.open_group(self._store, node, group)
 
+    def sizes(self, group: str) -> dict[str, int]:
+        """The length of each dim of a group, without reading any of its values.
+
+        Raises
+        ------
+        MissingGroupError
+            The record has no such group.
+        """
+        if self._appender.pending:
+            self.flush()
+        node = self._node(group)
+        if node is None:
+            raise _missing(group, self.groups())
+        return storage.sizes(node)
+
     def epochs(self, group: str = "metrics") -> np.ndarray:
         """The recorded epochs of a group, ascending, int64."""
         data = self[group]
@@ -324,14 +339,14 @@ class Run:
         return run_html(self)
 
     def _summary(self) -> str:
-        parts = []
+        parts, groups = [], self.groups()
         for split in ("train", "test"):
-            if f"{split}_examples" in self:
-                parts.append(f"{self[f'{split}_examples'].sizes[split]:,} {split} examples")
-        if "metrics" in self:
-            parts.append(f"{len(self.epochs()):,} recorded {self.time_unit}s")
-        scores = [group for group in self.groups() if group.startswith("scores/")]
-        parts += [f"{g} at {len(self.epochs(g)):,}" for g in scores]
+            if f"{split}_examples" in groups:
+                parts.append(f"{self.sizes(f'{split}_examples')[split]:,} {split} examples")
+        if "metrics" in groups:
+            parts.append(f"{self.sizes('metrics')['epoch']:,} recorded {self.time_unit}s")
+        scores = [group for group in groups if group.startswith("scores/")]
+        parts += [f"{group} at {self.sizes(group)['epoch']:,}" for group in scores]
         return ", ".join(parts) or "empty"
 
     # ------------------------------------------------------------------ inside

@@ -74,6 +74,15 @@ def trim(node: zarr.Group) -> int:
     return dropped
 
 
+def sizes(node: zarr.Group) -> dict[str, int]:
+    """The length of each dim of a group as far as it is committed."""
+    found = {}
+    for _, array in node.arrays():
+        found |= dict(zip(_dims(array), array.shape, strict=True))
+    grows = next((dim for dim in TIME_DIMS if dim in found), None)
+    return found | ({grows: node.attrs[COMMITTED]} if grows else {})
+
+
 def open_group(store, node: zarr.Group, group: str) -> xr.Dataset:
     """The committed part of a group, its values read when asked for."""
     data = xr.open_zarr(

@@ -22,15 +22,19 @@ _NAMES |= {"umap": "UMAP", "tsne": "t-SNE"}
 
 
 def header(sources: Sources, layer: str) -> dict[str, Block]:
-    """Who the points of a layer are: split, id, row in the table, label, group, memorization."""
+    """Who the points of a layer are: split, id, row in the table, label, group, memorization.
+
+    Without id and row where the points are the training table's rows and then the test table's,
+    and every id counts the rows of its table.
+    """
     reader = sources.reader
     data = reader.group(f"projections/{layer}")
     split = (data["split"].values == "test").astype(np.uint8)
     ids = data["id"].values
+    plain = _plain(reader, split, ids)
     out: dict[str, Block] = {
         "epoch": data["epoch"].values,
         "split": split,
-        "id": ids,
         "chunk": np.array([_chunk(sources, layer)], np.int32),
         "about": [_about(data)],
         "frame": _survey(sources, layer)[2],
@@ -44,17 +48,20 @@ def header(sources: Sources, layer: str) -> dict[str, Block]:
         mine = split == code
         if not mine.any():
             continue
-        columns["place"][mine] = reader.positions(name, ids[mine])
+        if not plain:
+            columns["place"][mine] = reader.positions(name, ids[mine])
         if not reader.has(f"{name}_examples"):
             continue
-        table = reader.group(f"{name}_examples").sel({name: ids[mine]})
+        table = reader.group(f"{name}_examples")
+        table = table if plain else table.sel({name: ids[mine]})
         if "label" in table:
             columns["label"][mine] = reader.class_codes(table["label"].values)
         if "group" in table:
             columns["group"][mine] = np.searchsorted(
                 sources.faces.groups, table["group"].values.astype(str)
             )
-    out["place"] = columns["place"].astype(np.int32)
+    if not plain:
+        out |= {"id": ids, "place": columns["place"].astype(np.int32)}
     for name in ("label", "group"):
         if (columns[name] >= 0).any():
             out[name] = smallest_int(columns[name])
@@ -63,6 +70,19 @@ def header(sources: Sources, layer: str) -> dict[str, Block]:
         out["memorization"] = np.full(len(ids), np.nan, np.float32)
         out["memorization"][split == 0] = known
     return out
+
+
+def _plain(reader, split: np.ndarray, ids: np.ndarray) -> bool:
+    parts = [reader.ids(name) for name in SPLITS]
+    counted = all(np.array_equal(part, np.arange(len(part))) for part in parts)
+    first = len(parts[0])
+    return (
+        counted
+        and len(ids) == first + len(parts[1])
+        and not split[:first].any()
+        and bool(split[first:].all())
+        and np.array_equal(ids, np.concatenate(parts))
+    )
 
 
 def positions(sources: Sources, rest: str) -> dict[str, Block]:
@@ -81,17 +101,22 @@ def positions(sources: Sources, rest: str) -> dict[str, Block]:
 
 def chunks(sources: Sources, layer: str) -> int:
     """How many answers the positions of a layer fill."""
-    n_epochs = sources.reader.group(f"projections/{layer}").sizes["epoch"]
+    n_epochs = sources.reader.sizes(f"projections/{layer}")["epoch"]
     return -(-n_epochs // _chunk(sources, layer))
 
 
 def quantised(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarray:
     """Positions (..., 2) in 0..ABSENT - 1 of a square of side `extent` above `low`."""
+    # in single precision, whose steps are far below those of the square
+    steps = np.subtract(position, low, dtype=np.float32)
+    steps *= (ABSENT - 1) / (extent or 1.0)
+    np.rint(steps, out=steps)
+    absent = ~np.isfinite(steps).all(axis=-1) if not np.isfinite(steps.sum()) else None
     with np.errstate(invalid="ignore"):
-        share = (position - low) / (extent or 1.0)
-    steps = np.clip(np.rint(np.nan_to_num(share, posinf=1, neginf=0) * (ABSENT - 1)), 0, ABSENT - 1)
-    absent = ~np.isfinite(position).all(axis=-1, keepdims=True)
-    return np.where(absent, ABSENT, steps).astype(np.uint16)
+        out = np.clip(steps, 0, ABSENT - 1, out=steps).astype(np.uint16)
+    if absent is not None:
+        out[absent] = ABSENT
+    return out
 
 
 def frame(position: np.ndarray) -> tuple[np.ndarray, float]:
@@ -164,7 +189,7 @@ def _survey(sources: Sources, layer: str) -> tuple[np.ndarray, float, np.ndarray
 
 
 def _chunk(sources: Sources, layer: str) -> int:
-    n = sources.reader.group(f"projections/{layer}").sizes["example"]
+    n = sources.reader.sizes(f"projections/{layer}")["example"]
     return max(1, CHUNK_BYTES // max(1, 4 * n))
 
 

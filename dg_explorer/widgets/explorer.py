@@ -19,6 +19,7 @@ from . import tables
 from .faces import Faces
 from .fitting import MOST, fitting_k
 from .following import Follower
+from .later import send_later
 from .linked import LinkedSelection
 from .opening import opening
 from .page import STATIC, page
@@ -49,6 +50,7 @@ class Explorer(anywidget.AnyWidget):
     _esm = STATIC / "board.js"
     _css = STATIC / "board.css"
     _preview = traitlets.Bytes().tag(sync=True)
+    _more = traitlets.Bytes().tag(sync=True)
     _selection = traitlets.Dict().tag(sync=True, echo_update=False)
     _views = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _error = traitlets.Unicode("").tag(sync=True)
@@ -61,6 +63,7 @@ class Explorer(anywidget.AnyWidget):
         self._show = show
         self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
         self._slow = threading.Lock()  # one slow answer at a time
+        self._on_screen = threading.Event()
         self._past: list[Selection] = []
         self._future: list[Selection] = []
         self._heard: list[tuple[Selection, Selection]] | None = None
@@ -77,6 +80,7 @@ class Explorer(anywidget.AnyWidget):
         self.observe(self._browser_selected, "_selection")
         if live:
             self._follower = Follower(self)
+        send_later(self, self._on_screen)
 
     # ------------------------------------------------------------------ what is shown, as data
 
@@ -132,8 +136,11 @@ class Explorer(anywidget.AnyWidget):
                 first = opening(reader)
                 test = first.test if now.test is None else now.test
                 now = now.changed(test=test, method=now.method or first.method)
-            self._preview = preview(self._sources, first=now)
+            with self.hold_sync():
+                self._more = b""
+                self._preview = preview(self._sources, first=now)
             self._apply(now, "growth")  # no step to undo
+            send_later(self, self._on_screen)
 
     @property
     def live(self) -> bool:
@@ -171,7 +178,9 @@ class Explorer(anywidget.AnyWidget):
     def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
         state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
         sources = replace(self._sources, k=k, brief=True, views=tuple(self._views))
-        held = preview(sources, budget=None, first=self.selection.value, scores=scores)
+        held = preview(
+            sources, everything=True, first=self.selection.value, scores=scores
+        )
         return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
 
     def to_png(
@@ -280,7 +289,11 @@ class Explorer(anywidget.AnyWidget):
             self._apply(source.pop(), via)
 
     def _answer(self, _widget, content, _buffers) -> None:
-        if not isinstance(content, dict) or content.get("kind") != "get":
+        if not isinstance(content, dict):
+            return
+        if content.get("kind") == "shown":
+            self._on_screen.set()
+        if content.get("kind") != "get":
             return
         key = str(content.get("key"))
         if key.partition("/")[0] in SLOW:

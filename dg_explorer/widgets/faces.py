@@ -47,7 +47,8 @@ class Faces:
         table = self._table(split)
         if table is None:
             return blocks
-        rows = table.sel({split: ids})
+        # the ids are the table's own, in its order
+        rows = table.isel({split: slice(number * CHUNK, (number + 1) * CHUNK)})
         if "label" in rows:
             blocks["label"] = smallest_int(self._reader.class_codes(rows["label"].values))
         if "group" in rows:
@@ -93,8 +94,11 @@ class Faces:
             return None
         correct = reader.group("dynamics/train")["correct"]
         learned = np.full(correct.sizes["train"], -1)
+        wrong = np.ones(len(learned), bool)  # so far
         for row, epoch in enumerate(correct["epoch"].values):  # a large run is on disk by epoch
-            learned[(learned == -1) & correct.isel(epoch=row).values] = epoch
+            right = correct.isel(epoch=row).values
+            learned[wrong & right] = epoch
+            wrong &= ~right
         return pd.Series(learned, index=correct["train"].values)
 
     def _analysed(self, ids: np.ndarray) -> dict[str, Block]:

@@ -27,7 +27,7 @@ def fitting_k(sources: Sources, limit: int = PAGE_BYTES) -> int:
     if not tests or not panels.wanted("scores/", sources.views):
         return MOST
     chosen = np.unique(np.linspace(0, len(tests) - 1, min(_SAMPLED, len(tests))).astype(int))
-    rest = _sent(preview(sources, budget=None, scores=0)) + 300_000  # the bundle and styles
+    rest = _sent(preview(sources, everything=True, scores=0)) + 300_000  # the bundle and styles
     for k in range(MOST, LEAST, -1):
         some = pack(
             {

@@ -80,7 +80,8 @@ def keys(sources: Sources, *, everything: bool) -> list[str]:
     reader, has = sources.reader, facts(sources)
     out = ["gradients/all"] if has["has_gradients"] else []
     for number, layer in enumerate(reader.family("projections/")):
-        size = reader.group(f"projections/{layer}")["position"].size * 2
+        sizes = reader.sizes(f"projections/{layer}")
+        size = sizes["epoch"] * sizes["example"] * 4
         if everything or (number == 0 and size <= _EAGER_POSITIONS):
             out.append(f"projection/{layer}")
             out += [f"positions/{i}/{layer}" for i in range(evolution.chunks(sources, layer))]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from . import panels
-from .blocks import Block, pack
+from .blocks import Block, pack, unpack
 from .faces import CHUNK
 from .lights import lights
 from .marks import marks
@@ -17,52 +19,109 @@ from .serve import Sources, answer
 LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
 _TRAVELLING_VALUES = 20_000_000  # 80 MB; beyond, what the scatter only colours by stays behind
 _TRAVELLING_FACES = 200_000  # of training examples; of more only a part would fit, at random
-_EAGER_SECONDS = 0.3  # spent on scores before anybody asked for them; the rest is on demand
+_FEW = 20_000  # training examples, all of whose faces are sent at once
+_EAGER_SECONDS = 0.5  # spent on scores before anybody asked for them; the rest is on demand
 
 
 def preview(
     sources: Sources,
     *,
-    budget: int | None = LIVE_BYTES,
     first: Selection | None = None,
+    everything: bool = False,
     scores: int | None = None,
 ) -> bytes:
-    """The container a board starts from.
+    """The container a board starts from: what its first picture needs, or all there is.
 
     Parameters
     ----------
-    budget : bytes the answers inside may take, most useful first; None for all of them
     first : the selection whose scores come before the others
-    scores : of how many test examples, the selected one first; None for all of them
+    everything : for a saved page
+    scores : of how many test examples a saved page holds them, the selected one first; None: all
     """
     blocks, attrs = _core(sources)
-    spent = sum(_size(block) for block in blocks.values())
-    until, left = None, np.inf if scores is None else scores
+    first = first or Selection()
+    keys = _keys(sources, first, everything=everything)
+    if everything:
+        _fill(blocks, sources, keys, scores=scores)
+    else:
+        urgent = sorted(
+            filter(_urgent(sources, first), keys),
+            key=lambda key: key.startswith(("examples/train/", "positions/")),  # what may not fit
+        )
+        _fill(blocks, sources, urgent, budget=LIVE_BYTES - _total(blocks))
+        faces = _faces_of(sources, first, blocks)
+        _fill(blocks, sources, faces, budget=LIVE_BYTES - _total(blocks))
+    return pack(blocks, attrs)
+
+
+def more(sources: Sources, *, first: Selection, spent: int) -> bytes:
+    """The answers a board will want next, as many as fit beside a preview of `spent` bytes."""
+    urgent, blocks = _urgent(sources, first), {}
+    keys = [key for key in _keys(sources, first, everything=False) if not urgent(key)]
+    _fill(blocks, sources, keys, budget=LIVE_BYTES - spent, seconds=_EAGER_SECONDS)
+    return pack(blocks)
+
+
+def _fill(
+    blocks: dict[str, Block],
+    sources: Sources,
+    keys: Iterable[str],
+    *,
+    budget: float = math.inf,
+    scores: int | None = None,
+    seconds: float = math.inf,
+) -> None:
+    """Add answers until they take `budget` bytes; those of scores for so many test examples and
+    `seconds` only."""
+    until, left = None, math.inf if scores is None else scores
     full = set()  # families of which one answer did not fit: the others are about as large
-    for key in _keys(sources, first or Selection(), everything=budget is None):
+    for key in keys:
         family = key.rpartition("/")[0]
-        if family in full:
+        if family in full or key in blocks:
             continue
         if key.startswith("scores/"):
-            if not left:
-                break
+            until = until or time.monotonic() + seconds
+            if not left or time.monotonic() > until:
+                return
             left -= 1
-        if budget is not None and key.startswith("scores/"):
-            until = until or time.monotonic() + _EAGER_SECONDS
-            if time.monotonic() > until:
-                break
-        if budget is not None and spent >= budget:
-            break
+        if budget <= 0:
+            return
         try:
             container = answer(sources, key)
         except KeyError:
             continue  # no scores for this test example: the board says so when it is chosen
-        if budget is not None and spent + len(container) > budget:
+        if len(container) > budget:
             full.add(family)
             continue
         blocks[key] = container
-        spent += len(container)
-    return pack(blocks, attrs)
+        budget -= len(container)
+
+
+def _urgent(sources: Sources, first: Selection) -> Callable[[str], bool]:
+    """Which keys the first picture reads."""
+    stems = ["examples/test/", "dynamics/test/", "projection/", "positions/"]
+    stems.append(f"scores/{first.method}/{first.test}/")
+    if len(sources.reader.ids("train")) <= _FEW:
+        stems.append("examples/train/")
+    return lambda key: f"{key}/".startswith(tuple(stems))
+
+
+def _faces_of(sources: Sources, first: Selection, blocks: dict[str, Block]) -> list[str]:
+    """The keys of the training examples that matter to the selected test example at the start."""
+    held = blocks.get(f"scores/{first.method}/{first.test}")
+    if held is None or not panels.wanted("examples/train", sources.views):
+        return []
+    _, scores = unpack(held)
+    epochs = sources.reader.scores(first.method)["epoch"].values
+    if not len(epochs):
+        return []
+    at = scores["top"][np.abs(epochs - first.epoch).argmin()]
+    columns = at[at < len(scores["position"])]
+    return [f"examples/train/{i}" for i in np.unique(scores["position"][columns] // CHUNK)]
+
+
+def _total(blocks: dict[str, Block]) -> int:
+    return sum(_size(block) for block in blocks.values())
 
 
 def _core(sources: Sources) -> tuple[dict[str, Block], dict]:

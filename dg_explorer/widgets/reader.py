@@ -12,6 +12,7 @@ from ..run import Run
 
 SPLITS = ("train", "test")
 _SMALL = 128 << 20  # bytes of a group that are worth holding
+_MANY = 16_000_000  # predictions that are looked through for classes that are no label
 
 _METHOD_NAMES = {
     "trak": "TRAK",
@@ -44,6 +45,12 @@ class RunReader:
             small = data.nbytes <= _SMALL and not name.startswith("features/")
             self._open[name] = data.load() if small else data
         return self._open[name]
+
+    def sizes(self, name: str) -> dict[str, int]:
+        """The length of each dim of a group, which need not be opened for it."""
+        if name in self._open:
+            return {str(dim): size for dim, size in self._open[name].sizes.items()}
+        return self.run.sizes(name)
 
     def family(self, prefix: str) -> list[str]:
         """The members of a family of groups: `family("scores/")` gives method names."""
@@ -99,7 +106,10 @@ class RunReader:
             if self.has(f"{split}_examples") and "label" in self.group(f"{split}_examples"):
                 found.append(np.unique(self.group(f"{split}_examples")["label"].values))
             if self.has(f"dynamics/{split}") and "prediction" in self.group(f"dynamics/{split}"):
-                seen = np.unique(self.group(f"dynamics/{split}")["prediction"].values)
+                said = self.group(f"dynamics/{split}")["prediction"]
+                # what was never a label and is only now and then predicted may stay nameless
+                some = slice(None, None, max(1, said.size // _MANY))
+                seen = np.unique(said.isel(epoch=slice(None, None, -1)).isel(epoch=some).values)
                 found.append(seen[seen >= 0])
         return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
 

@@ -89,6 +89,8 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     root.append(notice, errors, live);
     root.addEventListener("keydown", guard((event) => keysOf(event, session)), { signal: life.signal });
     draw();
+    // what is not needed for the first picture is prepared when that is painted
+    if (!session.model.isStatic) setTimeout(() => session.model.send({ kind: "shown" }), 100);
   };
   const unmount = (): void => {
     cancelAnimationFrame(frame); frame = 0; life.abort();

@@ -25,6 +25,7 @@ export class Projection {
   /** 0 for a training example, 1 for a test example. */
   readonly split: Numbers;
   readonly id: Numbers;
+  /** The row of each point in its split's table. */
   readonly place: Numbers;
   readonly label: Numbers | null;
   readonly group: Numbers | null;
@@ -34,24 +35,34 @@ export class Projection {
   #chunk: number;
   #source: Source;
   #held = new Map<number, Uint16Array>();
-  #rows = [new Map<number, number>(), new Map<number, number>()];
+  #rows: Map<number, number>[] | null = null; // null: points are the tables' rows, and ids count them
+  #firstTest: number;
 
   constructor(layer: string, header: Blocks, source: Source) {
     this.layer = layer; this.#source = source;
     this.epochs = header.numbers("epoch");
-    this.split = header.numbers("split"); this.id = header.numbers("id"); this.place = header.numbers("place");
+    this.split = header.numbers("split"); this.count = this.split.length;
+    const first = this.split.indexOf(1 as never);
+    this.#firstTest = first < 0 ? this.count : first;
+    this.id = header.maybe("id") ?? Int32Array.from(this.split, (test, row) => (test ? row - this.#firstTest : row));
+    this.place = header.maybe("place") ?? this.id;
     this.label = header.maybe("label"); this.group = header.maybe("group"); this.memorization = header.maybe("memorization");
     this.frames = header.numbers("frame");
-    this.count = this.id.length;
     this.about = header.strings("about")[0] ?? "";
     this.#chunk = header.numbers("chunk")[0]!;
+    if (!header.has("id")) return;
+    this.#rows = [new Map(), new Map()];
     for (let row = 0; row < this.count; row++) this.#rows[this.split[row]!]!.set(this.id[row]!, row);
   }
 
   static async load(layer: string, source: Source): Promise<Projection> { return new Projection(layer, await source.get(`projection/${layer}`), source); }
 
   /** The row of an example, or -1 where this layer does not show it. */
-  row(split: Split, id: number): number { return this.#rows[split === "test" ? 1 : 0]!.get(id) ?? -1; }
+  row(split: Split, id: number): number {
+    const test = split === "test";
+    if (this.#rows) return this.#rows[test ? 1 : 0]!.get(id) ?? -1;
+    return id < 0 || id >= (test ? this.count - this.#firstTest : this.#firstTest) ? -1 : id + (test ? this.#firstTest : 0);
+  }
 
   /** x, y of every row at a recorded epoch, or null until its chunk is here; `wait` fetches it. */
   at(epoch: number): Uint16Array | null {

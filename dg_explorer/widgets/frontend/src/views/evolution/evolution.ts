@@ -76,7 +76,7 @@ class Evolution implements View {
     const { projection, trouble } = this.#material;
     this.#controls.update(state, this.#material);
     if (!projection) { this.#say(trouble ? (trouble instanceof NotHere ? "This page was saved without this layer." : trouble.message) : "Reading positions …"); return; }
-    const { before, after, share } = between(projection.epochs, selection.epoch), a = this.#material.positions(before), b = this.#material.positions(after);
+    const { before, after, share } = between(projection.epochs, selection.epoch), a = this.#material.positions(before), b = share ? this.#material.positions(after) : a;
     const shown = projection.epochs[indexNearest(projection.epochs, selection.epoch)] ?? 0;
     say(this.#title, this.#controls.layer ? "Layer" : `Layer ${clipped(projection.layer, 28)}`);
     const nearest = shown === record.epochs[indexNearest(record.epochs, selection.epoch)];
