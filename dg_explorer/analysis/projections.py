@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError, SettingError
+from ..maths.extents import extents
 from ..maths.projection import best_rotation, joint_pca, procrustes_pca
 from .layers import feature_group
 
@@ -45,7 +46,8 @@ def add_projections(
     -------
     Dataset
         As written to `projections/<layer>`: `position` (epoch, example, axis) and, for PCA,
-        `explained` (epoch, axis), the share of that epoch's variance each axis shows.
+        `explained` (epoch, axis), the share of that epoch's variance each axis shows; and how far
+        the points of each epoch reach, as `maths.extents` says.
 
     Raises
     ------
@@ -81,7 +83,9 @@ def add_projections(
         position = _umap(values, n_axes, seed)
     else:
         position = _tsne(values, n_axes, seed)
-    data["position"] = (("epoch", "example", "axis"), position.astype(np.float32))
+    position = position.astype(np.float32)
+    data["position"] = (("epoch", "example", "axis"), position)
+    data |= {name: (("epoch", "axis"), ends) for name, ends in extents(position).items()}
     coords = {name: c for name, c in features.coords.items() if "unit" not in c.dims}
     result = xr.Dataset(
         data,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..maths.extents import NAMES, extents
 from .blocks import Block, smallest_int
 from .reader import SPLITS
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 # a coordinate that stands for "no position"; all others lie in 0..ABSENT - 1
 ABSENT = 65535
 CHUNK_BYTES = 2_000_000  # of positions in one answer
-_SAMPLED = 8_000  # examples that stand for all where it is decided what to show
 
 _NAMES = {"joint": "PCA of all epochs", "procrustes": "PCA aligned over epochs"}
 _NAMES |= {"umap": "UMAP", "tsne": "t-SNE"}
@@ -119,35 +119,25 @@ def quantised(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarra
     return out
 
 
-def frame(position: np.ndarray) -> tuple[np.ndarray, float]:
-    """The corner and side of the square around all finite positions, its content centred."""
-    flat = position.reshape(-1, position.shape[-1])[:, :2]
-    flat = flat[np.isfinite(flat).all(axis=1)]
-    if not len(flat):
+def square(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, float]:
+    """The corner and side of the square around the boxes (epoch, 2), its content centred."""
+    known = np.isfinite(low).all(axis=1)
+    if not known.any():
         return np.zeros(2), 1.0
-    low, high = flat.min(0), flat.max(0)
+    low, high = low[known].min(0).astype(float), high[known].max(0).astype(float)
     extent = float((high - low).max()) or 1.0
     return (low + high - extent) / 2, extent
 
 
-def moving_frames(position: np.ndarray, low: np.ndarray, extent: float) -> np.ndarray:
+def frames(near_low: np.ndarray, near_high: np.ndarray, low, extent: float) -> np.ndarray:
     """What to show of each epoch: its middle, and half its width and height.
 
-    x, y, across, up as float32 (epoch, 4), in 0..1 of the square.
-
-    All examples, unless a few lie more than 1.35 times further out than 97 % of them.
+    x, y, across, up as float32 (epoch, 4), in 0..1 of the square; the middle of it where an epoch
+    has no points.
     """
-    out = np.empty((len(position), 4), np.float32)
-    for row, spots in enumerate(position[..., :2]):
-        spots = (spots[np.isfinite(spots).all(axis=1)] - low) / (extent or 1.0)
-        if not len(spots):
-            out[row] = 0.5
-            continue
-        far = np.abs(spots - np.median(spots, axis=0)).max(axis=1)
-        near = spots[far <= 1.35 * np.quantile(far, 0.97)]
-        ends = np.stack([near.min(axis=0), near.max(axis=0)])
-        out[row] = *ends.mean(axis=0), *np.maximum(np.ptp(ends, axis=0) / 2, 1e-4)
-    return out
+    ends = (np.stack([near_low, near_high]) - low) / extent
+    shown = np.concatenate([ends.mean(0), np.maximum(np.ptp(ends, axis=0) / 2, 1e-4)], axis=1)
+    return np.where(np.isfinite(shown).all(axis=1, keepdims=True), shown, 0.5).astype(np.float32)
 
 
 def memorization(sources: Sources, ids: np.ndarray) -> np.ndarray | None:
@@ -164,26 +154,22 @@ def memorization(sources: Sources, ids: np.ndarray) -> np.ndarray | None:
 def _survey(sources: Sources, layer: str) -> tuple[np.ndarray, float, np.ndarray]:
     """The square around all positions (corner, side), and what to show of each epoch.
 
-    Read once, epoch by epoch: a million examples fill gigabytes. Of more than `_SAMPLED` examples
-    a random few say what to show; the square is exact.
+    From the record's own extents, else read epoch by epoch: a million examples fill gigabytes.
     """
     key = ("survey", layer)
     if key not in sources.kept:
-        position = sources.reader.group(f"projections/{layer}")["position"]
-        n = position.sizes["example"]
-        few = np.sort(np.random.default_rng(0).permutation(n)[:_SAMPLED])
-        ends, seen = [], []
-        for row in range(position.sizes["epoch"]):
-            # in single precision: half precision has no room for the steps of the square
-            spots = np.asarray(position.isel(epoch=row).values[:, :2], np.float32)
-            seen.append(spots[few])
-            if not np.isfinite([spots.min(initial=0), spots.max(initial=0)]).all():
-                spots = spots[np.isfinite(spots).all(axis=1)]
-            if len(spots):
-                # by column: along the first axis numpy takes thirty times as long
-                ends += [[pick(column) for column in spots.T] for pick in (np.min, np.max)]
-        low, extent = frame(np.array(ends).reshape(-1, 2))
-        shown = moving_frames(np.array(seen).reshape(-1, len(few), 2), low, extent)
+        data = sources.reader.group(f"projections/{layer}")
+        if set(NAMES) <= set(data.data_vars):
+            found = {name: data[name].values for name in NAMES}
+        else:
+            position, rows = data["position"], range(data.sizes["epoch"])
+            each = [extents(position.isel(epoch=[row]).values[..., :2]) for row in rows]
+            found = {
+                name: np.concatenate([np.empty((0, 2)), *(e[name] for e in each)]) for name in NAMES
+            }
+        box = {name: ends[:, :2] for name, ends in found.items()}
+        low, extent = square(box["low"], box["high"])
+        shown = frames(box["near_low"], box["near_high"], low, extent)
         sources.kept[key] = low, extent, shown
     return sources.kept[key]
 

@@ -178,9 +178,7 @@ class Explorer(anywidget.AnyWidget):
     def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
         state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
         sources = replace(self._sources, k=k, brief=True, views=tuple(self._views))
-        held = preview(
-            sources, everything=True, first=self.selection.value, scores=scores
-        )
+        held = preview(sources, everything=True, first=self.selection.value, scores=scores)
         return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
 
     def to_png(

@@ -23,6 +23,7 @@ from playwright.sync_api import sync_playwright
 
 import dg_explorer as dg
 from dg_explorer.browsers import find_browser
+from dg_explorer.maths.extents import extents
 from dg_explorer.schema import SIGN
 
 
@@ -163,7 +164,13 @@ def make(size: Size, path: Path) -> dg.Run:
         run.append(
             "projections/hidden",
             xr.Dataset(
-                {"position": (("epoch", "example", "axis"), position[None])},
+                {
+                    "position": (("epoch", "example", "axis"), position[None]),
+                    **{
+                        name: (("epoch", "axis"), ends)
+                        for name, ends in extents(position[None]).items()
+                    },
+                },
                 {"epoch": [epoch], **who},
             ),
         )

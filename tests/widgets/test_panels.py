@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import dg_explorer as dg
+from dg_explorer.maths.extents import extents
 from dg_explorer.testing import tiny_run
 from dg_explorer.widgets import panels, transition
 from dg_explorer.widgets.bias import bias_table, group_accuracy, group_scores
 from dg_explorer.widgets.dynamics_map import REGIONS, dynamics_map
-from dg_explorer.widgets.evolution import ABSENT, frame, header, moving_frames, positions, quantised
+from dg_explorer.widgets.evolution import ABSENT, frames, header, positions, quantised, square
 from dg_explorer.widgets.faces import Faces
 from dg_explorer.widgets.gradient_flow import FLAGS, gradient_flow, thinned
 from dg_explorer.widgets.properties import codes_of, properties
@@ -39,14 +41,14 @@ def sources(run):
 
 def test_positions_come_back_within_half_a_step_of_the_square(run, sources):
     there = run["projections/hidden"]["position"].values
-    low, extent = frame(there)
+    low, extent = square(there.min(1), there.max(1))
     sent = positions(sources, "0/hidden")["position"]
     back = sent / (ABSENT - 1) * extent + low
     assert np.abs(back - there).max() <= 0.51 * extent / (ABSENT - 1)
 
 
 def test_both_axes_keep_one_unit():
-    low, extent = frame(np.array([[[0.0, 0.0], [10.0, 2.0]]]))
+    low, extent = square(np.array([[0.0, 0.0]]), np.array([[10.0, 2.0]]))
     sent = quantised(np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 2.0]]), low, extent).astype(int)
     assert sent[1, 0] - sent[0, 0] == pytest.approx(5 * (sent[2, 1] - sent[0, 1]), abs=5)
 
@@ -56,13 +58,50 @@ def test_a_position_that_is_not_a_number_is_absent_and_no_other_is():
     assert (sent == ABSENT).tolist() == [[True, True], [True, True], [False, False]]
 
 
+def shown(spots):
+    found = extents(spots)
+    return frames(found["near_low"], found["near_high"], np.zeros(2), 1.0)
+
+
 def test_a_frame_holds_everybody_but_the_few_far_out():
     rng = np.random.default_rng(0)
     spots = rng.uniform(0.4, 0.6, (1, 200, 2))
-    middle, half = np.split(moving_frames(spots, np.zeros(2), 1.0)[0], 2)
+    middle, half = np.split(shown(spots)[0], 2)
     assert (np.abs(spots[0] - middle) <= half + 1e-6).all()
     spots[0, 0] = 0.99
-    assert moving_frames(spots, np.zeros(2), 1.0)[0, 2:] == pytest.approx(half, rel=0.05)
+    assert shown(spots)[0, 2:] == pytest.approx(half, rel=0.05)
+    spots[0, :100] = np.nan
+    assert np.isfinite(shown(spots)).all()
+
+
+def test_a_board_reads_how_far_points_reach_from_the_record_where_it_says(run):
+    data = run["projections/hidden"].load()
+    read = header(sources_of(run), "hidden")["frame"]
+    found = extents(data["position"].values)
+    kept = data.assign({name: (("epoch", "axis"), ends) for name, ends in found.items()})
+    run.add("projections/hidden", kept, overwrite=True)
+    np.testing.assert_array_equal(header(sources_of(run), "hidden")["frame"], read)
+    run.add("projections/hidden", kept.assign(near_high=kept["near_high"] + 5), overwrite=True)
+    assert (header(sources_of(run), "hidden")["frame"] != read).any()
+
+
+def test_ids_that_count_the_rows_do_not_travel(run):
+    assert {"id", "place"} <= set(header(sources_of(run), "hidden"))
+    tables = {
+        split: run[f"{split}_examples"].load().assign_coords({split: np.arange(size)})
+        for split, size in (("train", 40), ("test", 20))
+    }
+    plain = dg.Run.create(
+        None, name="plain", train_examples=tables["train"], test_examples=tables["test"]
+    )
+    ids = np.concatenate([np.arange(40), np.arange(20)])
+    data = run["projections/hidden"].load()
+    plain.add("projections/hidden", data.assign_coords(id=("example", ids)))
+    blocks = header(sources_of(plain), "hidden")
+    assert not {"id", "place"} & set(blocks)
+    labels = [plain[f"{split}_examples"]["label"].values for split in ("train", "test")]
+    names = np.array(sources_of(plain).reader.classes)[blocks["label"]]
+    np.testing.assert_array_equal(names, np.concatenate(labels).astype(str))
 
 
 def test_rows_of_the_header_name_the_examples_of_the_tables(run, sources):
