@@ -101,9 +101,9 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
   const lose = (): void => { notice.hidden = !session.lost; };
   mount(); lose();
   const stops = [
-    session.store.listen(({ how }) => {
+    session.store.listen(({ how, value, before }) => {
       clearTimeout(resting);
-      moving = how === "passing";
+      moving = how === "passing" && (moving || value.epoch !== before.epoch || value.range !== before.range);
       if (moving) resting = setTimeout(() => { moving = false; redraw(); }, 150);
       redraw();
     }),

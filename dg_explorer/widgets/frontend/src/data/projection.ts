@@ -71,6 +71,8 @@ export class Projection {
   }
   async wait(epoch: number): Promise<Uint16Array> { return this.#slice(await this.#source.get(this.#key(epoch)), epoch); }
 
+  has(epoch: number): boolean { return this.#source.has(this.#key(epoch)); }
+
   #key(epoch: number): string { return `positions/${Math.floor(epoch / this.#chunk)}/${this.layer}`; }
   #slice(blocks: Blocks, epoch: number): Uint16Array {
     // the same array each time, so that who has it on the GPU can tell

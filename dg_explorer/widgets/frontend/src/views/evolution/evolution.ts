@@ -116,7 +116,7 @@ class Evolution implements View {
     const light = record.light(selection.epoch, record.method(selection.method)?.id ?? null);
     // recolouring a million points takes longer than a frame
     if (!(moving && timed && projection.count > WHILE_MOVING && this.#inked.key)) {
-      const key = [projection.layer, colour, theme.dark, theme.colour("bg"), material.version, timed ? material.stamp(selection.epoch) : "", colour === "influence" ? light.level : ""].join("|"), of = [selection.selected, selection.selected_tests];
+      const key = [projection.layer, colour, theme.dark, theme.colour("bg"), material.version, timed ? material.stamp(selection.epoch) : "", colour === "influence" ? light.level : ""].join("|"), of = [selection.selected, selection.selected_tests, colour === "influence" ? material.scores : null];
       if (key !== this.#inked.key || of.some((ids, i) => ids !== this.#inked.of[i])) {
         const painted = painting(colour, { projection, theme, moment: selection.epoch, train: material.train, test: material.test, scores: material.scores, rows: material.rows, words: wordsFor(light), classes: record.classes, groups: record.groups });
         this.#inked = { key, of, painting: painted, colours: inked(projection, painted.ink, this.#chosenRows(projection)) };

@@ -7,6 +7,8 @@ import type { TestScores } from "../../data/scores";
 import type { Selection } from "../../state/selection";
 import type { Context } from "../../view";
 
+const WHOLE_BYTES = 24_000_000; // of positions over all epochs
+
 export class Material {
   projection: Projection | null = null;
   trouble: Error | null = null;
@@ -15,7 +17,7 @@ export class Material {
   scores: TestScores | null = null;
   /** Scores (epoch, train) of all training examples, in units of the largest, where the kernel could give them. */
   rows: { values: Numbers; count: number } | null = null;
-  /** Grows whenever something arrived. */
+  /** Grows whenever something arrived that colours may depend on; `scores` aside. */
   version = 0;
   #context: Context;
   #layer = ""; #scored = ""; #rowed = "";
@@ -36,11 +38,12 @@ export class Material {
       const { before, after } = between(this.projection.epochs, selection.epoch);
       // what is needed now, and what playing needs next
       for (const epoch of [before, after, after + 1]) this.#fetch(epoch);
+      this.#fetchAll(before);
     }
     const method = record.method(selection.method)?.id, scored = method && selection.test !== null ? `${method}/${selection.test}` : "";
     if (scored !== this.#scored) {
       this.#scored = scored; this.scores = null; this.rows = null; this.#rowed = "";
-      if (scored) record.scores(method!, selection.test!).then((scores) => { if (scored === this.#scored) { this.scores = scores; this.#arrived(); } }, () => { /* the influencers' panel says why */ });
+      if (scored) record.scores(method!, selection.test!).then((scores) => { if (scored === this.#scored) { this.scores = scores; this.#arrived(false); } }, () => { /* the influencers' panel says why */ });
     }
     if (selection.colour === "influence" && scored) this.#wantRows(scored);
   }
@@ -62,6 +65,15 @@ export class Material {
     if (!projection || epoch >= projection.epochs.length || this.#asked.has(epoch) || projection.at(epoch)) return;
     this.#asked.add(epoch);
     projection.wait(epoch).then(() => { this.#asked.delete(epoch); this.#arrived(false); }, (error) => this.#failed(error));
+  }
+
+  /** Of a run that fits, the other epochs too, one answer after the other: a scrub may go anywhere. */
+  #fetchAll(from: number): void {
+    const { projection } = this;
+    if (!projection || this.#asked.size || this.#context.isStatic) return;
+    const { length } = projection.epochs;
+    if (projection.count * length * 4 > WHOLE_BYTES) return;
+    for (let i = 0; i < length; i++) if (!projection.has((from + i) % length)) { this.#fetch((from + i) % length); return; }
   }
 
   #wantRows(scored: string): void {

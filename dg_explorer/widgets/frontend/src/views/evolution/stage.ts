@@ -11,6 +11,7 @@ export class Stage {
   #redraw: () => void;
   #size: [number, number, number] = [1, 1, 1];
   #lost: HTMLCanvasElement | null = null;
+  #shown: Frame | null = null;
   #signal: AbortSignal;
 
   /** `gpu` false leaves the board's one WebGL context to another view. */
@@ -25,13 +26,18 @@ export class Stage {
 
   size(width: number, height: number): void {
     this.#size = [width, height, Math.min(3, devicePixelRatio || 1)];
-    this.#painter.size(...this.#size);
+    this.#painter.size(...this.#size); this.#shown = null;
   }
-  draw(frame: Frame): void { this.#painter.draw(frame); }
+  /** Draws, unless just this is what it shows. */
+  draw(frame: Frame): void {
+    if (this.#shown && same(frame, this.#shown)) return;
+    this.#shown = frame;
+    this.#painter.draw(frame);
+  }
   destroy(): void { this.#painter.destroy(); }
 
   #show(): void {
-    this.#painter.size(...this.#size);
+    this.#painter.size(...this.#size); this.#shown = null;
     this.element.replaceChildren(this.#painter.element);
     this.element.dataset.painter = this.#painter.name;
   }
@@ -54,4 +60,9 @@ export class Stage {
     }), { signal: this.#signal });
     return painter;
   }
+}
+
+function same(one: Frame, other: Frame): boolean {
+  const { scene: a } = one, { scene: b } = other, words = (frame: Frame): string => [frame.count, frame.radius, frame.every, frame.grey, frame.paper, frame.moving, frame.scene.share, ...Object.values(frame.scene.fit)].join();
+  return a.a === b.a && a.b === b.b && one.colours === other.colours && words(one) === words(other);
 }

@@ -44,7 +44,7 @@ export class Listbox<R extends Row> {
     }), { signal });
   }
 
-  /** Told which items are on screen whenever those may have changed. */
+  /** Told which items are on screen, and those of the screen below, whenever they may have changed. */
   shown: ((items: readonly number[]) => void) | null = null;
 
   /** New items; the scroll position stays where it was. */
@@ -95,6 +95,6 @@ export class Listbox<R extends Row> {
       this.#context.guard(this.#fill)(row, this.#items[index]!, index);
     }
     put(this.element, { "aria-activedescendant": this.#rows.get(this.active)?.element.id });
-    this.shown?.(this.#items.slice(first, last + 1));
+    this.shown?.(this.#items.slice(first, 2 * last - first + 1));
   }
 }
