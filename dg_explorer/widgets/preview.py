@@ -19,6 +19,7 @@ from .serve import Sources, answer
 LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
 _TRAVELLING_VALUES = 20_000_000  # 80 MB; beyond, what the scatter only colours by stays behind
 _TRAVELLING_FACES = 200_000  # of training examples; of more only a part would fit, at random
+_SHOWN = 8  # influencers on each side
 _FEW = 20_000  # training examples, all of whose faces are sent at once
 _EAGER_SECONDS = 0.5  # spent on scores before anybody asked for them; the rest is on demand
 
@@ -115,7 +116,7 @@ def _faces_of(sources: Sources, first: Selection, blocks: dict[str, Block]) -> l
     epochs = sources.reader.scores(first.method)["epoch"].values
     if not len(epochs):
         return []
-    at = scores["top"][np.abs(epochs - first.epoch).argmin()]
+    at = scores["top"][np.abs(epochs - first.epoch).argmin(), :, :_SHOWN]
     columns = at[at < len(scores["position"])]
     return [f"examples/train/{i}" for i in np.unique(scores["position"][columns] // CHUNK)]
 
