@@ -33,11 +33,7 @@ _OPTIONS = (
     "--hide-scrollbars",
     "--force-color-profile=srgb",
     # a graphics card is not needed, and the picture is the same on every machine
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    # the page itself is drawn many times faster without imitating one
-    "--disable-gpu-compositing",
+    "--disable-gpu",
 )
 # Resolves with what to cut out of the page once nothing on it has changed for a few frames.
 _SETTLED = """new Promise((done) => {

@@ -7,6 +7,7 @@ import { inked, lossOf } from "../src/views/evolution/colouring";
 import { middles, parted } from "../src/views/evolution/names";
 import { GREY, TEST } from "../src/views/evolution/painter";
 import { spread } from "../src/views/evolution/thumbs";
+import { shuffled } from "../src/views/evolution/order";
 import { stamp, stampAll, Stamps } from "../src/views/evolution/stamp";
 import { along, centred, css, diverging, ordered, rgb } from "../src/views/evolution/palette";
 import { inside, nearest, pixel, type Scene, towards, within } from "../src/views/evolution/where";
@@ -139,8 +140,18 @@ test("what is not chosen turns grey and stays", () => {
   assert.deepEqual([...out.slice(4, 7)], [1, 2, 3]);
 });
 
-test("of a crowd grey rows come first and the others keep their order", () => {
-  assert.deepEqual([...greyFirst(Uint32Array.of(9, (GREY << 24) | 1, 3, 9, GREY << 24))], [1, 4, 0, 2, 3]);
+test("grey rows come first, and none is lost", () => {
+  const order = [...greyFirst(Uint32Array.of(9, (GREY << 24) | 1, 3, 9, GREY << 24))];
+  assert.deepEqual(order.slice(0, 2).sort(), [1, 4]);
+  assert.deepEqual([...order].sort(), [0, 1, 2, 3, 4]);
+});
+
+test("the beginning of the drawing order is a fair sample of a table that runs through its classes", () => {
+  const order = shuffled(60_000), counts = new Array<number>(10).fill(0);
+  assert.equal(new Set(order).size, 60_000);
+  for (const row of order.slice(0, 10_000)) counts[row % 10]!++;
+  assert.ok(counts.every((n) => Math.abs(n - 1000) < 120), counts.join());
+  assert.equal(shuffled(60_000), order);
 });
 
 test("a stamp is symmetric, and a ring is hollow where a disc is full", () => {

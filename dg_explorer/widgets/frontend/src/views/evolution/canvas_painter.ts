@@ -1,10 +1,11 @@
 // Points on a 2D canvas: for browsers without WebGL2, and for maps beside the one that has it.
+import { shuffled } from "./order";
 import { type Frame, GREY, type Painter } from "./painter";
 import { stampAll, Stamps } from "./stamp";
 
 /** More than this many points are thinned evenly while they move; at rest all are drawn. */
 export const MOST = 60_000;
-const FEW = 4000; // up to here points are drawn as finely as on the GPU
+const FEW = 15_000; // up to here points are drawn as finely as on the GPU
 
 export class CanvasPainter implements Painter {
   readonly name = "canvas";
@@ -38,10 +39,10 @@ export class CanvasPainter implements Painter {
   destroy(): void { this.element.width = this.element.height = 1; }
 }
 
-/** Grey rows, then the others in their own order: of a crowd no colour may lie on top of all others. Pure. */
+/** Grey rows, then the others; either in an order in which no colour lies on top of all others. Pure. */
 export function greyFirst(words: Uint32Array): Uint32Array {
-  const order = new Uint32Array(words.length);
+  const rows = shuffled(words.length), order = new Uint32Array(words.length);
   let at = 0;
-  for (const grey of [true, false]) words.forEach((word, row) => { if (((word >>> 24) & GREY) !== 0 === grey) order[at++] = row; });
+  for (const grey of [true, false]) for (const row of rows) if (((words[row]! >>> 24) & GREY) !== 0 === grey) order[at++] = row;
   return order;
 }

@@ -1,5 +1,6 @@
 // Points on the GPU: two position buffers and a uniform for the moment between them.
 // Scrubbing changes one number; crossing a recorded epoch uploads one buffer.
+import { shuffled } from "./order";
 import { type Frame, GREY, type Painter, AWAY, TEST } from "./painter";
 
 const VERTEX = `#version 300 es
@@ -57,13 +58,14 @@ class GlPainter implements Painter {
   #at = new Map<string, WebGLUniformLocation | null>();
   #held: { buffer: WebGLBuffer; of: Uint16Array | null }[];
   #look: { buffer: WebGLBuffer; of: Uint8Array | null };
+  #order: { buffer: WebGLBuffer; count: number };
   #width = 1; #height = 1; #ratio = 1;
 
   constructor(element: HTMLCanvasElement, gl: WebGL2RenderingContext, program: WebGLProgram) {
     this.element = element; this.#gl = gl; this.#program = program;
     for (const name of ["share", "radius", "ratio", "k", "d", "panel", "grey", "paper", "last"]) this.#at.set(name, gl.getUniformLocation(program, name));
     this.#held = [0, 1].map(() => ({ buffer: gl.createBuffer()!, of: null }));
-    this.#look = { buffer: gl.createBuffer()!, of: null };
+    this.#look = { buffer: gl.createBuffer()!, of: null }; this.#order = { buffer: gl.createBuffer()!, count: 0 };
     gl.enable(gl.BLEND); gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
   }
 
@@ -84,19 +86,20 @@ class GlPainter implements Painter {
     for (const [location, held] of [[0, a], [1, b]] as const) {
       gl.bindBuffer(gl.ARRAY_BUFFER, held.buffer);
       gl.enableVertexAttribArray(location);
-      // a longer stride skips rows without a second copy
-      gl.vertexAttribPointer(location, 2, gl.UNSIGNED_SHORT, false, 4 * every, 0);
+      gl.vertexAttribPointer(location, 2, gl.UNSIGNED_SHORT, false, 4, 0);
     }
     gl.bindBuffer(gl.ARRAY_BUFFER, this.#look.buffer);
     if (this.#look.of !== frame.colours) { gl.bufferData(gl.ARRAY_BUFFER, frame.colours, gl.DYNAMIC_DRAW); this.#look.of = frame.colours; }
     gl.enableVertexAttribArray(2);
-    gl.vertexAttribPointer(2, 4, gl.UNSIGNED_BYTE, true, 4 * every, 0);
+    gl.vertexAttribPointer(2, 4, gl.UNSIGNED_BYTE, true, 4, 0);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.#order.buffer);
+    if (this.#order.count !== count) { gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, shuffled(count), gl.STATIC_DRAW); this.#order.count = count; }
     const at = (name: string): WebGLUniformLocation | null => this.#at.get(name) ?? null, { fit } = scene;
     gl.uniform1f(at("share"), scene.share); gl.uniform1f(at("radius"), frame.radius); gl.uniform1f(at("ratio"), this.#ratio);
     gl.uniform2f(at("k"), fit.kx, fit.ky); gl.uniform2f(at("d"), fit.dx, fit.dy); gl.uniform2f(at("panel"), this.#width, this.#height);
     gl.uniform3f(at("grey"), frame.grey[0] / 255, frame.grey[1] / 255, frame.grey[2] / 255);
     gl.uniform3f(at("paper"), frame.paper[0] / 255, frame.paper[1] / 255, frame.paper[2] / 255);
-    for (const last of [0, 1]) { gl.uniform1i(at("last"), last); gl.drawArrays(gl.POINTS, 0, shown); }
+    for (const last of [0, 1]) { gl.uniform1i(at("last"), last); gl.drawElements(gl.POINTS, shown, gl.UNSIGNED_INT, 0); }
   }
 
   /** The buffer that holds some positions, uploading over the one that is not `kept`. */
@@ -112,7 +115,7 @@ class GlPainter implements Painter {
 
   destroy(): void {
     const gl = this.#gl;
-    for (const { buffer } of [...this.#held, this.#look]) gl.deleteBuffer(buffer);
+    for (const { buffer } of [...this.#held, this.#look, this.#order]) gl.deleteBuffer(buffer);
     gl.deleteProgram(this.#program);
     // browsers allow few contexts; give this one back now rather than when memory is collected
     gl.getExtension("WEBGL_lose_context")?.loseContext();

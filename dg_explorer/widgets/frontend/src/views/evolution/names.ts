@@ -1,6 +1,7 @@
 // The names of kinds where their examples are: one at the median of each, followed as it moves.
 import { ABSENT } from "../../data/projection";
 import { clipped } from "../../ui/format";
+import { shuffled } from "./order";
 import type { Scene } from "./where";
 
 const SAMPLED = 8_000, FEWEST = 3, LINE = 15, CHARACTER = 7.2;
@@ -9,9 +10,9 @@ export interface Kinds { readonly names: readonly string[]; readonly of: (row: n
 
 /** The median position of each kind, x, y in quantised steps; NaN where hardly anyone is. Pure. */
 export function middles(positions: Uint16Array, count: number, { names, of }: Kinds): Float64Array {
-  const lists = names.map((): [number[], number[]] => [[], []]), every = Math.max(1, Math.ceil(count / SAMPLED));
-  for (let row = 0; row < count; row += every) {
-    const list = lists[of(row)], x = positions[2 * row]!;
+  const lists = names.map((): [number[], number[]] => [[], []]), order = shuffled(count), most = Math.min(count, SAMPLED);
+  for (let i = 0; i < most; i++) {
+    const row = order[i]!, list = lists[of(row)], x = positions[2 * row]!;
     if (list && x !== ABSENT) { list[0].push(x); list[1].push(positions[2 * row + 1]!); }
   }
   const median = (values: number[]): number => (values.length < FEWEST ? NaN : Float64Array.from(values).sort()[values.length >> 1]!);

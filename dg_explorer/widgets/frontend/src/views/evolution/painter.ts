@@ -11,7 +11,7 @@ export interface Frame {
   /** r, g, b, state of each row; a new array whenever anything in it changed. */
   readonly colours: Uint8Array;
   readonly radius: number;
-  /** Draw each `every`-th row only. */
+  /** Draw one in `every` rows only. */
   readonly every: number;
   readonly grey: Rgb;
   readonly paper: Rgb;
