@@ -29,7 +29,7 @@ export class CanvasPainter implements Painter {
     const paper = this.#paper, { colours, count } = frame, { width, height } = this.element;
     if (!paper) return;
     if (colours !== this.#colours) { this.#colours = colours; this.#words = new Uint32Array(colours.buffer, colours.byteOffset, count); this.#order = greyFirst(this.#words); }
-    const image = (this.#image ??= paper.createImageData(width, height)), every = frame.moving ? Math.max(frame.every, Math.ceil(count / MOST)) : 1;
+    const image = (this.#image ??= paper.createImageData(width, height)), every = frame.moving ? Math.max(frame.every, count / MOST) : 1;
     const { radius } = frame, few = count <= FEW, held = this.#stamps;
     if (held?.radius !== radius || held.ratio !== this.#ratio || held.few !== few) this.#stamps = new Stamps(radius, this.#ratio, few);
     stampAll(new Uint32Array(image.data.buffer), width, height, frame, this.#stamps!, this.#words, this.#order, every);

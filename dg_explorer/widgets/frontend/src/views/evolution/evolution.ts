@@ -89,7 +89,7 @@ class Evolution implements View {
     if (!this.#panel.width || !this.#panel.height) return;
     this.#panel = { ...this.#panel, base: this.#controls.follow ? baseAt(projection.frames, before, after, share) : WHOLE };
     const scene = this.#scene = { a, b, share, fit: fit(this.#camera, this.#panel) };
-    const grey = this.#ink(state, projection), every = moving && projection.count > WHILE_MOVING ? Math.ceil(projection.count / WHILE_MOVING) : 1;
+    const grey = this.#ink(state, projection), every = moving ? Math.max(1, projection.count / WHILE_MOVING) : 1;
     this.#stage.draw({ scene, count: projection.count, colours: this.#inked.colours, radius: radiusFor(projection.count, this.#camera.zoom), every, grey, paper: rgb(theme.colour("bg")), moving });
     const words = wordsFor(record.light(selection.epoch, record.method(selection.method)?.id ?? null));
     this.#legend.name("helps", words.most.toLowerCase()); this.#legend.name("hurts", words.least.toLowerCase());

@@ -11,7 +11,7 @@ export interface Frame {
   /** r, g, b, state of each row; a new array whenever anything in it changed. */
   readonly colours: Uint8Array;
   readonly radius: number;
-  /** Draw one in `every` rows only. */
+  /** Draw one in `every` rows only; 1 or more, not always whole. */
   readonly every: number;
   readonly grey: Rgb;
   readonly paper: Rgb;

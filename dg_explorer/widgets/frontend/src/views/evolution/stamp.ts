@@ -36,7 +36,7 @@ export function stampAll(pixels: Uint32Array, width: number, height: number, fra
   const faint = (Math.round(gb) << 16) | (Math.round(gg) << 8) | Math.round(gr);
   pixels.fill(0);
   for (let i = 0; i < order.length; i += every) {
-    const row = order[i]!, ax = a[2 * row]!, bx = b[2 * row]!, ink = words[row]!, state = ink >>> 24;
+    const row = order[Math.floor(i)]!, ax = a[2 * row]!, bx = b[2 * row]!, ink = words[row]!, state = ink >>> 24;
     if (ax === ABSENT || bx === ABSENT || state & AWAY) continue;
     const ay = a[2 * row + 1]!, px = ((ax + (bx - ax) * share) * fit.kx + fit.dx) * ratio, py = ((ay + (b[2 * row + 1]! - ay) * share) * fit.ky + fit.dy) * ratio;
     // pixel x holds what lies between x and x + 1
