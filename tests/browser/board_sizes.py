@@ -1,6 +1,6 @@
 """How quick the board is on large runs: `python tests/browser/board_sizes.py [--runs FOLDER]`.
 
-Synthetic runs of the sizes of the README's table, written once into FOLDER (3.6 GB), are opened in
+Synthetic runs of the sizes of the README's table written once into FOLDER (3.6 GB), are opened in
 a real JupyterLab by a headless Chromium, once without WebGL (frame times mean something on the
 Canvas2D path only: there is no graphics card) and once with it (what it shows is checked).
 Measured in the page, from the moment the cell is run, a card clicked, the pointer moved. The cell
@@ -261,10 +261,11 @@ def measure(browser, lab, size: Size, path: Path, *, webgl: bool) -> dict:
 def line(size: Size, found: dict) -> str:
     """One line of the table."""
     per_second = 1000 / statistics.median(found["again"])
+    mean = 1000 / statistics.mean(found["again"])
     slow = 1000 / statistics.quantiles(found["again"], n=20)[-1]
     return (
         f"{size.name:>24}  {found['painter']:6}  opens {found['open'] / 1000:4.2f} s  "
-        f"scrub {per_second:3.0f} per s (19 of 20 frames >= {slow:3.0f}; first pass "
+        f"scrub {per_second:3.0f} per s (mean {mean:2.0f}; 19 of 20 frames >= {slow:3.0f}; first pass "
         f"{1000 / statistics.median(found['first']):3.0f}, {found['waited']} of 60 frames waited "
         f"for positions; influencers {found['panel']:2.0f} per s)  click {statistics.median(found['click']):3.0f} ms "
         f"(worst of 12: {max(found['click']):3.0f}; right after scrolling "

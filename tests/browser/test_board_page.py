@@ -115,6 +115,37 @@ def test_dragging_scrubs_between_and_rests_on_recorded_epochs(show):
     assert float(board.get_attribute("data-epoch")) % 5 == 0
 
 
+def test_where_frames_come_late_panels_take_turns_and_agree_at_rest(show):
+    run = tiny_run(epochs=30, every=1, score_every=1)
+    page = show(run)
+    # panels: how many frames changed the timeline, and how many each of the two lists
+    page.evaluate(
+        """() => { window.frames = {timeline: 0, left: 0, middle: 0};
+          const count = (name, at) => new MutationObserver(() => frames[name]++).observe(at,
+            {subtree: true, childList: true, characterData: true, attributes: true});
+          count('timeline', document.querySelector('[data-testid=dg-timeline]'));
+          count('left', document.querySelector('.dg-left .dg-list'));
+          count('middle', document.querySelector('.dg-middle .dg-columns')); }"""
+    )
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})
+    box = page.get_by_test_id("dg-timeline").bounding_box()
+    page.mouse.move(box["x"] + 80, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 60, steps=60)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60, steps=30)
+    page.mouse.up()
+    frames = page.evaluate("() => ({...frames})")
+    assert frames["timeline"] > 1.5 * max(frames["left"], frames["middle"])
+    assert min(frames["left"], frames["middle"]) > 3
+    epoch = int(page.get_by_test_id("dg-timeline").get_attribute("aria-valuenow"))
+    expect(page.locator(".dg-middle .dg-h2")).to_contain_text(f"at epoch {epoch}")
+    row = run["scores/trak"]["score"].sel(epoch=epoch, test=1000).to_series()
+    page.get_by_test_id("dg-search").fill("#1000")
+    page.get_by_test_id("dg-test").first.click()
+    settled(page)
+    assert ids(page, "dg-helped") == row[row > 0].nlargest(8).index.tolist()
+
+
 def test_nothing_moves_while_scrubbing(show):
     page = show(tiny_run())
     places = """() => [...document.querySelectorAll('.dg-slot, .dg-h2, .dg-legend b, [data-testid=dg-test], .dg-distribution')]

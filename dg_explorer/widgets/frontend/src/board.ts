@@ -10,7 +10,7 @@ import { Tabs } from "./views/tabs";
 const MAIN: Slot[] = ["left", "middle", "right"];
 // what the hand follows; where frames come late or cost too much, the others take turns until it rests
 const FIRST: Slot[] = ["head", "timeline", "right"];
-const LATE_MS = 21, COSTLY_MS = 12;
+const LATE_MS = 21, COSTLY_MS = 12, TURN_MS = 30;
 
 export function mountBoard(session: Session, host: HTMLElement): () => void {
   const root = el("div", { class: "dg-board", role: "region", "data-testid": "dg-board" });
@@ -18,7 +18,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
   // Notebook 7 hears keys before the board does, and asks the focused element only whether it may
   root.addEventListener("focusin", (event) => { (event.target as HTMLElement).dataset.lmSuppressShortcuts = "true"; });
   let views: { view: View; first: boolean }[] = [], life = new AbortController(), theme: Theme, frame = 0, moving = false;
-  let asked = 0, late = false, turn = 0;
+  let asked = 0, late = false, turn = 0, turned = 0;
   let resting: ReturnType<typeof setTimeout> | undefined;
   const errors = el("div", { class: "dg-errors", role: "alert", "data-testid": "dg-errors" });
   const notice = el("p", { class: "dg-notice", role: "status", "data-testid": "dg-notice", hidden: true },
@@ -42,7 +42,8 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     frame = 0;
     const now = performance.now(), state: State = { selection: session.store.value, moving, theme };
     late = moving && (late || now - asked > LATE_MS);
-    const others = views.filter(({ first }) => !first), next = others[turn++ % (others.length || 1)];
+    const others = views.filter(({ first }) => !first), next = now - turned > TURN_MS ? others[turn++ % (others.length || 1)] : null;
+    if (next) turned = now;
     for (const shown of views) if (!late || shown.first || shown === next) try { shown.view.update(state); } catch (error) { report(error); }
     // runs when this frame is laid out and painted
     if (moving && !late) setTimeout(() => { late ||= moving && performance.now() - now > COSTLY_MS; });
