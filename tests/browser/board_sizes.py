@@ -1,11 +1,11 @@
 """How quick the board is on large runs: `python tests/browser/board_sizes.py [--runs FOLDER]`.
 
-Synthetic runs of the sizes of the README's table written once into FOLDER (3.6 GB), are opened in
-a real JupyterLab by a headless Chromium, once without WebGL (frame times mean something on the
-Canvas2D path only: there is no graphics card) and once with it (what it shows is checked).
-Measured in the page, from the moment the cell is run, a card clicked, the pointer moved. The cell
-opens the run and shows its board; an earlier one looked at the run, so that the libraries are
-imported (xarray imports dask where it is installed, which takes .3 s).
+Synthetic runs of the sizes in the README are written once into FOLDER (3 GB) and opened in a real
+JupyterLab by a headless Chromium: once as the board is where there is no graphics card, on a 2D
+canvas, and once with WebGL imitated on the processor, where what it shows is checked and times mean
+nothing. Measured in the page, from the moment the cell is run, a card clicked, the pointer moved.
+The cell opens the run and shows its board; an earlier one looked at the run, so that the libraries
+are imported (xarray imports dask where it is installed, which takes .3 s).
 """
 
 from __future__ import annotations

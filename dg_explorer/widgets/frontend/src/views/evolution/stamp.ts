@@ -36,13 +36,13 @@ export function stampAll(pixels: Uint32Array, width: number, height: number, fra
   const faint = (Math.round(gb) << 16) | (Math.round(gg) << 8) | Math.round(gr);
   pixels.fill(0);
   for (let i = 0; i < order.length; i += every) {
-    const row = order[Math.floor(i)]!, ax = a[2 * row]!, bx = b[2 * row]!, ink = words[row]!, state = ink >>> 24;
+    const row = order[i | 0]!, ax = a[2 * row]!, bx = b[2 * row]!, ink = words[row]!, state = ink >>> 24;
     if (ax === ABSENT || bx === ABSENT || state & AWAY) continue;
     const ay = a[2 * row + 1]!, px = ((ax + (bx - ax) * share) * fit.kx + fit.dx) * ratio, py = ((ay + (b[2 * row + 1]! - ay) * share) * fit.ky + fit.dy) * ratio;
     // pixel x holds what lies between x and x + 1
-    const x = Math.floor(px), y = Math.floor(py);
+    const x = px | 0, y = py | 0;
     if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
-    const { dx, dy, cover, whole } = (state & TEST ? rings : discs)[fine * Math.floor((py - y) * fine) + Math.floor((px - x) * fine)]!, colour = state & GREY ? faint : ink & 0xffffff;
+    const { dx, dy, cover, whole } = (state & TEST ? rings : discs)[fine * (((py - y) * fine) | 0) + (((px - x) * fine) | 0)]!, colour = state & GREY ? faint : ink & 0xffffff;
     for (let k = 0; k < cover.length; k++) {
       const at = (y + dy[k]!) * width + x + dx[k]!, c = cover[k]!;
       if (c > 250) pixels[at] = (0xff000000 | colour) >>> 0;
