@@ -176,7 +176,7 @@ test("of few points edges lie over what is there, and centres between pixels tel
   assert.equal(still[20 * width + 18], 0xff0000c8);
 });
 
-test("many points are put into pixels at their places; those without a position are left out, and at most 60,000 drawn while they move", () => {
+test("many points are put into pixels at their places; those without a position are left out, and a sample stands for all while they move", () => {
   const n = 180_000, spots = new Uint16Array(2 * n).fill(50), colours = new Uint8Array(4 * n), pixels = new Uint8ClampedArray(100 * 100 * 4);
   const paper = { createImageData: () => ({ data: pixels }), putImageData: () => undefined };
   const painter = new CanvasPainter({ getContext: () => paper, width: 1, height: 1 } as never);

@@ -4,7 +4,7 @@ import { type Frame, GREY, type Painter } from "./painter";
 import { stampAll, Stamps } from "./stamp";
 
 /** More than this many points are thinned evenly while they move; at rest all are drawn. */
-export const MOST = 60_000;
+export const MOST = 30_000;
 const FEW = 15_000; // up to here points are drawn as finely as on the GPU
 
 export class CanvasPainter implements Painter {
