@@ -205,12 +205,7 @@ class Run:
         MissingGroupError
             The record has no such group.
         """
-        if self._appender.pending:
-            self.flush()
-        node = self._node(group)
-        if node is None:
-            raise _missing(group, self.groups())
-        return storage.open_group(self._store, node, group)
+        return storage.open_group(self._store, self._there(group), group)
 
     def sizes(self, group: str) -> dict[str, int]:
         """The length of each dim of a group, without reading any of its values.
@@ -220,12 +215,7 @@ class Run:
         MissingGroupError
             The record has no such group.
         """
-        if self._appender.pending:
-            self.flush()
-        node = self._node(group)
-        if node is None:
-            raise _missing(group, self.groups())
-        return storage.sizes(node)
+        return storage.sizes(self._there(group))
 
     def epochs(self, group: str = "metrics") -> np.ndarray:
         """The recorded epochs of a group, ascending, int64."""
@@ -350,6 +340,15 @@ class Run:
         return ", ".join(parts) or "empty"
 
     # ------------------------------------------------------------------ inside
+
+    def _there(self, group: str) -> zarr.Group:
+        """A group with all its rows in the arrays."""
+        if self._appender.pending:
+            self.flush()
+        node = self._node(group)
+        if node is None:
+            raise _missing(group, self.groups())
+        return node
 
     def _node(self, group: str) -> zarr.Group | None:
         try:
