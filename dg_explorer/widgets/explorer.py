@@ -136,6 +136,7 @@ class Explorer(anywidget.AnyWidget):
                 first = opening(reader)
                 test = first.test if now.test is None else now.test
                 now = now.changed(test=test, method=now.method or first.method)
+            self._on_screen.clear()  # the browser builds the board anew, and says so
             with self.hold_sync():
                 self._more = b""
                 self._preview = preview(self._sources, first=now)

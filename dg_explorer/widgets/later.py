@@ -29,7 +29,7 @@ def _prepare(board_ref, sources_ref, shown: threading.Event) -> None:
     if board is None or board.comm is None or sources is not board._sources:
         return  # closed, or read anew since
     try:
-        container = more(sources, first=board.selection.value, spent=len(board._preview))
+        container = more(sources, first=board.selection.value, held=board._preview)
     except Exception:
         return  # who asks for what is wrong is told what it is
     with board._lock:

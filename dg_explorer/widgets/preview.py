@@ -55,11 +55,11 @@ def preview(
     return pack(blocks, attrs)
 
 
-def more(sources: Sources, *, first: Selection, spent: int) -> bytes:
-    """The answers a board will want next, as many as fit beside a preview of `spent` bytes."""
-    urgent, blocks = _urgent(sources, first), {}
-    keys = [key for key in _keys(sources, first, everything=False) if not urgent(key)]
-    _fill(blocks, sources, keys, budget=LIVE_BYTES - spent, seconds=_EAGER_SECONDS)
+def more(sources: Sources, *, first: Selection, held: bytes) -> bytes:
+    """The answers a board will want next, as many as fit beside the preview it holds."""
+    blocks, known = {}, unpack(held)[1]
+    keys = [key for key in _keys(sources, first, everything=False) if key not in known]
+    _fill(blocks, sources, keys, budget=LIVE_BYTES - len(held), seconds=_EAGER_SECONDS)
     return pack(blocks)
 
 

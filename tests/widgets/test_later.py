@@ -34,6 +34,14 @@ def test_it_waits_for_the_browser_and_repeats_nothing(board):
     assert len(scored) == 20  # every test example
 
 
+def test_what_was_selected_meanwhile_is_not_left_out(board):
+    held = set(unpack(board._preview)[1])
+    other = next(test for test in range(1000, 1020) if f"scores/trak/{test}" not in held)
+    board.selection.test = other
+    board._answer(board, {"kind": "shown"}, [])
+    assert f"scores/trak/{other}" in followed(board)
+
+
 def test_it_fits_beside_the_first_picture():
     board = dg.explore(tiny_run(n_train=1000, n_test=300, epochs=60, every=1))
     board._answer(board, {"kind": "shown"}, [])
@@ -47,6 +55,7 @@ def test_it_follows_a_refresh_anew(board):
     metrics = board.run["metrics"].isel(epoch=[-1]).load()
     board.run.append("metrics", metrics.assign_coords(epoch=metrics["epoch"] + 5))
     board.refresh()
+    board._answer(board, {"kind": "shown"}, [])
     assert set(followed(board)) == set(before)
 
 

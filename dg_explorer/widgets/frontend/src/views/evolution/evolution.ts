@@ -16,6 +16,7 @@ import { gestures } from "./gestures";
 import { LegendStrip, sign } from "./legend";
 import { Material } from "./material";
 import { Isolation } from "./isolation";
+import { Names } from "./names";
 import { Overlay, type Link } from "./overlay";
 import { radiusFor } from "./painter";
 import { type Rgb, rgb } from "./palette";
@@ -27,7 +28,7 @@ const LINKS = 6, WHILE_MOVING = 200_000;
 
 class Evolution implements View {
   #context: Context;
-  #controls: Controls; #stage: Stage; #overlay = new Overlay(); #tip = new Tip();
+  #controls: Controls; #stage: Stage; #overlay = new Overlay(); #names = new Names(); #tip = new Tip();
   #legend: LegendStrip;
   #material: Material;
   #title = el("bdi", { class: "dg-whole", role: "heading", "aria-level": 3, dir: "auto" }, "Feature space");
@@ -100,7 +101,7 @@ class Evolution implements View {
     this.#thumbs.update(scene, projection, this.#inked.colours, this.#panel.width, this.#panel.height, this.#controls.pictures, moving);
     const spot = (split: Split, id: number | null): readonly [number, number] | null => { const row = id === null ? -1 : projection.row(split, id); return row < 0 ? null : pixel(scene, row); };
     const { hovered } = selection;
-    const names = this.#overlay.names.at(scene, projection.count, (shownAs?.named && shownAs.kinds) || null);
+    const names = this.#names.at(scene, projection.count, (shownAs?.named && shownAs.kinds) || null);
     this.#overlay.update({ test: spot("test", selection.test), train: spot("train", selection.train), hover: hovered ? spot(hovered.split, hovered.id) : null, links: this.#links(projection, scene, selection.epoch), names }, theme);
     if (this.#pointer && !moving) this.#describe(...this.#pointer); else if (moving) this.#tip.hide();
     const chosen = selection.selected.length + selection.selected_tests.length;

@@ -1,7 +1,7 @@
 // Above the points: the chosen test example's ring, lines to its influencers, names, marks, the lasso.
 import { el } from "../../ui/dom";
 import type { Theme } from "../../ui/theme";
-import { Names, type Named } from "./names";
+import type { Named } from "./names";
 
 export interface Link { readonly to: Spot; readonly helps: boolean; readonly strength: number }
 export type Spot = readonly [number, number];
@@ -9,7 +9,6 @@ export interface Marks { readonly test: Spot | null; readonly train: Spot | null
 
 export class Overlay {
   readonly element = el("canvas", { class: "dg-overlay", "aria-hidden": "true" });
-  readonly names = new Names();
   #width = 0; #height = 0; #ratio = 1;
   #shown: { marks: Marks; theme: Theme } | null = null;
   #outline: readonly number[] | null = null;
