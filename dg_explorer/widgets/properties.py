@@ -32,7 +32,9 @@ def properties(sources: Sources, rest: str = "") -> dict[str, Block]:
     table = reader.group("train_examples").sel(train=train)
     names, out = [], {}
     # what somebody added is more telling than the label, which every table has
-    order = sorted(table.data_vars, key=lambda name: (name in ("label", "group"), name == "group"))
+    order = sorted(
+        table.data_vars, key=lambda name: (name in ("label", "group"), name == "group", name)
+    )
     for name in order:
         if name in _NOT or table[name].dims != ("train",) or len(names) == MOST:
             continue
