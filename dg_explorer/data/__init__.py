@@ -1,0 +1,1 @@
+"""What the model was served: example ids, batches, and one reader of loaders, sets and lists."""

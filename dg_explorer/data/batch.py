@@ -1,0 +1,230 @@
+"""`Batch`: some examples as the model is served them, and who they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import DataError
+from .leaves import Path, is_array, leaves, map_leaves, shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Inputs, labels and ids of some examples; what `Served` yields and a `Task` reads.
+
+    Attributes
+    ----------
+    inputs : tuple
+        What the model is called with by position.
+    keywords : dict
+        What it is called with by name.
+    labels : tensor, nested tensors or None
+        None where the rows have no label.
+    ids : int64 array, shape (example,)
+    raw : what the user's collate gave, with example ids taken off
+        The `batch` that functions of a `CustomTask` and `forward=` get.
+    forward : callable, optional
+        `forward(model, raw)` gives the prediction, where the user says how.
+    axes : mapping of path in `raw` -> axis, optional
+        Which axis of a leaf counts examples; None for a leaf that all examples share. Without
+        it the axis is read off the shapes, and a batch that leaves a doubt cannot be taken apart.
+    remake : callable, optional
+        `remake(positions)` collates these examples again: how a batch is taken apart in which
+        examples lie end to end without an axis of their own (bags with offsets, packed or nested
+        sequences).
+    """
+
+    inputs: tuple
+    keywords: dict
+    labels: object
+    ids: np.ndarray
+    raw: object
+    forward: Callable | None = None
+    axes: Mapping[Path, int | None] | None = field(default=None, repr=False)
+    remake: Callable | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def predict(self, model: Callable):
+        """What the model returns for this batch, whatever that is: by `forward` where given."""
+        if self.forward is not None:
+            return self.forward(model, self.raw)
+        return model(*self.inputs, **self.keywords)
+
+    def take(self, index) -> Batch:
+        """Only the examples at `index`, in its order.
+
+        Parameters
+        ----------
+        index : slice, int or bool array or tensor, list of int
+
+        Raises
+        ------
+        DataError
+            It cannot be known which axis of a leaf counts the examples.
+        """
+        at = positions(index, len(self))
+        if self.remake is not None:
+            return self.remake(at)
+        cut = {key: _cut(leaf, axis, at) for key, (leaf, axis) in self._cuttable().items()}
+        return self._with(lambda leaf: cut.get(id(leaf), leaf), self.ids[at])
+
+    def to(self, device, dtype: torch.dtype | None = None) -> Batch:
+        """The batch on a device; floating point tensors in `dtype` where it is one.
+
+        Integers keep their type, complex tensors theirs.
+        """
+        if dtype is not None and not dtype.is_floating_point:
+            dtype = None
+        moved: dict[int, object] = {}
+
+        def move(leaf):
+            if id(leaf) not in moved:
+                moved[id(leaf)] = _move(leaf, device, dtype)
+            return moved[id(leaf)]
+
+        remake = self.remake
+        again = None if remake is None else lambda at: remake(at).to(device, dtype)
+        return dataclasses.replace(self._with(move, self.ids), remake=again)
+
+    def tensors(self) -> tuple[list[torch.Tensor], list[int | None], Callable]:
+        """The tensors of the batch, the axis of each that counts examples, and the way back.
+
+        Returns
+        -------
+        tensors : list, each once
+        axes : list of int or None (shared by all examples)
+        rebuild : function (tensors, ids=None) -> Batch
+            A batch with these in place of them: under `vmap`, or with one example's slices.
+        """
+        found = {
+            key: (leaf, axis)
+            for key, (leaf, axis) in self._cuttable().items()
+            if torch.is_tensor(leaf)
+        }
+        keys = list(found)
+
+        def rebuild(tensors, ids=None) -> Batch:
+            instead = dict(zip(keys, tensors, strict=True))
+            ids = self.ids if ids is None else ids
+            return self._with(lambda leaf: instead.get(id(leaf), leaf), ids)
+
+        return [leaf for leaf, _ in found.values()], [axis for _, axis in found.values()], rebuild
+
+    # ---------------------------------------------------------------- inside
+
+    def _with(self, change: Callable, ids: np.ndarray) -> Batch:
+        """The same batch with `change(leaf)` for each leaf."""
+
+        def each(_, leaf):
+            return change(leaf)
+
+        return dataclasses.replace(
+            self,
+            inputs=tuple(map_leaves(each, part) for part in self.inputs),
+            keywords={name: map_leaves(each, part) for name, part in self.keywords.items()},
+            labels=None if self.labels is None else map_leaves(each, self.labels),
+            raw=map_leaves(each, self.raw),
+            ids=ids,
+        )
+
+    def _cuttable(self) -> dict[int, tuple[object, int | None]]:
+        """(leaf, example axis) by the leaf's identity: the same tensor counts once."""
+        n = len(self)
+        axes = example_axes(self.raw, n) if self.axes is None else self.axes
+        found = {id(leaf): (leaf, axes.get(path)) for path, leaf in leaves(self.raw)}
+        # what label= or a task made of the batch is not in it
+        made = (self.inputs, self.keywords, () if self.labels is None else self.labels)
+        for part in made:
+            for path, leaf in leaves(part):
+                if id(leaf) not in found:
+                    found[id(leaf)] = (leaf, _axis(path, leaf, n, part))
+        return found
+
+
+def positions(index, n: int) -> np.ndarray:
+    """Places 0 to n - 1 that an index (slice, mask, list, tensor) means, int64."""
+    if torch.is_tensor(index):
+        index = index.cpu().numpy()
+    if not isinstance(index, slice):
+        index = np.atleast_1d(np.asarray(index))
+        index = index.astype(np.int64) if index.size == 0 else index
+    return np.arange(n, dtype=np.int64)[index]
+
+
+def batch_length(raw) -> int:
+    """How many examples a batch holds, where nothing but its leaves can say: axis 0 of them all.
+
+    Raises
+    ------
+    DataError
+        There is no tensor, or the first axes disagree: which is the example is not known.
+    """
+    sizes = {
+        leaf.shape[0] if is_array(leaf) else len(leaf)
+        for _, leaf in leaves(raw)
+        if (is_array(leaf) and leaf.ndim) or isinstance(leaf, (list, tuple))
+    }
+    if len(sizes) == 1:
+        return sizes.pop()
+    what = "no tensor with an axis" if not sizes else "tensors whose first axes disagree"
+    raise DataError(
+        f"How many examples are in this batch? It holds {what}: {shapes(raw)}. Give a dataset, or "
+        f"a DataLoader with your collate_fn, so that examples can be served one by one."
+    )
+
+
+def example_axes(raw, n: int) -> dict[Path, int | None]:
+    """The axis of each leaf that counts n examples, by shape alone: axis 0, or the only one of n.
+
+    Raises
+    ------
+    DataError
+        A leaf has no such axis, or several that are not the first.
+    """
+    return {path: _axis(path, leaf, n, raw) for path, leaf in leaves(raw)}
+
+
+def _axis(path: Path, leaf, n: int, raw) -> int | None:
+    if isinstance(leaf, (list, tuple)):
+        if len(leaf) == n:
+            return 0
+    elif not is_array(leaf):
+        if not hasattr(leaf, "to"):  # numbers, texts, None
+            return None
+    elif leaf.ndim == 0:
+        return None
+    elif leaf.shape[0] == n:
+        return 0
+    elif list(leaf.shape).count(n) == 1:
+        return list(leaf.shape).index(n)
+    place = "".join(f"[{key!r}]" for key in path)
+    raise DataError(
+        f"Which axis of batch{place} counts its {n} examples? The batch holds {shapes(raw)}. Give "
+        f"a dataset, or a DataLoader with your collate_fn, so that examples can be collated anew."
+    )
+
+
+def _cut(leaf, axis: int | None, at: np.ndarray):
+    if axis is None:
+        return leaf
+    if torch.is_tensor(leaf):
+        if len(at) and np.array_equal(at, np.arange(at[0], at[0] + len(at))):
+            return leaf.narrow(axis, int(at[0]), len(at))  # a view, nothing is copied
+        return leaf.index_select(axis, torch.from_numpy(at).to(leaf.device))
+    if isinstance(leaf, np.ndarray):
+        return np.take(leaf, at, axis)
+    return type(leaf)(leaf[i] for i in at)
+
+
+def _move(leaf, device, dtype):
+    if torch.is_tensor(leaf):
+        cast = dtype is not None and leaf.is_floating_point()
+        return leaf.to(device=device, dtype=dtype) if cast else leaf.to(device)
+    return leaf.to(device) if hasattr(leaf, "to") and not isinstance(leaf, type) else leaf
