@@ -1,5 +1,5 @@
 """The specification's import path for influence functions; see `dg_explorer.attribution`."""
 
-from .attribution.influence import InfluenceFunctionAttributor
+from .attribution.methods.influence import InfluenceFunctionAttributor
 
 __all__ = ["InfluenceFunctionAttributor"]

@@ -15,7 +15,8 @@ def lazy_names(
     Parameters
     ----------
     package : its `__name__`
-    exports : public name -> the module that defines it (or is it, where the two are named alike)
+    exports : public name -> the module that defines it (or is it, where the two are named alike),
+        relative to the package: ".training.replay" is one floor up
     within : the package those modules lie in; by default `package` itself
     """
     within = within or package
@@ -23,7 +24,7 @@ def lazy_names(
     def load(name: str) -> object:
         if name not in exports:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = import_module(f"{within}.{exports[name]}")
+        module = import_module(f".{exports[name]}", within)
         value = module if exports[name] == name else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value

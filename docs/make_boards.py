@@ -18,7 +18,7 @@ def main() -> None:
     folder = parser.parse_args().out
 
     import dg_explorer as dg
-    from dg_explorer.demo_steps import complete
+    from dg_explorer.cli.demo_steps import complete
 
     folder.mkdir(parents=True, exist_ok=True)
     for recipe, epoch in BOARDS.items():

@@ -21,7 +21,7 @@ from make_boards import BOARDS
 from PIL import Image
 
 import dg_explorer as dg
-from dg_explorer.demo_steps import complete
+from dg_explorer.cli.demo_steps import complete
 from dg_explorer.demos import grokking
 
 IMAGES = Path(__file__).parent / "images"

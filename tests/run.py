@@ -62,7 +62,11 @@ def environment_python() -> Path:
 
 def browser(python: Path) -> str:
     """The Chromium the browser tests will use, installed if there is none."""
-    look = [python, "-c", "from dg_explorer.browsers import find_browser as f; print(f() or '')"]
+    look = [
+        python,
+        "-c",
+        "from dg_explorer.widgets.export.browsers import find_browser as f; print(f() or '')",
+    ]
 
     def find() -> str:
         return subprocess.check_output([str(part) for part in look], cwd=ROOT, text=True).strip()

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dg_explorer.checkpoint_formats import model_checkpoints
+from dg_explorer.checkpoints.formats import model_checkpoints
 from dg_explorer.errors import CheckpointError, UnsafeCheckpointError
 
 

@@ -11,10 +11,10 @@ import urllib.request
 import nbformat
 import pytest
 
-from dg_explorer import cli
-from dg_explorer.board_notebook import TutorialError, board_notebook, tutorial, write_beside
-from dg_explorer.demo_steps import spread
-from dg_explorer.serving import LabError, LabServer
+from dg_explorer.cli import commands as cli
+from dg_explorer.cli.demo_steps import spread
+from dg_explorer.lab.board_notebook import TutorialError, board_notebook, tutorial, write_beside
+from dg_explorer.lab.serving import LabError, LabServer
 from dg_explorer.testing import tiny_run
 
 

@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from dg_explorer import doctor
-from dg_explorer.browsers import find_browser
-from dg_explorer.doctor import Finding, findings, report
+from dg_explorer.cli import doctor
+from dg_explorer.cli.doctor import Finding, findings, report
+from dg_explorer.widgets.export.browsers import find_browser
 
 
 def states(look):

@@ -34,7 +34,7 @@ def test_the_source_distribution_holds_what_is_tracked_and_nothing_else(dist):
     with tarfile.open(path) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     tracked = set(subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines())
-    assert {"README.md", "LICENSE", "dg_explorer/widgets/frontend/package.json"} <= held
+    assert {"README.md", "LICENSE", "frontend/package.json"} <= held
     # stored records, which have names that are ignored elsewhere
     assert {name for name in tracked if name.startswith("tests/records/")} <= held
     untracked = subprocess.check_output(

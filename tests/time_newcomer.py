@@ -42,7 +42,7 @@ def first_drag(address: str) -> None:
     """Open the notebook in a real browser, run its board's cell, drag along the timeline."""
     from playwright.sync_api import sync_playwright
 
-    from dg_explorer.browsers import find_browser
+    from dg_explorer.widgets.export.browsers import find_browser
 
     # a machine without a graphics card draws WebGL on its processor
     options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

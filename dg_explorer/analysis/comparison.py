@@ -10,9 +10,9 @@ import xarray as xr
 
 from ..errors import SettingError
 from ..maths.memorization import memorization_gap
-from .cartography import history
-from .curves import accuracy_curves
-from .transitions import find_transitions
+from .examples.cartography import history
+from .sources.curves import accuracy_curves
+from .transition.transitions import find_transitions
 
 _CURVES = ("train_accuracy", "test_accuracy")
 

@@ -18,10 +18,10 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import DataError, SettingError
+from .attributor.memory import memory_advice
 from .batches import batch_length, take
 from .factors import Explicit, Factor
 from .layers import factor
-from .memory import memory_advice
 from .tasks import Task
 
 # (prediction, batch) -> scalars to differentiate, shape (example,) or (example, row)

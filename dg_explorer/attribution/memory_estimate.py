@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..ids import ids_of
-from .memory import OutOfMemoryError
+from .attributor.memory import OutOfMemoryError
 
 FIRST = 8  # examples whose features are measured
 

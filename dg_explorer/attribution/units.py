@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from ..checkpoints import load_into
+from ..checkpoints.store import load_into
 from ..errors import DGExplorerError, SettingError
 from ..ids import dataset_of
-from .feature_neighbours import RepresentationSimilarityAttributor
-from .features import join_features
-from .nystrom import Nystrom
+from .attributor.features import join_features
+from .methods.feature_neighbours import RepresentationSimilarityAttributor
+from .projections.nystrom import Nystrom
 
 BLOCK = 4096  # examples in a unit
 AHEAD = 32  # units with the executor at a time: more would hold as many copies of the weights

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from ..checkpoints import load_into, load_weights, saved_epochs
+from ..checkpoints.store import load_into, load_weights, saved_epochs
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
 from ..ids import dataset_of, ids_of, yields_ids
 from ..schema import SIGN

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..attribution.attributor.patterns import analyze_attribution_patterns
 from ..attribution.batches import batches_with_ids
-from ..attribution.patterns import analyze_attribution_patterns
-from ..attribution.stability import compute_attribution_stability
+from ..attribution.over_epochs.stability import compute_attribution_stability
 from ..attribution.tasks import split_batch
 from ..ids import ids_of
 from .lds import linear_datamodeling_score

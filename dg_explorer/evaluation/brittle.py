@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from dg_explorer.attribution.unrolled_training import Training
-from dg_explorer.evaluation.counterfactual import retrain_with_weights
+from ..training.training import Training
+from .counterfactual import retrain_with_weights
 
 
 def brittleness(

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from dg_explorer.attribution.unrolled_training import Training, outputs_of, train_many
-from dg_explorer.errors import DataError, UnknownExampleError
-from dg_explorer.maths.crossing import first_crossing
+from ..errors import DataError, UnknownExampleError
+from ..maths.crossing import first_crossing
+from ..training.training import Training, outputs_of, train_many
 
 
 def counterfactual_check(

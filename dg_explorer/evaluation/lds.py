@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
-from dg_explorer.errors import DGExplorerError
+from ..errors import DGExplorerError
 
 
 class MisalignedScoresError(DGExplorerError, ValueError):

@@ -9,11 +9,11 @@ import torch
 import xarray as xr
 from torch.utils.data import TensorDataset
 
-from dg_explorer.attribution.methods import method_class
-from dg_explorer.attribution.unrolled_training import Training, train_many
-from dg_explorer.errors import DGExplorerError
-from dg_explorer.evaluation.lds import linear_datamodeling_score
-from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
+from ..attribution.methods import method_class
+from ..errors import DGExplorerError
+from ..training.training import Training, train_many
+from .lds import linear_datamodeling_score
+from .retraining import random_subsets, subset_retraining
 
 
 class NoScoresError(DGExplorerError, KeyError):

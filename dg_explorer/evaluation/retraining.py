@@ -11,13 +11,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from dg_explorer.attribution.unrolled_training import (
-    Training,
-    outputs_of,
-    shuffled_batches,
-    train_many,
-)
-from dg_explorer.errors import DGExplorerError
+from ..errors import DGExplorerError
+from ..training.training import Training, outputs_of, shuffled_batches, train_many
 
 
 class ResumeMismatchError(DGExplorerError, ValueError):

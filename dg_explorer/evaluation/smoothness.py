@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from dg_explorer.attribution.unrolled_training import Training, train_many
+from ..training.training import Training, train_many
 
 
 def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) -> torch.Tensor:
@@ -91,22 +91,3 @@ def metasmoothness(
     if run is not None:
         run.add("validity/metasmoothness", result, overwrite=True)
     return result
-
-
-def main() -> None:
-    """Print the metasmoothness of both recipes of modular addition."""
-    from dg_explorer.evaluation.modular_addition import N_STEPS, modular_addition
-
-    torch.set_num_threads(1)
-    for recipe, epochs in (("fast", (65, 100, 200, 395, 700, 1055)), ("smooth", None)):
-        epochs = epochs or (75, 100, 200, 265, 515, 1000)
-        training = modular_addition(
-            recipe, n_steps=min(N_STEPS[recipe], epochs[-1]), record_at=epochs
-        )
-        result = metasmoothness(training=training, directions=2)["metasmoothness"]
-        row = "  ".join(f"{e}: {v:.2f}" for e, v in zip(epochs, result.values, strict=True))
-        print(f"{recipe:8} step {row}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

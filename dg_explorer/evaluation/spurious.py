@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..attribution.patterns import analyze_attribution_patterns
-from ..attribution.trak import TRAKAttributor
+from ..attribution.attributor.patterns import analyze_attribution_patterns
+from ..attribution.methods.trak import TRAKAttributor
 from ..errors import DataError
 from ..ids import dataset_of, ids_of
 from .attribution_quality import class_labels

@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from ..attribution.dummy_data import create_dummy_loader
+from ..attribution.attributor.dummy_data import create_dummy_loader
+from ..attribution.methods.trak import TRAKAttributor
 from ..attribution.tasks import ClassificationTask
-from ..attribution.trak import TRAKAttributor
 
 
 def benchmark_trak_efficiency(

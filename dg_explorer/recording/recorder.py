@@ -7,9 +7,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import xarray as xr
 
-from ..checkpoints import load_checkpoint, save_checkpoint, save_initial, saved_epochs
+from ..checkpoints.random_state import untouched_rng
+from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
 from ..errors import SettingError
-from ..random_state import untouched_rng
 from . import serving
 from .evaluation_pass import evaluation_pass, feature_row
 from .gradient_sampling import GradientSampler

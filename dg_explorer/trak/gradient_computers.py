@@ -1,6 +1,6 @@
 """The TRAK library's import path for gradient computers."""
 
-from ..attribution.gradient_computers import (
+from ..attribution.traker.gradient_computers import (
     AbstractGradientComputer,
     FunctionalGradientComputer,
     IterativeGradientComputer,

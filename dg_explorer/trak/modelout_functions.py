@@ -1,6 +1,6 @@
 """The TRAK library's import path for model outputs."""
 
-from ..attribution.model_outputs import (
+from ..attribution.traker.model_outputs import (
     MODEL_OUTPUTS,
     AbstractModelOutput,
     CLIPModelOutput,

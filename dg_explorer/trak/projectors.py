@@ -1,6 +1,6 @@
 """The TRAK library's import path for projectors."""
 
-from ..attribution.projectors import (
+from ..attribution.traker.projectors import (
     AbstractProjector,
     BasicProjector,
     NoOpProjector,

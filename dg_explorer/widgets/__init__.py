@@ -1,20 +1,20 @@
 """Views: a run, the selection, and nothing computed on a click. One anywidget a board."""
 
-from .comparison import RunComparison
-from .explorer import Explorer, InfluenceExplorer, MemorizationTimeline, explore
-from .panel_views import BiasView, DynamicsMap, FeatureEvolution, GradientFlow, TransitionView
-from .selection import Selection
+from ..lazy_names import lazy_names
 
-__all__ = [
-    "BiasView",
-    "DynamicsMap",
-    "Explorer",
-    "FeatureEvolution",
-    "GradientFlow",
-    "InfluenceExplorer",
-    "MemorizationTimeline",
-    "RunComparison",
-    "Selection",
-    "TransitionView",
-    "explore",
-]
+# public name -> the module of this package that defines it
+_EXPORTS = {
+    "BiasView": "board.panel_views",
+    "DynamicsMap": "board.panel_views",
+    "Explorer": "board.explorer",
+    "FeatureEvolution": "board.panel_views",
+    "GradientFlow": "board.panel_views",
+    "InfluenceExplorer": "board.explorer",
+    "MemorizationTimeline": "board.explorer",
+    "RunComparison": "board.comparison",
+    "Selection": "reading.selection",
+    "TransitionView": "board.panel_views",
+    "explore": "board.explorer",
+}
+
+__getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -8,8 +8,8 @@ import xarray as xr
 from small_model import checkpoints, datasets, train_model
 
 from dg_explorer.analysis import BiasAttributor, PhaseTransitionAttributor, add_bias, debias
-from dg_explorer.analysis.properties import property_enrichment
-from dg_explorer.analysis.removal import verify_removal
+from dg_explorer.analysis.transition.properties import property_enrichment
+from dg_explorer.analysis.transition.removal import verify_removal
 from dg_explorer.errors import DataError
 from dg_explorer.testing import tiny_run
 

@@ -14,7 +14,7 @@ from dg_explorer.attribution.attach import (
     explicit_gradients,
 )
 from dg_explorer.attribution.factors import concatenate
-from dg_explorer.attribution.kernel import diagonal, gram
+from dg_explorer.attribution.projections.kernel import diagonal, gram
 from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import NonFiniteError, SettingError
 

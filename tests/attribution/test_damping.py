@@ -10,11 +10,11 @@ from dg_explorer.attribution import (
     InfluenceFunctionAttributor,
     TRAKAttributor,
     compute_features_chunked,
-    kernel,
 )
 from dg_explorer.attribution.attach import attach
-from dg_explorer.attribution.damping import DEFAULT_RELATIVE, HIGHEST, LOWEST, resting_damping
 from dg_explorer.attribution.factors import Explicit
+from dg_explorer.attribution.projections import kernel
+from dg_explorer.attribution.solve.damping import DEFAULT_RELATIVE, HIGHEST, LOWEST, resting_damping
 from dg_explorer.attribution.tasks import as_task
 
 

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import TRAKAttributor
-from dg_explorer.attribution.delayed import DelayedGeneralizationTRAK
-from dg_explorer.attribution.score_changes import (
+from dg_explorer.attribution.over_epochs.delayed import DelayedGeneralizationTRAK
+from dg_explorer.attribution.over_epochs.score_changes import (
     attribution_evolution,
     epoch_scores,
     phase_transition_examples,

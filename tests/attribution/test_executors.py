@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import attribute
 from dg_explorer.attribution.units import Job, WorkerLostError, WorkerLostWarning, blocks
-from dg_explorer.checkpoints import save_checkpoint
+from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import SettingError
 
 EPOCHS = [0, 10, 20]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from dg_explorer.attribution import FeatureKNNAttributor, RepresentationSimilarityAttributor
-from dg_explorer.attribution.feature_neighbours import neighbour_weights
+from dg_explorer.attribution.methods.feature_neighbours import neighbour_weights
 from dg_explorer.errors import SettingError
 
 

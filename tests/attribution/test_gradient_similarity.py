@@ -7,13 +7,9 @@ from attribution_models import TinyTransformer, examples, mlp
 from torch.utils.data import TensorDataset
 
 from dg_explorer import Run, with_ids
-from dg_explorer.attribution import (
-    GradientSimilarityAttributor,
-    TracInAttributor,
-    attribute,
-)
+from dg_explorer.attribution import GradientSimilarityAttributor, TracInAttributor, attribute
 from dg_explorer.attribution.tasks import margin
-from dg_explorer.checkpoints import save_checkpoint
+from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import CheckpointError, SettingError
 
 

@@ -7,8 +7,8 @@ from torch.func import functional_call, jacrev, vmap
 from torch.utils.data import TensorDataset
 
 from dg_explorer.attribution import InfluenceFunctionAttributor
-from dg_explorer.attribution.hessian import loss_hessian
-from dg_explorer.attribution.solvers import NotConvergedError, leading_eigenpairs
+from dg_explorer.attribution.solve.hessian import loss_hessian
+from dg_explorer.attribution.solve.solvers import NotConvergedError, leading_eigenpairs
 from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import SettingError
 

@@ -9,8 +9,9 @@ from attribution_models import examples, mlp
 from torch.utils.data import DataLoader, Subset
 
 from dg_explorer import with_ids
-from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor, sketches
-from dg_explorer.attribution.damping import absolute_damping
+from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor
+from dg_explorer.attribution.projections import sketches
+from dg_explorer.attribution.solve.damping import absolute_damping
 from dg_explorer.errors import DataError, SettingError
 
 N_TRAIN, N_TEST = 23, 6

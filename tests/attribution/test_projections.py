@@ -10,9 +10,9 @@ from torch.utils.data import TensorDataset
 
 from dg_explorer.attribution import TRAKAttributor
 from dg_explorer.attribution.factors import Explicit
-from dg_explorer.attribution.kernel import gram
-from dg_explorer.attribution.projections import KINDS, Projection
-from dg_explorer.attribution.random_entries import mix, sparse
+from dg_explorer.attribution.projections.dense import KINDS, Projection
+from dg_explorer.attribution.projections.kernel import gram
+from dg_explorer.attribution.projections.random_entries import mix, sparse
 from dg_explorer.errors import SettingError
 
 
@@ -91,7 +91,7 @@ def test_embeddings_raw_parameters_and_sequences_are_projected_too():
 
 def test_another_process_draws_the_same_matrix():
     code = (
-        "from dg_explorer.attribution.projections import KINDS, Projection;"
+        "from dg_explorer.attribution.projections.dense import KINDS, Projection;"
         "print([Projection(3, k, 5).matrix({'fc.weight': (2, 2)}).tolist() for k in KINDS])"
     )
     there = subprocess.run(

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dg_explorer.attribution import random_entries, random_signs
 from dg_explorer.attribution.factors import Explicit
-from dg_explorer.attribution.projections import Projection
+from dg_explorer.attribution.projections import random_entries, random_signs
+from dg_explorer.attribution.projections.dense import Projection
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dg_explorer.attribution.row_scores import RowScores
+from dg_explorer.attribution.top.row_scores import RowScores
 from dg_explorer.errors import DataError
 
 

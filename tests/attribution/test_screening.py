@@ -2,11 +2,11 @@
 
 import torch
 
-from dg_explorer.attribution import best as best_module
-from dg_explorer.attribution import screening
-from dg_explorer.attribution.best import Best, best_of_row
-from dg_explorer.attribution.screening import screened
-from dg_explorer.attribution.top_scores import streamed
+from dg_explorer.attribution.top import best as best_module
+from dg_explorer.attribution.top import screening
+from dg_explorer.attribution.top.best import Best, best_of_row
+from dg_explorer.attribution.top.screening import screened
+from dg_explorer.attribution.top.top_scores import streamed
 
 
 def data(n=3000, m=20, dim=64, spread=0.0):

@@ -5,13 +5,13 @@ import torch
 from attribution_models import TinyTransformer, examples, mlp
 from torch import nn
 
-from dg_explorer.attribution import sketch_entries, sketches
 from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.convolution import SHIFTED, Geometry
 from dg_explorer.attribution.factors import Outer
-from dg_explorer.attribution.kernel import gram
-from dg_explorer.attribution.projections import Projection
-from dg_explorer.attribution.sketches import FactoredSketch
+from dg_explorer.attribution.projections import sketch_entries, sketches
+from dg_explorer.attribution.projections.dense import Projection
+from dg_explorer.attribution.projections.kernel import gram
+from dg_explorer.attribution.projections.sketches import FactoredSketch
 from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import SettingError
 

@@ -6,13 +6,13 @@ import torch
 from attribution_models import examples, mlp
 from torch import nn
 
-from dg_explorer.attribution.gradient_similarity import TracInAttributor
-from dg_explorer.attribution.influence import InfluenceFunctionAttributor
-from dg_explorer.attribution.source import SourceAttributor
-from dg_explorer.attribution.unrolled import UnrolledAttributor
-from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
-from dg_explorer.attribution.unrolled_training import Training, cross_entropy, margin, train_many
+from dg_explorer.attribution.methods.gradient_similarity import TracInAttributor
+from dg_explorer.attribution.methods.influence import InfluenceFunctionAttributor
+from dg_explorer.attribution.methods.source import SourceAttributor
+from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import SettingError
+from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.training import Training, cross_entropy, margin, train_many
 
 N_TRAIN = 23
 

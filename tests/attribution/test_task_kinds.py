@@ -12,7 +12,7 @@ from dg_explorer import Run, with_ids
 from dg_explorer.attribution import GradientDotAttributor, TRAKAttributor
 from dg_explorer.attribution.clip_task import CLIPPairsTask
 from dg_explorer.attribution.token_examples import EachToken
-from dg_explorer.attribution.traker import TRAKer
+from dg_explorer.attribution.traker.traker import TRAKer
 from dg_explorer.errors import DataError
 
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from attribution_models import examples, mlp
 
-from dg_explorer.attribution import TRAKAttributor, top_scores
-from dg_explorer.attribution.row_scores import RowScores
-from dg_explorer.attribution.top_scores import top_attributions
+from dg_explorer.attribution import TRAKAttributor
+from dg_explorer.attribution.top import top_scores
+from dg_explorer.attribution.top.row_scores import RowScores
+from dg_explorer.attribution.top.top_scores import top_attributions
 from dg_explorer.errors import DataError, SettingError
 
 

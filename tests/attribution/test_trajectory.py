@@ -9,10 +9,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from dg_explorer import Recorder, Run, with_ids
-from dg_explorer.attribution.source import SourceAttributor
-from dg_explorer.attribution.trajectory import attribute_trajectory, segment_times
-from dg_explorer.attribution.trak import TRAKAttributor
-from dg_explorer.checkpoints import load_weights
+from dg_explorer.attribution.methods.source import SourceAttributor
+from dg_explorer.attribution.methods.trak import TRAKAttributor
+from dg_explorer.attribution.over_epochs.trajectory import attribute_trajectory, segment_times
+from dg_explorer.checkpoints.store import load_weights
 from dg_explorer.errors import CheckpointError
 
 

@@ -17,7 +17,7 @@ from dg_explorer.attribution import (
     create_dummy_loader,
     validate_trak_setup,
 )
-from dg_explorer.attribution.grokking import parse_arithmetic
+from dg_explorer.attribution.over_epochs.grokking import parse_arithmetic
 from dg_explorer.errors import CheckpointError, DataError, SettingError, ShuffledLoaderError
 
 

@@ -12,16 +12,11 @@ from numpy.lib.format import open_memmap
 from torch.utils.data import DataLoader
 
 from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor
-from dg_explorer.attribution.damping import DEFAULT_RELATIVE
-from dg_explorer.attribution.sketches import DEFINITION
-from dg_explorer.attribution.traker import TRAKer
-from dg_explorer.attribution.traker_store import UnfinishedError
-from dg_explorer.errors import (
-    ArchitectureMismatchError,
-    DataError,
-    NonFiniteError,
-    SettingError,
-)
+from dg_explorer.attribution.projections.sketches import DEFINITION
+from dg_explorer.attribution.solve.damping import DEFAULT_RELATIVE
+from dg_explorer.attribution.traker.store import UnfinishedError
+from dg_explorer.attribution.traker.traker import TRAKer
+from dg_explorer.errors import ArchitectureMismatchError, DataError, NonFiniteError, SettingError
 from dg_explorer.trak.modelout_functions import (
     AbstractModelOutput,
     ImageClassificationModelOutput,

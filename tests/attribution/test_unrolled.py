@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.attribution import unrolled_products as products_module
-from dg_explorer.attribution.unrolled import UnrolledAttributor
-from dg_explorer.attribution.unrolled_memory import TooLittleMemoryError
-from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
-from dg_explorer.attribution.unrolled_products import LossProducts
-from dg_explorer.attribution.unrolled_trace import trace
-from dg_explorer.attribution.unrolled_training import (
+from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
+from dg_explorer.attribution.unrolled.memory_needed import TooLittleMemoryError
+from dg_explorer.errors import UnknownExampleError
+from dg_explorer.training import products as products_module
+from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.products import LossProducts
+from dg_explorer.training.trace import trace
+from dg_explorer.training.training import (
     FlatModel,
     NotDeterministicError,
     Training,
@@ -19,7 +20,6 @@ from dg_explorer.attribution.unrolled_training import (
     outputs_of,
     train_many,
 )
-from dg_explorer.errors import UnknownExampleError
 
 OPTIMIZERS = {
     "sgd": OptimizerSettings(kind="sgd", lr=0.3, weight_decay=0.01),

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.attribution.unrolled import UnrolledAttributor
-from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
-from dg_explorer.attribution.unrolled_training import Training
+from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
+from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.training import Training
 
 START, RATE, STEPS = 1e-3, 0.01, 1000
 # Two examples of one mode that disagree about its strength, one of another mode.

@@ -7,16 +7,16 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dg_explorer import Run, with_ids
-from dg_explorer.attribution import unrolled_from_run as module
-from dg_explorer.attribution.unrolled_from_run import (
+from dg_explorer.checkpoints.store import load_weights, saved_epochs
+from dg_explorer.recording import Recorder
+from dg_explorer.training import from_run as module
+from dg_explorer.training.from_run import (
     LibraryChangedError,
     OptimizerStateMissingError,
     ReplayMissingError,
     training_of_run,
 )
-from dg_explorer.attribution.unrolled_training import NotDeterministicError, train_many
-from dg_explorer.checkpoints import load_weights, saved_epochs
-from dg_explorer.recording import Recorder
+from dg_explorer.training.training import NotDeterministicError, train_many
 
 
 def network(dropout=0.0):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dg_explorer.attribution.unrolled_mixed import mixed_scores
+from dg_explorer.attribution.unrolled.mixed import mixed_scores
 from dg_explorer.errors import SettingError
 
 

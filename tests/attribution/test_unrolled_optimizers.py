@@ -3,12 +3,12 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.attribution.unrolled_optimizers import (
+from dg_explorer.training.optimizers import (
     OptimizerSettings,
     UnsupportedOptimizerError,
     settings_from_torch,
 )
-from dg_explorer.attribution.unrolled_training import Training, train_many
+from dg_explorer.training.training import Training, train_many
 
 CASES = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01),

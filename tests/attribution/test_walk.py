@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import TRAKAttributor, attribute
-from dg_explorer.checkpoints import save_checkpoint
+from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import (
     ArchitectureMismatchError,
     CheckpointError,

@@ -24,9 +24,9 @@ from lab_pages import Notebook, start_lab, write_cells
 from playwright.sync_api import sync_playwright
 
 import dg_explorer as dg
-from dg_explorer.browsers import find_browser
 from dg_explorer.maths.extents import extents
 from dg_explorer.schema import SIGN
+from dg_explorer.widgets.export.browsers import find_browser
 
 
 @dataclass(frozen=True)

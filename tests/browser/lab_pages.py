@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from dg_explorer.serving import LabServer
+from dg_explorer.lab.serving import LabServer
 
 SETTINGS = {
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},

@@ -17,8 +17,8 @@ from guarded import BROWSER_OPTIONS, guarded_page
 from lab_pages import Notebook, start_lab, write_cells
 from playwright.sync_api import sync_playwright
 
-from dg_explorer.browsers import find_browser
 from dg_explorer.testing import tiny_run
+from dg_explorer.widgets.export.browsers import find_browser
 
 ROWS = 20
 RECORDER = """

@@ -13,7 +13,7 @@ from guarded import BROWSER_OPTIONS
 from lab_pages import start_lab
 from playwright.sync_api import sync_playwright
 
-from dg_explorer.browsers import find_browser
+from dg_explorer.widgets.export.browsers import find_browser
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 _ends: list[Callable[[], object]] = []

@@ -9,10 +9,9 @@ import pytest
 import xarray as xr
 
 import dg_explorer as dg
-from dg_explorer import widgets
 from dg_explorer.testing import tiny_run
 
-FRONTEND = Path(widgets.__file__).parent / "frontend"
+FRONTEND = Path(__file__).parents[2] / "frontend"
 TABS = ["transition", "map", "gradients", "bias", "validity"]
 # once the view has been drawn, in words that name the rule, the element and what is wrong with it
 RUN = """part => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))

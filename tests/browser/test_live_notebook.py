@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import expect
 from test_harness import PROBE
 
-from dg_explorer.live_notebook import CellError, run_first_cells
+from dg_explorer.lab.live_notebook import CellError, run_first_cells
 
 
 @pytest.fixture

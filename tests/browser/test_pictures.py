@@ -7,8 +7,8 @@ import pytest
 
 import dg_explorer as dg
 from dg_explorer.errors import SettingError
-from dg_explorer.photograph import PictureError
 from dg_explorer.testing import tiny_run
+from dg_explorer.widgets.export.photograph import PictureError
 
 # Share of pixels whose colour is a dark or a light grey, as a browser decodes the picture.
 SHARES = """async (data) => {

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dg_explorer import attribute, demos
-from dg_explorer.checkpoints import load_weights
+from dg_explorer.checkpoints.store import load_weights
 
 
 def test_the_top_influencers_equal_those_of_explicit_gradients():

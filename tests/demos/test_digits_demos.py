@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dg_explorer.checkpoints import load_weights
+from dg_explorer.checkpoints.store import load_weights
 from dg_explorer.demos import digits, mislabeled_digits, spurious_digits
 
 

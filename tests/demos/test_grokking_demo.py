@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dg_explorer import demos
-from dg_explorer.checkpoints import load_checkpoint, load_weights
+from dg_explorer.checkpoints.store import load_checkpoint, load_weights
 from dg_explorer.demos import grokking
 from dg_explorer.demos.__main__ import milestones
 from dg_explorer.errors import SettingError

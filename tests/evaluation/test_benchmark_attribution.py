@@ -4,17 +4,19 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import (
+    attribution as benchmark,
+)
+from benchmarks import (
+    peers as benchmark_peers,
+)
+from benchmarks import (
+    workloads as benchmark_workloads,
+)
+from benchmarks.measures import against, exact_kernel, fidelity, peak_over, row_correlation
+from benchmarks.models import GrokkingTransformer, modular_data
 from dg_explorer.attribution.attach import attach, explicit_gradients
 from dg_explorer.attribution.tasks import as_task
-from dg_explorer.evaluation import benchmark, benchmark_peers, benchmark_workloads
-from dg_explorer.evaluation.benchmark_measures import (
-    against,
-    exact_kernel,
-    fidelity,
-    peak_over,
-    row_correlation,
-)
-from dg_explorer.evaluation.benchmark_models import GrokkingTransformer, modular_data
 
 TASK = as_task("classification")
 

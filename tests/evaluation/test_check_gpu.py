@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from dg_explorer.attribution import random_signs
-from dg_explorer.evaluation import check_gpu
+from benchmarks import check_gpu
+from dg_explorer.attribution.projections import random_signs
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 

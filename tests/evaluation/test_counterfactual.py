@@ -3,9 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.attribution.unrolled import UnrolledAttributor
-from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
-from dg_explorer.attribution.unrolled_training import Training
+from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import DataError, UnknownExampleError
 from dg_explorer.evaluation.brittle import brittleness
 from dg_explorer.evaluation.counterfactual import (
@@ -20,6 +18,8 @@ from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
 from dg_explorer.evaluation.smoothness import metasmoothness, sign_agreement
 from dg_explorer.run import Run
 from dg_explorer.schema import SIGN
+from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.training import Training
 
 
 def linear(seed):

@@ -4,14 +4,10 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from benchmarks.damping_choice import compare
+from benchmarks.small_trainings import SETTINGS, small_training, trained_on_everything
 from dg_explorer.attribution import TRAKAttributor
-from dg_explorer.evaluation.damping_choice import compare
 from dg_explorer.evaluation.retraining import random_subsets
-from dg_explorer.evaluation.small_trainings import (
-    SETTINGS,
-    small_training,
-    trained_on_everything,
-)
 
 
 def test_the_damping_that_made_the_outputs_is_the_best_of_the_grid():

@@ -3,14 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.attribution.unrolled_optimizers import OptimizerSettings
-from dg_explorer.attribution.unrolled_training import NotDeterministicError, Training, margin
 from dg_explorer.evaluation import retraining as module
-from dg_explorer.evaluation.retraining import (
-    ResumeMismatchError,
-    random_subsets,
-    subset_retraining,
-)
+from dg_explorer.evaluation.retraining import ResumeMismatchError, random_subsets, subset_retraining
+from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.training import NotDeterministicError, Training, margin
 
 
 def linear(seed):

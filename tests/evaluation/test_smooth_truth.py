@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from dg_explorer.evaluation import smooth_truth as module
+from benchmarks import smooth_truth as module
+from benchmarks.smooth_checks import negative_controls, sign_flips
+from benchmarks.smooth_truth import smooth_training, smooth_truth
+from dg_explorer.demos.modular_addition import modular_addition
 from dg_explorer.evaluation.lds_by_method import scores_by_epoch
-from dg_explorer.evaluation.modular_addition import modular_addition
-from dg_explorer.evaluation.smooth_checks import negative_controls, sign_flips
-from dg_explorer.evaluation.smooth_truth import smooth_training, smooth_truth
 from dg_explorer.evaluation.smoothness import metasmoothness
 
 

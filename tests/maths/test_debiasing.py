@@ -1,11 +1,6 @@
 import numpy as np
 
-from dg_explorer.maths.debiasing import (
-    balanced_removal,
-    group_alignment,
-    most_harmful,
-    worst_group,
-)
+from dg_explorer.maths.debiasing import balanced_removal, group_alignment, most_harmful, worst_group
 
 
 def test_alignment_by_hand():

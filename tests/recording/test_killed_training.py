@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dg_explorer import Run
-from dg_explorer.checkpoints import load_weights, saved_epochs
+from dg_explorer.checkpoints.store import load_weights, saved_epochs
 
 N_KILLS = 20
 GROUPS = ("metrics", "dynamics/train", "features/1", "gradients")

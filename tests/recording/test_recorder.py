@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from dg_explorer import Recorder, Run
-from dg_explorer.checkpoints import load_weights
+from dg_explorer.checkpoints.store import load_weights
 from dg_explorer.errors import DataError, SettingError, ShuffledLoaderError, UnknownExampleError
 from dg_explorer.recording import logit_buffer
 from dg_explorer.recording.measures import measure

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dg_explorer import Recorder
-from dg_explorer.checkpoints import load_checkpoint, load_initial, load_weights
+from dg_explorer.checkpoints.store import load_checkpoint, load_initial, load_weights
 from dg_explorer.errors import CheckpointError, SettingError
 
 

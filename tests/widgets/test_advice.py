@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import dg_explorer as dg
-from dg_explorer import widgets
 
-SOURCES = Path(widgets.__file__).parent / "frontend" / "src"
+SOURCES = Path(__file__).parents[2] / "frontend" / "src"
 CALLS = re.findall(
     r"^  \w+: ['\"](.*)['\"],$",
     (SOURCES / "ui" / "advice.ts").read_text(encoding="utf-8"),

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dg_explorer.widgets.blocks import pack, smallest_int, unpack
+from dg_explorer.widgets.reading.blocks import pack, smallest_int, unpack
 
 
 def test_what_is_packed_is_what_is_unpacked():

@@ -12,9 +12,9 @@ import xarray as xr
 import dg_explorer as dg
 from dg_explorer.errors import MissingGroupError, SettingError, UnknownExampleError
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.blocks import unpack
-from dg_explorer.widgets.preview import LIVE_BYTES
-from dg_explorer.widgets.serve import FAMILIES
+from dg_explorer.widgets.answers.preview import LIVE_BYTES
+from dg_explorer.widgets.answers.serve import FAMILIES
+from dg_explorer.widgets.reading.blocks import unpack
 
 
 @pytest.fixture

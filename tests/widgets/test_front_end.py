@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.blocks import pack
-from dg_explorer.widgets.reader import RunReader
-from dg_explorer.widgets.tables import top_influencers
-from dg_explorer.widgets.trajectories import trajectories_of
+from dg_explorer.widgets.answers.trajectories import trajectories_of
+from dg_explorer.widgets.reading.blocks import pack
+from dg_explorer.widgets.reading.reader import RunReader
+from dg_explorer.widgets.reading.tables import top_influencers
 
-FRONTEND = Path(__file__).parents[2] / "dg_explorer" / "widgets" / "frontend"
+FRONTEND = Path(__file__).parents[2] / "frontend"
 STATIC = FRONTEND.parent / "static"
 
 

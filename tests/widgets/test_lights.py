@@ -6,8 +6,8 @@ import xarray as xr
 import dg_explorer as dg
 from dg_explorer.evaluation import validity_light
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.lights import lights
-from dg_explorer.widgets.reader import RunReader
+from dg_explorer.widgets.reading.lights import lights
+from dg_explorer.widgets.reading.reader import RunReader
 
 
 def checked(smooth, lds):
@@ -47,9 +47,9 @@ def test_the_reasons_are_those_of_the_record():
 
 
 def test_the_validity_tab_keeps_methods_apart():
-    from dg_explorer.widgets.faces import Faces
-    from dg_explorer.widgets.serve import Sources
-    from dg_explorer.widgets.validity import validity
+    from dg_explorer.widgets.answers.sources import Sources
+    from dg_explorer.widgets.answers.validity import validity
+    from dg_explorer.widgets.reading.faces import Faces
 
     reader = RunReader(checked([0.95, 0.3], [0.6, 0.2]))
     found = validity(Sources(reader, Faces(reader)))

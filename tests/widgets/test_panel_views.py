@@ -8,7 +8,7 @@ import pytest
 import dg_explorer as dg
 from dg_explorer.errors import SettingError
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.blocks import unpack
+from dg_explorer.widgets.reading.blocks import unpack
 
 ALONE = ["FeatureEvolution", "DynamicsMap", "TransitionView", "GradientFlow", "BiasView"]
 

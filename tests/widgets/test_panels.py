@@ -11,17 +11,25 @@ import xarray as xr
 import dg_explorer as dg
 from dg_explorer.maths.extents import extents
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets import panels, transition
-from dg_explorer.widgets.bias import bias_table, group_accuracy, group_scores
-from dg_explorer.widgets.dynamics_map import REGIONS, dynamics_map
-from dg_explorer.widgets.evolution import ABSENT, frames, header, positions, quantised, square
-from dg_explorer.widgets.faces import Faces
-from dg_explorer.widgets.gradient_flow import FLAGS, gradient_flow, thinned
-from dg_explorer.widgets.properties import codes_of, properties
-from dg_explorer.widgets.reader import RunReader
-from dg_explorer.widgets.serve import Sources, answer
-from dg_explorer.widgets.transition import gain_table, influence_course
-from dg_explorer.widgets.validity import validity
+from dg_explorer.widgets.answers import panels, transition
+from dg_explorer.widgets.answers.bias import bias_table, group_accuracy, group_scores
+from dg_explorer.widgets.answers.dynamics_map import REGIONS, dynamics_map
+from dg_explorer.widgets.answers.evolution import (
+    ABSENT,
+    frames,
+    header,
+    positions,
+    quantised,
+    square,
+)
+from dg_explorer.widgets.answers.gradient_flow import FLAGS, gradient_flow, thinned
+from dg_explorer.widgets.answers.properties import codes_of, properties
+from dg_explorer.widgets.answers.serve import answer
+from dg_explorer.widgets.answers.sources import Sources
+from dg_explorer.widgets.answers.transition import gain_table, influence_course
+from dg_explorer.widgets.answers.validity import validity
+from dg_explorer.widgets.reading.faces import Faces
+from dg_explorer.widgets.reading.reader import RunReader
 
 
 def sources_of(run) -> Sources:
@@ -119,7 +127,7 @@ def test_rows_of_the_header_name_the_examples_of_the_tables(run, sources):
 
 def test_long_runs_are_cut_into_chunks_that_join_to_the_whole(sources, monkeypatch):
     whole = positions(sources, "0/hidden")["position"]
-    monkeypatch.setattr("dg_explorer.widgets.evolution.CHUNK_BYTES", 5 * 4 * 60)
+    monkeypatch.setattr("dg_explorer.widgets.answers.evolution.CHUNK_BYTES", 5 * 4 * 60)
     count = len([k for k in panels.keys(sources, everything=True) if k.startswith("positions/")])
     parts = [positions(sources, f"{i}/hidden")["position"] for i in range(count)]
     assert [len(part) for part in parts] == [5, 5, 2]
@@ -298,7 +306,7 @@ def test_a_view_alone_is_sent_only_what_it_reads(sources):
 
 
 def test_measurements_that_hardly_repeat_go_into_bins():
-    from dg_explorer.widgets.properties import BINS, codes_of
+    from dg_explorer.widgets.answers.properties import BINS, codes_of
 
     values = np.linspace(5387.25, 47100.5, 40)
     codes, names = codes_of(values)

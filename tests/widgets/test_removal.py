@@ -5,12 +5,12 @@ import pytest
 import xarray as xr
 
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.faces import Faces
-from dg_explorer.widgets.panels import facts
-from dg_explorer.widgets.reader import RunReader
-from dg_explorer.widgets.removal import removal
-from dg_explorer.widgets.serve import Sources
-from dg_explorer.widgets.validity import validity
+from dg_explorer.widgets.answers.panels import facts
+from dg_explorer.widgets.answers.removal import removal
+from dg_explorer.widgets.answers.sources import Sources
+from dg_explorer.widgets.answers.validity import validity
+from dg_explorer.widgets.reading.faces import Faces
+from dg_explorer.widgets.reading.reader import RunReader
 
 REMOVED = [101, 105, 120]
 

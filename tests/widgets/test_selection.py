@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dg_explorer.errors import SettingError
-from dg_explorer.widgets.linked import LinkedSelection
-from dg_explorer.widgets.selection import Selection
+from dg_explorer.widgets.board.linked import LinkedSelection
+from dg_explorer.widgets.reading.selection import Selection
 
 
 @pytest.mark.parametrize("ids", [[], [5], [3, 1, 2], range(0, 9000, 3), [1, 10**6, 2 * 10**6]])

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.reader import RunReader
-from dg_explorer.widgets.trajectories import trajectories, trajectories_of
+from dg_explorer.widgets.answers.trajectories import trajectories, trajectories_of
+from dg_explorer.widgets.reading.reader import RunReader
 
 
 def slow_top(row, k):

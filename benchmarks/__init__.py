@@ -1,0 +1,1 @@
+"""What measures us: peers, workloads, truth files. Never in the wheel; run from the repository."""

@@ -1,0 +1,1 @@
+"""Groups of examples: which ones teach a shortcut, and what training without them gives."""

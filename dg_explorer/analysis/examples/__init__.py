@@ -1,0 +1,1 @@
+"""Single examples: learning, forgetting, memorization, wrong labels."""

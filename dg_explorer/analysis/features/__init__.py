@@ -1,0 +1,1 @@
+"""Layers: what their features separate, and how they move."""

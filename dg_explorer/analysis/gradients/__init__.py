@@ -1,0 +1,1 @@
+"""Gradients by layer over training."""

@@ -1,0 +1,1 @@
+"""When a run changes its answer, and which examples do it."""

@@ -1,0 +1,74 @@
+"""What a set of training examples has in common: every property against the whole set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ...maths.enrichment import enrichment, into_bins, mean_shift
+
+# names an example rather than describing it
+_NAMES = ("text", "thumbnail", "id")
+# numbers with more distinct values than this are compared in bins
+_MOST_VALUES = 20
+
+
+def property_enrichment(
+    examples: xr.Dataset,
+    chosen,
+    *,
+    properties=None,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare the properties of chosen examples with those of all.
+
+    Parameters
+    ----------
+    examples : Dataset over `train`
+        `train_examples`, or any table of properties.
+    chosen : ids
+    properties : names, optional
+        By default every column but text and thumbnail.
+
+    Returns
+    -------
+    values : DataFrame
+        One row a property and value: count, share, share_of_all, ratio, p_value, and p_adjusted
+        for having looked at all values of the property. Smallest p first.
+    means : DataFrame
+        One row a numeric property: inside, outside, p_value.
+    """
+    ids = examples["train"].values
+    inside = np.isin(ids, np.asarray(list(chosen), dtype=np.int64))
+    names = properties or [
+        str(name)
+        for name, column in examples.data_vars.items()
+        if name not in _NAMES and column.dims == ("train",)
+    ]
+    rows, means = [], []
+    for name in names:
+        values = examples[name].values
+        numeric = values.dtype.kind in "iuf"
+        if numeric:
+            shift = mean_shift(values, inside, permutations=permutations, seed=seed)
+            means.append({"property": name, **shift._asdict()})
+        kinds = np.unique(values[values == values])
+        if numeric and len(kinds) > _MOST_VALUES:
+            values = into_bins(values)
+        elif values.dtype.kind == "O":
+            values = values.astype(str)
+        if len(np.unique(values)) > len(ids) // 2:
+            continue  # an identifier: no value occurs often enough to be enriched
+        found = enrichment(values, inside, permutations=permutations, seed=seed)
+        table = pd.DataFrame(found._asdict())
+        table.insert(0, "property", name)
+        rows.append(table)
+    columns = ["property", "value", *_COLUMNS]
+    values = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+    values = values.sort_values(["p_adjusted", "p_value"], kind="stable", ignore_index=True)
+    return values, pd.DataFrame(means, columns=["property", "inside", "outside", "p_value"])
+
+
+_COLUMNS = ("count", "share", "share_of_all", "ratio", "p_value", "p_adjusted")

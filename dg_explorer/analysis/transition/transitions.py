@@ -1,0 +1,111 @@
+"""Add to a run when it memorized, when it generalized, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from ...maths.crossing import first_crossing
+from ...maths.transition import find_transition
+from ..sources.curves import accuracy_curves
+
+
+def add_transitions(run, *, overwrite: bool = True, **settings) -> xr.Dataset:
+    """Find when a run memorized and when it generalized, and write it to `transitions`.
+
+    Parameters and returns as `find_transitions`.
+    """
+    result = find_transitions(run, **settings)
+    run.add("transitions", result, overwrite=overwrite)
+    return result
+
+
+def find_transitions(
+    run,
+    *,
+    memorized_at: float = 0.999,
+    levels: tuple[float, float] = (0.5, 0.95),
+    band: float = 0.05,
+    hold: int = 3,
+) -> xr.Dataset:
+    """Find when a run memorized and when it generalized.
+
+    Two questions are kept apart. *When did accuracy reach a level?* is answered for any run.
+    *Was there a transition*, a plateau, a short rise and a plateau? is answered by three
+    detectors (threshold, sigmoid, change points), and yes needs two of them.
+
+    Parameters
+    ----------
+    run : Run
+    memorized_at : float
+        Train accuracy that counts as memorized.
+    levels : two floats
+        Test accuracies at `t50` and `t95`.
+    band, hold : float, int
+        A level counts as reached if accuracy then stays within `band` of it for `hold`
+        recorded epochs.
+
+    Returns
+    -------
+    Dataset
+        Scalars, in the run's own epochs or steps; NaN is "never in this record":
+        `t_memorized`, `t50`, `t95`, `delay` (t95 - t_memorized), `delay_ratio`
+        (t95 / t_memorized); and of the test curve's transition `found`, `agree`
+        (detectors of 3), `onset` (10 % of the fitted rise), `t_transition`, `interval` (bound: low,
+        high), `width`, `by_threshold`, `by_sigmoid`, `by_change_points`. `attrs["note"]` says it
+        in words.
+    """
+    curves = accuracy_curves(run)
+    time = curves["epoch"].values.astype(float)
+    nothing = np.full(len(time), np.nan)
+    train = curves["train_accuracy"].values if "train_accuracy" in curves else nothing
+    test = curves["test_accuracy"].values if "test_accuracy" in curves else nothing
+
+    def reached(curve, level, band=band):
+        return first_crossing(time, curve, level, band=band, hold=hold)
+
+    times = {
+        "t_memorized": reached(train, memorized_at),
+        "t50": reached(test, levels[0]),
+        "t95": reached(test, levels[1]),
+    }
+    times["delay"] = times["t95"] - times["t_memorized"]
+    times["delay_ratio"] = (
+        times["t95"] / times["t_memorized"] if times["t_memorized"] > 0 else np.nan
+    )
+    answer = find_transition(time, test, origin=0.0 if len(time) and time[0] >= 0 else None)
+    onset = np.nan
+    if answer.found:
+        onset = _onset(time, test, answer)
+    data = {name: ((), float(value)) for name, value in times.items()}
+    data |= {
+        "found": ((), bool(answer.found)),
+        "agree": ((), int(answer.agree)),
+        "onset": ((), float(onset)),
+        "t_transition": ((), float(answer.t50)),
+        "width": ((), float(answer.width)),
+        "interval": ("bound", np.array(answer.interval, dtype=float)),
+        "by_threshold": ((), float(answer.by_threshold)),
+        "by_sigmoid": ((), float(answer.by_sigmoid)),
+        "by_change_points": ((), float(answer.by_change_points)),
+    }
+    for name in (*times, "onset", "t_transition", "width", "interval"):
+        unit = "ratio" if name == "delay_ratio" else run.time_unit
+        data[name] = (*data[name], {"unit": unit})
+    settings = {"memorized_at": memorized_at, "levels": list(levels), "band": band, "hold": hold}
+    return xr.Dataset(
+        data,
+        {"bound": np.array(["low", "high"], dtype=object)},
+        {"note": answer.note, "settings": json.dumps(settings), "time_unit": run.time_unit},
+    )
+
+
+def _onset(time: np.ndarray, curve: np.ndarray, answer) -> float:
+    """When the rise has covered a tenth of its height: the last time the curve was below it."""
+    known = np.isfinite(curve)
+    time, curve = time[known], curve[known]
+    share = (curve - answer.low) / (answer.high - answer.low)
+    below = np.flatnonzero((share < 0.1) & (time <= answer.t50))
+    return float(time[min(below[-1] + 1, len(time) - 1)]) if len(below) else float(time[0])

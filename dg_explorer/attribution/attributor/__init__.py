@@ -1,0 +1,1 @@
+"""What every attribution method builds on: models, batches, features, memory."""

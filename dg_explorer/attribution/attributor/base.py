@@ -1,0 +1,239 @@
+"""The contract of every attributor: features of train and test, then a matrix of scores."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...checkpoints.formats import model_checkpoints
+from ...checkpoints.store import check_finite, load_into
+from ...errors import CheckpointError, DataError, SettingError
+from ...ids import ids_of
+from ..attach import attach
+from ..batches import as_loader, batches_with_ids, to_device
+from ..capture import Capture
+from ..factors import concatenate
+from ..layers import compact
+from ..solve.damping import check_damping
+from ..tasks import Task, as_task
+from .features import GradientFeatures, Origin, check_same_origin
+from .memory import memory_advice
+from .patterns import analyze_attribution_patterns, find_top_attributions
+
+
+class Attributor:
+    """Scores of training examples for test examples, from one checkpoint or an ensemble.
+
+    Score > 0: training on the example raised the output of the test example.
+    The model is only ever read: it leaves every call as it came, bit by bit.
+
+    Parameters
+    ----------
+    model : torch module
+        Its present weights are used unless `checkpoints` are given.
+    task : str, Task, or pair (loss, output) of functions
+        What is attributed: "classification" (the margin of the right class),
+        "language_modeling", "regression", ...
+    checkpoints : list or mapping of state dicts, models or paths, or a folder, optional
+        An ensemble, such as the same recipe from several seeds.
+    layers : list of str, optional
+        Module or parameter names, or patterns; by default every trainable parameter.
+    damping : "auto" or float
+        Ridge, relative to the mean diagonal of the kernel. "auto" reads it off the checkpoint of
+        a classifier (see `damping`) and is 1 for other tasks; `damping_used` holds what was
+        added, in absolute terms, at each checkpoint.
+    batch_size : int
+        Used where a dataset is given instead of a loader. Scores do not depend on it.
+    """
+
+    method = ""
+    #: "output" attributes gradients of the output, "loss" those of the training loss
+    gradient_of = "output"
+    #: keep inputs and output gradients apart even where writing gradients out is smaller
+    keeps_factors = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        task="classification",
+        checkpoints=None,
+        layers=None,
+        device=None,
+        damping="auto",
+        batch_size: int = 256,
+    ):
+        if not isinstance(model, nn.Module):
+            raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
+        check_damping(damping)
+        self.task: Task = as_task(task)
+        self.model = model if device is None else model.to(device)
+        self.layers = layers
+        self.damping = damping
+        self.batch_size = batch_size
+        self.damping_used: list[float] = []
+        self._checkpoints = _as_checkpoints(checkpoints)
+        self._scratch: nn.Module | None = None
+
+    # ---------------------------------------------------------------- the contract
+
+    def compute_train_features(self, dataloader, num_samples: int | None = None):
+        """Features of the training examples (of the first `num_samples`)."""
+        return self.compute_features(dataloader, num_samples)
+
+    def compute_test_features(self, dataloader, num_samples: int | None = None):
+        """Features of the test examples (of the first `num_samples`)."""
+        return self.compute_features(dataloader, num_samples)
+
+    def compute_attributions(self, train_features, test_features) -> torch.Tensor:
+        """Scores, float64, shape (n_test, n_train)."""
+        raise NotImplementedError
+
+    def self_influence(self, train_features) -> torch.Tensor:
+        """Each training example's score for itself, float64, shape (n_train,)."""
+        raise NotImplementedError
+
+    def attribute(self, train, test) -> torch.Tensor:
+        """Features and scores in one go, float64, shape (n_test, n_train)."""
+        return self.compute_attributions(
+            self.compute_train_features(train), self.compute_test_features(test)
+        )
+
+    find_top_attributions = staticmethod(find_top_attributions)
+    analyze_attribution_patterns = staticmethod(analyze_attribution_patterns)
+
+    # ------------------------------------------------------------ gradients of a loader
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def kind(self) -> str:
+        """What the features are; features of another kind are refused."""
+        return f"gradients of {self.gradient_of}"
+
+    @property
+    def n_checkpoints(self) -> int:
+        return 1 if self._checkpoints is None else len(self._checkpoints)
+
+    def settings(self) -> dict:
+        """Everything that shapes the scores, as plain values for the record."""
+        layers = self.layers if self.layers is None or isinstance(self.layers, str) else None
+        return {
+            "method": self.method,
+            "task": self.task.name,
+            "layers": layers if self.layers is None else list(np.atleast_1d(self.layers)),
+            "damping": self.damping,
+            "n_checkpoints": self.n_checkpoints,
+        }
+
+    def models(self):
+        """Yield (model holding a checkpoint's weights, digest of the weights), one by one."""
+        if self._checkpoints is None:
+            check_finite(self.model.state_dict())
+            yield self.model, weights_digest(self.model)
+            return
+        if self._scratch is None:
+            self._scratch = copy.deepcopy(self.model)
+        for key in self._checkpoints:
+            load_into(self._scratch, self._checkpoints[key])
+            yield self._scratch, weights_digest(self._scratch)
+
+    @memory_advice("Pass proj_dim=, name fewer layers with layers=, or attribute fewer examples")
+    def compute_features(
+        self, data, num_samples: int | None = None, outputs=None
+    ) -> GradientFeatures:
+        """Per-example gradients of a loader at every checkpoint, kept as factors."""
+        differentiated = outputs or self.outputs
+        models, weights, outputs, digests = [], [], [], []
+        for model, digest in self.models():
+            parts, ids = [], []
+            capture: Capture | None = None
+            for batch, which in self.batches(data, num_samples, model):
+                if capture is None:
+                    capture = attach(model, self.task, batch, layers=self.layers)
+                found = capture(batch, differentiated)
+                if not self.keeps_factors:
+                    found.factors = [[compact(f) for f in row] for row in found.factors]
+                parts.append(found)
+                ids.append(which)
+            order = self.order(data, np.concatenate(ids))
+            rows = [
+                [f.take(order) for f in concatenate([p.factors[r] for p in parts])]
+                for r in range(len(parts[0].factors))
+            ]
+            models.append(rows)
+            weights.append(torch.cat([p.weight for p in parts])[order].cpu())
+            outputs.append(torch.cat([p.output for p in parts])[order].cpu())
+            digests.append(digest)
+        names = tuple(capture.parameters)
+        origin = Origin(tuple(digests), names, self.task.name, self.kind)
+        ids = np.concatenate(ids)[order.numpy()]
+        weight, output = torch.stack(weights), torch.stack(outputs)
+        return GradientFeatures(models, weight, output, ids, origin)
+
+    def outputs(self, prediction, batch) -> torch.Tensor:
+        """What is differentiated: shape (example,), or (example, row) for several."""
+        return getattr(self.task, self.gradient_of)(prediction, batch)
+
+    def batches(self, data, num_samples, model):
+        """Batches of a loader or dataset on the model's device, with their ids."""
+        parameter = next(model.parameters())
+        for batch, ids in batches_with_ids(as_loader(data, self.batch_size), num_samples):
+            yield to_device(batch, parameter.device, parameter.dtype), ids
+
+    @staticmethod
+    def order(data, served: np.ndarray) -> torch.Tensor:
+        """Positions that bring examples as served into the dataset's own order."""
+        dataset = getattr(data, "dataset", data)
+        known = None
+        if hasattr(dataset, "__len__") and not isinstance(data, (list, tuple)):
+            known = ids_of(data)
+        if known is None or np.array_equal(served, known[: len(served)]):
+            return torch.arange(len(served))
+        if len(np.unique(served)) < len(served):
+            raise DataError(
+                "A loader that shuffles served an example id twice, so its order cannot be "
+                "undone. Serve each example once, or in the dataset's order."
+            )
+        rank = {int(example): i for i, example in enumerate(known)}
+        return torch.as_tensor(np.argsort([rank[int(i)] for i in served], kind="stable"))
+
+    @staticmethod
+    def check_pair(train: GradientFeatures, test: GradientFeatures) -> None:
+        """Refuse features that do not belong together."""
+        for name, features in (("train", train), ("test", test)):
+            if not isinstance(features, GradientFeatures):
+                raise DataError(
+                    f"{name} features must come from compute_{name}_features of this attributor; "
+                    f"got {type(features).__name__}."
+                )
+        check_same_origin(train.origin, test.origin)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A short name for the present weights and buffers of a model."""
+    crc = 0
+    for name, tensor in model.state_dict().items():
+        if torch.is_tensor(tensor):
+            crc = zlib.crc32(name.encode(), crc)
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            crc = zlib.crc32(raw.numpy().data, crc)
+    return f"{crc:08x}"
+
+
+def _as_checkpoints(checkpoints) -> Mapping | None:
+    if checkpoints is None:
+        return None
+    if isinstance(checkpoints, (list, tuple)):
+        checkpoints = dict(enumerate(checkpoints))
+    found = model_checkpoints(checkpoints)
+    if len(found) == 0:
+        raise CheckpointError("checkpoints= is empty; leave it out to use the model's own weights.")
+    return found

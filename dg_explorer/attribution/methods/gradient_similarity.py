@@ -1,0 +1,213 @@
+"""Gradient similarity and TracIn: first-order attribution, without any inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...errors import CheckpointError, SettingError
+from ..attributor.base import Attributor
+from ..attributor.features import GradientFeatures
+from ..projections.kernel import diagonal, gram
+
+SIMILARITIES = ("dot", "cosine")
+
+
+class GradientSimilarityAttributor(Attributor):
+    """How far a step on a training example would move the output of a test example.
+
+    score(q, i) = grad f_q . (-grad l_i), or the cosine of the two, averaged over checkpoints.
+
+    Parameters
+    ----------
+    similarity : "dot" or "cosine"
+        The dot product is what one step of gradient descent does to the output, to first order;
+        large losses give large scores. The cosine compares directions alone.
+    **settings
+        `task`, `checkpoints`, `layers`, `device`, `batch_size`, as for every attributor.
+
+    References
+    ----------
+    Charpiat et al. (2019), "Input similarity from the neural network perspective", NeurIPS.
+    """
+
+    method = "gradient_cosine"
+    similarity = "cosine"
+
+    def __init__(
+        self,
+        model,
+        *,
+        similarity: str | None = None,
+        task="classification",
+        checkpoints=None,
+        layers=None,
+        device=None,
+        batch_size: int = 256,
+    ):
+        super().__init__(
+            model,
+            task=task,
+            checkpoints=checkpoints,
+            layers=layers,
+            device=device,
+            batch_size=batch_size,
+        )
+        self.similarity = similarity or self.similarity
+        if self.similarity not in SIMILARITIES:
+            raise SettingError(f"similarity={similarity!r}; there are {', '.join(SIMILARITIES)}.")
+
+    def settings(self) -> dict:
+        known = super().settings() | {"similarity": self.similarity}
+        return {name: value for name, value in known.items() if name != "damping"}
+
+    @property
+    def kind(self) -> str:
+        return "gradients of output and loss"
+
+    def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
+        """Minus the gradients of the loss; second row, those of the output."""
+        return self.compute_features(dataloader, num_samples, self._train_outputs)
+
+    def _train_outputs(self, prediction, batch):
+        return torch.stack(
+            [self.task.ascent(prediction, batch), self.task.output(prediction, batch)], 1
+        )
+
+    def compute_attributions(self, train_features, test_features) -> torch.Tensor:
+        self.check_pair(train_features, test_features)
+        pairs = zip(train_features.models, test_features.models, strict=True)
+        scores = [self._score(train[0], test[0]) for train, test in pairs]
+        return self._combine(scores)
+
+    def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
+        return self._combine([self._own(*rows) for rows in train_features.models])
+
+    def _score(self, train, test) -> torch.Tensor:
+        scores = gram(test, train).double()
+        if self.similarity == "cosine":
+            scores /= _norms(test)[:, None]
+            scores /= _norms(train)
+        return scores
+
+    def _own(self, loss, output) -> torch.Tensor:
+        """Inner product of the two gradients of the same example."""
+        steps = range(0, len(loss[0]), 32)
+        parts = []
+        for start in steps:
+            rows = slice(start, start + 32)
+            parts.append(
+                self._score([f.take(rows) for f in loss], [f.take(rows) for f in output]).diagonal()
+            )
+        return torch.cat(parts)
+
+    def _combine(self, scores: list[torch.Tensor]) -> torch.Tensor:
+        return (sum(scores) / len(scores)).cpu()
+
+
+class GradientDotAttributor(GradientSimilarityAttributor):
+    """`GradientSimilarityAttributor` with the dot product."""
+
+    method = "gradient_dot"
+    similarity = "dot"
+
+
+class TracInAttributor(GradientSimilarityAttributor):
+    """TracInCP: the effect of every step on an example, added up over checkpoints.
+
+    score(q, i) = sum over checkpoints of lr * grad f_q . (-grad l_i). The sum stands for the
+    whole training if checkpoints are evenly spaced in steps. In `attribute(run, ...)` the scores
+    at an epoch are the sum up to it, with the learning rates of the run's `metrics`.
+
+    Parameters
+    ----------
+    learning_rates : float or sequence of float, optional
+        One for each checkpoint, or one for all; by default 1, or the run's own.
+    **settings
+        `task`, `checkpoints`, `layers`, `device`, `batch_size`, as for every attributor.
+
+    References
+    ----------
+    Pruthi et al. (2020), "Estimating Training Data Influence by Tracing Gradient Descent",
+    NeurIPS, sec. 3.3.
+    """
+
+    method = "tracin"
+    similarity = "dot"
+
+    def __init__(
+        self,
+        model,
+        *,
+        learning_rates=None,
+        task="classification",
+        checkpoints=None,
+        layers=None,
+        device=None,
+        batch_size: int = 256,
+    ):
+        super().__init__(
+            model,
+            task=task,
+            checkpoints=checkpoints,
+            layers=layers,
+            device=device,
+            batch_size=batch_size,
+        )
+        self.learning_rates = _rates(learning_rates, self.n_checkpoints)
+
+    def settings(self) -> dict:
+        rates = None if self.learning_rates is None else self.learning_rates.tolist()
+        known = super().settings() | {"learning_rates": rates}
+        return {name: value for name, value in known.items() if name != "similarity"}
+
+    def _combine(self, scores):
+        rates = np.ones(len(scores)) if self.learning_rates is None else self.learning_rates
+        return sum(rate * score for rate, score in zip(rates, scores, strict=True)).cpu()
+
+    def over_epochs(self, run, group: str, rows):
+        """Turn the scores of single checkpoints of a run into sums up to each of them."""
+        total, last = None, -1
+        if group in run:
+            there = run[group]
+            last = int(there["epoch"].values[-1])
+            total = there["score"].sel(epoch=last).values
+        for epoch, row in rows:
+            if epoch < last:
+                raise SettingError(
+                    f"{group!r} holds sums of TracIn up to {run.time_unit} {last}, so {epoch} "
+                    f"cannot be added before it. Pass overwrite=True with all the epochs."
+                )
+            score = np.float32(self._rate_at(run, epoch)) * row["score"]
+            total = score if total is None else total + score
+            yield epoch, row | {"score": total}
+
+    def _rate_at(self, run, epoch: int) -> float:
+        if self.learning_rates is not None:
+            return 1.0  # it is in the scores already
+        if "metrics" in run and "learning_rate" in run["metrics"]:
+            rates = run["metrics"]["learning_rate"].dropna("epoch")
+            before = rates["epoch"].values <= epoch
+            if before.any():
+                return float(rates.values[before][-1])
+        raise CheckpointError(
+            f"TracIn needs the learning rate at {run.time_unit} {epoch}, and the run's metrics "
+            f"have none. Record it, or pass learning_rates=, such as 1.0."
+        )
+
+
+def _rates(rates, n: int) -> np.ndarray | None:
+    if rates is None:
+        return None
+    rates = np.atleast_1d(np.asarray(rates, dtype=np.float64))
+    if len(rates) == 1:
+        rates = np.repeat(rates, n)
+    if rates.shape != (n,) or not np.isfinite(rates).all():
+        raise SettingError(f"{n} checkpoint(s) need as many finite learning rates, not {rates}.")
+    return rates
+
+
+def _norms(layers) -> torch.Tensor:
+    norms = diagonal(layers).sqrt()
+    # a gradient of exactly zero points nowhere: its cosine is 0
+    return torch.where(norms > 0, norms, 1.0)

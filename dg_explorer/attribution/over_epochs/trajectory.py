@@ -1,0 +1,129 @@
+"""Scores of a recorded run from several of its checkpoints at once: SOURCE, averaged TRAK."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import xarray as xr
+
+from ...checkpoints.store import load_weights, saved_epochs
+from ...errors import CheckpointError
+from ...ids import dataset_of, ids_of
+from ...schema import SIGN
+from ..methods import method_class
+
+
+def attribute_trajectory(
+    run,
+    model,
+    train,
+    test,
+    *,
+    method: str = "source",
+    epochs=None,
+    n_checkpoints: int = 6,
+    from_share: float = 0.0,
+    to_share: float = 1.0,
+    name: str | None = None,
+    **settings,
+) -> xr.Dataset:
+    """Score with checkpoints spread over the training up to an epoch, and add it to the record.
+
+    `attribute(run, ...)` takes each checkpoint by itself. This takes them together: "source"
+    cuts the training up to an epoch into segments; "trak", "influence" and others average over
+    the checkpoints, of which early ones are as good as late ones for methods that divide by the
+    curvature, while no example is fitted to the last digit.
+
+    Parameters
+    ----------
+    epochs : list of int, optional
+        The epochs that scores are for; by default the last that has a checkpoint.
+    n_checkpoints : int
+        At most so many, evenly spread.
+    from_share, to_share : float
+        The part of the training up to each epoch that checkpoints are taken from: .05 to .15
+        takes those around 10 %. "source" takes the whole.
+    name : str, optional
+        The scores go to `scores/<name>`; by default the method's name.
+    **settings
+        Of the attributor. "source" reads ``time`` from the learning rates and steps of the
+        run's metrics unless it is given; with momentum give it, or it is too short.
+
+    Returns
+    -------
+    Dataset
+        ``score`` (epoch, test, train), as in the record.
+
+    Raises
+    ------
+    CheckpointError
+        There is no checkpoint in the part asked for.
+    """
+    saved = np.array(saved_epochs(run))
+    if not len(saved):
+        raise CheckpointError("This run has no checkpoints; record with checkpoints.")
+    epochs = [int(saved[-1])] if epochs is None else sorted(int(e) for e in epochs)
+    train, test = dataset_of(train), dataset_of(test)
+    rows, used = [], {}
+    for epoch in epochs:
+        part = _between(saved, epoch, from_share, to_share)
+        index = np.linspace(0, len(part) - 1, min(n_checkpoints, len(part))).round().astype(int)
+        chosen = part[index].tolist()
+        given = dict(settings)
+        if method == "source" and "time" not in given:
+            segments = min(given.get("segments", 3), len(chosen))
+            given["time"] = segment_times(run, chosen, segments)
+        weights = {e: load_weights(run, e) for e in chosen}
+        attributor = method_class(method)(copy.deepcopy(model), checkpoints=weights, **given)
+        rows.append(attributor.attribute(train, test).numpy().astype(np.float32))
+        used[epoch] = chosen
+    result = xr.Dataset(
+        {"score": (("epoch", "test", "train"), np.stack(rows))},
+        {"epoch": epochs, "test": ids_of(test), "train": ids_of(train)},
+        {
+            "method": method,
+            "settings": json.dumps(attributor.settings() | {"checkpoints": used}),
+            "sign": SIGN,
+            "output": attributor.task.name,
+        },
+    )
+    run.add(f"scores/{name or method}", result, overwrite=True)
+    return result
+
+
+def _between(saved: np.ndarray, epoch: int, from_share: float, to_share: float) -> np.ndarray:
+    part = saved[(saved >= from_share * epoch) & (saved <= to_share * epoch)]
+    if not len(part):
+        raise CheckpointError(
+            f"No checkpoint between {from_share:.0%} and {to_share:.0%} of the way to {epoch}; "
+            f"this run has {', '.join(map(str, saved))}."
+        )
+    return part
+
+
+def segment_times(run, epochs: list[int], segments: int) -> list[float]:
+    """Sum of the learning rates of the steps in each segment of some checkpoints.
+
+    A segment's steps are those up to its last checkpoint, from the last one of the segment
+    before it.
+
+    Raises
+    ------
+    CheckpointError
+        The run's metrics hold no learning rates or no count of steps.
+    """
+    metrics = run["metrics"] if "metrics" in run else xr.Dataset()
+    if "learning_rate" not in metrics or "steps_taken" not in metrics:
+        raise CheckpointError(
+            "The run's metrics do not say how long its training took: they lack learning_rate or "
+            "steps_taken. Pass time=, the sum of the learning rates of each segment's steps."
+        )
+    known = metrics[["learning_rate", "steps_taken"]].dropna("epoch")
+    steps = known["steps_taken"].values
+    taken = np.diff(steps, prepend=0) * known["learning_rate"].values
+    total = dict(zip(known["epoch"].values.tolist(), np.cumsum(taken).tolist(), strict=True))
+    edges = np.linspace(0, len(epochs), segments + 1).round().astype(int)[1:]
+    ends = [total.get(epochs[edge - 1], 0.0) for edge in edges]
+    return np.maximum(np.diff(ends, prepend=0.0), 1e-12).tolist()

@@ -1,0 +1,1 @@
+"""Inner products of gradients, exact, projected and sketched."""

@@ -1,0 +1,99 @@
+"""Kernel: exact inner products of per-example gradients, layer by layer, in tiles."""
+
+from __future__ import annotations
+
+import torch
+
+from ...errors import NonFiniteError
+from ..factors import Factor
+from .sketches import FactoredSketch
+
+TILE = 512  # a float32 tile of 1 MB stays in the cache while all layers add to it
+WRITTEN = 1 << 27  # entries of gradients up to which all their inner products are computed
+SKETCHED = 1024  # width of the sketch that is enough for the sum of their squares
+
+
+def gram(left: list[Factor], right: list[Factor] | None = None) -> torch.Tensor:
+    """Inner products of the gradients of two sets of examples, summed over layers.
+
+    Parameters
+    ----------
+    left, right : factors of the same layers; `right` left out means `left` with itself,
+        of which only one triangle is computed.
+
+    Returns
+    -------
+    shape (n_left, n_right), in the precision of the factors
+    """
+    same = right is None
+    right = left if same else right
+    n, m = len(left[0]), len(right[0])
+    out = _like(left).new_zeros(n, m)
+    for i in range(0, n, TILE):
+        rows = [f.take(slice(i, i + TILE)) for f in left]
+        for j in range(i if same else 0, m, TILE):
+            columns = [f.take(slice(j, j + TILE)) for f in right]
+            tile = _tile(rows, columns)
+            out[i : i + TILE, j : j + TILE] = tile
+            if same and j > i:
+                out[j : j + TILE, i : i + TILE] = tile.T
+    if not torch.isfinite(out).all():
+        raise NonFiniteError("The kernel of gradients is not finite; the gradients overflow.")
+    return out
+
+
+def diagonal(layers: list[Factor]) -> torch.Tensor:
+    """Squared norms of the gradients of each example, float64, shape (example,)."""
+    n = len(layers[0])
+    out = torch.empty(n, dtype=torch.float64, device=_like(layers).device)
+    step = 32
+    for i in range(0, n, step):
+        rows = [f.take(slice(i, i + step)) for f in layers]
+        out[i : i + step] = _tile(rows, rows).diagonal().double()
+    return out
+
+
+def squared_sum(layers: list[Factor]) -> float:
+    """The sum over all pairs of examples of their squared inner product, without the matrix.
+
+    Of many examples, or of large models, it is estimated from a sketch, for time that grows with
+    the number of examples and not with that of pairs.
+    """
+    n = len(layers[0])
+    if n * sum(f.numel for f in layers) > WRITTEN:
+        return _sketched_squared_sum(layers)
+    total = 0.0
+    blocks = [[f.take(slice(i, i + TILE)) for f in layers] for i in range(0, n, TILE)]
+    for i, rows in enumerate(blocks):
+        total += float(_tile(rows, rows).double().square().sum())
+        for columns in blocks[i + 1 :]:
+            total += 2 * float(_tile(rows, columns).double().square().sum())
+    return total
+
+
+def _sketched_squared_sum(layers: list[Factor]) -> float:
+    """|Z'Z|^2 of sketches Z, less what the sketch adds on average."""
+    sketch, step = FactoredSketch(SKETCHED), 32
+    products = torch.zeros(SKETCHED, SKETCHED, dtype=torch.float64, device=_like(layers).device)
+    for i in range(0, len(layers[0]), step):
+        z = sketch([f.take(slice(i, i + step)) for f in layers]).double()
+        products.addmm_(z.T, z)
+    # an inner product of sketches is off by (|g|^2 |h|^2 + (g'h)^2) / width, squared, on average
+    found, lengths = float(products.square().sum()), diagonal(layers)
+    corrected = (found - float(lengths.sum()) ** 2 / SKETCHED) / (1 + 1 / SKETCHED)
+    return max(corrected, float(lengths.square().sum()))
+
+
+def _like(layers: list[Factor]) -> torch.Tensor:
+    first = layers[0]
+    return first.d if hasattr(first, "d") else first.gradient
+
+
+def _tile(rows: list[Factor], columns: list[Factor]) -> torch.Tensor:
+    tile = _like(rows).new_zeros(len(rows[0]), len(columns[0]))
+    for a, b in zip(rows, columns, strict=True):
+        if type(a) is type(b):
+            a.add_gram(b, tile)
+        else:  # one batch was cheaper written out, another factored
+            tile.addmm_(a.flat(), b.flat().T)
+    return tile

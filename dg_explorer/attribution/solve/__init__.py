@@ -1,0 +1,1 @@
+"""Damping, curvature, and the systems that a method solves."""

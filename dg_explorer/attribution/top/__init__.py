@@ -1,0 +1,1 @@
+"""The highest scores of every row without the whole matrix."""

@@ -1,0 +1,1 @@
+"""The TRAK library's classes, on our gradients."""

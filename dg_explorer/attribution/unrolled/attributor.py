@@ -1,0 +1,267 @@
+"""Exact influence through training: the derivative of an output by each example's weight."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from torch.func import grad, vmap
+
+from ...errors import UnknownExampleError
+from ...schema import SIGN
+from ...training.optimizers import State
+from ...training.products import LossProducts
+from ...training.replay import Replay
+from ...training.training import FlatModel, Training
+from .memory_needed import MemoryPlan, plan_memory
+
+
+class UnrolledAttributor:
+    """Scores that are the derivative of training itself, and when each exposure acted.
+
+    The score of a training example for a test example at an epoch is d f / d w: how fast the
+    output rises as the example's weight in every step's loss does. It is exact to rounding,
+    for a deterministic run; whether a derivative says what *removing* the example does is
+    another question, which `metasmoothness` answers.
+
+    Parameters
+    ----------
+    training : Training
+        Start, data, order of batches, optimizer: all that determines the run.
+    dtype : torch dtype
+        Precision of what is carried back; states are replayed in the training's own. Scores are
+        kept in float32 in a record. float64 is for comparing with finite differences.
+    memory : int
+        Bytes to stay under; decides how many optimizer states are kept and how many queries
+        are carried at once. States that are not kept are computed again from the nearest one.
+
+    References
+    ----------
+    Maclaurin, Duvenaud & Adams (2015), "Gradient-based Hyperparameter Optimization through
+    Reversible Learning", ICML; Hara, Nitanda & Maehara (2019), "Data Cleansing for Models
+    Trained with SGD", NeurIPS; Ilyas & Engstrom (2025), "MAGIC", arXiv 2504.16430.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        *,
+        dtype: torch.dtype = torch.float32,
+        memory: int = 300_000_000,
+    ):
+        self.training = training
+        self.memory = memory
+        self.flat = training.start()
+        # Carrying more digits than the states have would not make anything more exact.
+        self.dtype = dtype if self.flat.theta.dtype == torch.float64 else self.flat.theta.dtype
+        self._steps = list(training.steps())
+
+    def plan(self, n_queries: int = 1) -> MemoryPlan:
+        """What computing so many (query, epoch) pairs would take, without starting."""
+        return plan_memory(
+            self.training, self.flat, len(self._steps), n_queries, self.memory, self.dtype
+        )
+
+    def attribute(
+        self,
+        test: Sequence[int] | None = None,
+        epochs: Sequence[int] | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> xr.Dataset:
+        """Scores of every training example for the given test examples and epochs.
+
+        Parameters
+        ----------
+        test : ids, optional
+            Default: all test examples.
+        epochs : ints, optional
+            Default: the epochs at which the training records outputs.
+        progress : callable ``(done, total)``
+            Called after each batch of (test, epoch) pairs.
+
+        Returns
+        -------
+        Dataset
+            ``score`` over (epoch, test, train), in units of output per unit of weight.
+        """
+        test, epochs = self._asked(test, epochs)
+        edges = np.array([0, self.training.n_epochs])
+        by_window = self._sweep(test, epochs, edges, progress)
+        return xr.Dataset(
+            {"score": (("epoch", "test", "train"), by_window.sum(2))},
+            coords={
+                "epoch": self.training.recorded_as(epochs),
+                "test": test,
+                "train": self.training.train_ids,
+            },
+            attrs=self._attrs(),
+        )
+
+    def exposures(
+        self,
+        test: Sequence[int] | None = None,
+        *,
+        epoch: int | None = None,
+        windows: int | Sequence[int] = 10,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> xr.Dataset:
+        """Influence by time of exposure: which window of training each score comes from.
+
+        Parameters
+        ----------
+        epoch : int, optional
+            Where the output is taken; default the last.
+        windows : int or edges
+            That many windows of equal length up to `epoch`, or the epochs at which they begin
+            and end.
+
+        Returns
+        -------
+        Dataset
+            ``score`` over (test, window, train), whose sum over windows is the score of
+            `attribute`; coordinates ``window_start`` (included) and ``window_end`` (excluded),
+            in epochs from the start of training.
+        """
+        training = self.training
+        label = training.recorded_as([training.n_epochs])[0] if epoch is None else int(epoch)
+        test, epochs = self._asked(test, [label])
+        epoch = int(epochs[0])
+        if isinstance(windows, (int, np.integer)):
+            edges = np.unique(np.linspace(0, epoch, windows + 1).round().astype(int))
+        else:
+            edges = np.asarray(windows, dtype=int)
+            if edges[0] != 0 or edges[-1] < epoch or (np.diff(edges) <= 0).any():
+                raise ValueError(
+                    f"Windows must begin at 0, ascend and end at or after epoch {epoch}; got "
+                    f"{edges.tolist()}."
+                )
+        by_window = self._sweep(test, epochs, edges, progress)[0]
+        return xr.Dataset(
+            {"score": (("test", "window", "train"), by_window)},
+            coords={
+                "test": test,
+                "window": np.arange(len(edges) - 1),
+                "window_start": ("window", edges[:-1]),
+                "window_end": ("window", edges[1:]),
+                "train": self.training.train_ids,
+            },
+            attrs=self._attrs() | {"epoch": int(label)},
+        )
+
+    def _asked(self, test, epochs):
+        training = self.training
+        test = np.asarray(training.test_ids if test is None else test)
+        unknown = np.setdiff1d(test, training.test_ids)
+        if len(unknown):
+            raise UnknownExampleError(
+                f"No test example has id {unknown[0]}; ids run from {training.test_ids.min()} to "
+                f"{training.test_ids.max()}."
+            )
+        epochs = training.record_at if epochs is None else training.counts(epochs)
+        epochs = np.asarray(epochs, dtype=int)
+        if len(epochs) == 0 or epochs.min() < 1 or epochs.max() > training.n_epochs:
+            raise ValueError(
+                f"Epochs must lie in 1 to {training.n_epochs}, where the training ends; got "
+                f"{epochs.tolist()}."
+            )
+        return test, np.unique(epochs)
+
+    def _attrs(self) -> dict:
+        optimizer = self.training.optimizer
+        settings = {
+            "optimizer": optimizer.kind,
+            "eps": optimizer.eps,
+            "n_epochs": self.training.n_epochs,
+            "batch_size": self.training.batch_size,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        return {
+            "method": "unrolled",
+            "sign": SIGN,
+            "output": self.training.output.__name__,
+            "settings": json.dumps(settings),
+        }
+
+    def _sweep(self, test, epochs, edges, progress) -> np.ndarray:
+        """Scores by window, shape (epoch, test, window, train)."""
+        position = {id: i for i, id in enumerate(self.training.test_ids.tolist())}
+        queries = torch.as_tensor([position[id] for id in test.tolist()])
+        result = np.zeros((len(epochs), len(test), len(edges) - 1, self.training.n_train))
+        # Latest epochs first: at any step the pairs already begun are the first ones.
+        pairs = [(e, q) for e in reversed(range(len(epochs))) for q in range(len(test))]
+        plan = self.plan(len(pairs))
+        plan.check()
+        last_step = [self._first_step_of(epoch) for epoch in epochs]
+        for start in range(0, len(pairs), plan.queries_at_once):
+            chunk = pairs[start : start + plan.queries_at_once]
+            ends = np.array([last_step[e] for e, _ in chunk])
+            rows = queries[[q for _, q in chunk]]
+            scores = self._backwards(rows, ends, edges, plan)
+            for (e, q), row in zip(chunk, scores, strict=True):
+                result[e, q] = row
+            if progress:
+                progress(start + len(chunk), len(pairs))
+        return result
+
+    def _first_step_of(self, epoch: int) -> int:
+        return sum(1 for of, _ in self._steps if of < epoch)
+
+    def _backwards(self, queries, ends, edges, plan) -> np.ndarray:
+        """One sweep from the latest end to the start, carrying all pairs at once."""
+        training, optimizer = self.training, self.training.optimizer
+        carried_in = training.in_dtype(self.dtype)
+        n_steps = len(self._steps)
+        last = int(ends.max())
+        adjoint: State = tuple(
+            torch.zeros(len(queries), len(self.flat.theta), dtype=self.dtype)
+            for _ in range(optimizer.n_moments + 1)
+        )
+        scores = torch.zeros(len(queries), len(edges) - 1, training.n_train, dtype=self.dtype)
+        by_output = make_output_gradient(training, self.flat)
+        products = LossProducts(carried_in, carried_in.start(), block=plan.directions_at_once)
+        replay = Replay(training, self.flat, self._steps[:last], n_steps, plan.segment_length)
+        begun = 0
+        for step in reversed(range(last)):
+            before, after = replay.state(step), replay.state(step + 1)
+            starting = slice(begun, int((ends > step).sum()))
+            if starting.stop > begun:
+                begun = starting.stop
+                adjoint[0][starting] = by_output(after[0], queries[starting]).to(self.dtype)
+            epoch, batch = self._steps[step]
+            lr = optimizer.lr_at(step, n_steps)
+            active = tuple(part[:begun] for part in adjoint)
+            by_gradient, carried = optimizer.pull_back(before, after, active, step, lr)
+            hessian_product, by_weight = products(before[0].to(self.dtype), batch, by_gradient)
+            carried[0].add_(hessian_product)
+            for part, new in zip(active, carried, strict=True):
+                if new.data_ptr() != part.data_ptr():
+                    part.copy_(new)
+            window = int(np.searchsorted(edges, epoch, side="right")) - 1
+            _add(scores[:begun, window], batch, by_weight)
+        return scores.numpy()
+
+
+def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tensor) -> None:
+    if batch is None:
+        scores += by_weight
+    else:
+        # An example may come twice in a batch drawn with replacement: both exposures count.
+        scores.index_add_(1, batch, by_weight)
+
+
+def make_output_gradient(training: Training, flat: FlatModel):
+    """The function giving the gradient of chosen test examples' outputs, (query, parameter)."""
+
+    def one(theta, inputs, label):
+        return training.output(flat(theta, inputs[None]), label[None])[0]
+
+    of_many = vmap(grad(one), in_dims=(None, 0, 0))
+
+    def by_output(theta, queries):
+        return of_many(theta, training.test_inputs[queries], training.test_labels[queries])
+
+    return by_output

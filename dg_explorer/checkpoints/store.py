@@ -1,0 +1,346 @@
+"""Checkpoints of a run: weights, optimizer state and random state, as safetensors and JSON.
+
+A checkpoint is a folder of blobs beside the record:
+
+- `checkpoints/epoch_000400/weights.safetensors`: the model's state dict,
+- `checkpoints/epoch_000400/training.safetensors`: tensors of the optimizer and of the
+  random generators,
+- `checkpoints/epoch_000400/checkpoint.json`: everything that is not a tensor, and the digests;
+  written last, so that a checkpoint without it was never finished.
+
+Nothing is ever pickled. `model_checkpoints` reads the formats that other tools write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import xarray as xr
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+
+from ..errors import (
+    ArchitectureMismatchError,
+    CheckpointError,
+    MissingGroupError,
+    NonFiniteError,
+    RunError,
+)
+from .packing import Packer, unpack
+from .random_state import restore_rng, rng_state
+
+__all__ = [
+    "Checkpoint",
+    "load_checkpoint",
+    "load_initial",
+    "load_into",
+    "load_weights",
+    "save_checkpoint",
+    "save_initial",
+    "saved_epochs",
+]
+
+FORMAT = 1
+INITIAL = "checkpoints/initial"
+
+
+@dataclass
+class Checkpoint:
+    """One checkpoint of a run, read back.
+
+    Attributes
+    ----------
+    weights : dict of tensors, by name of parameter or buffer
+    optimizer : the optimizer's state dict, or None where it was not saved
+    rng : the states of torch's, NumPy's and Python's random generators, or None
+    parameters : names of the parameters in the order of the optimizer's numbering
+    extra : what the writer noted besides, such as `steps_taken`
+    """
+
+    epoch: int
+    weights: dict
+    optimizer: dict | None = None
+    rng: dict | None = None
+    parameters: list[str] = field(default_factory=list)
+    extra: dict = field(default_factory=dict)
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """Which of weights, optimizer and rng this checkpoint has."""
+        there = {"weights": True, "optimizer": self.optimizer, "rng": self.rng}
+        return tuple(name for name, value in there.items() if value)
+
+    def optimizer_state(self) -> dict[str, dict]:
+        """The optimizer's tensors by name of parameter: `{"fc1.weight": {"exp_avg": ...}}`."""
+        self._require("optimizer")
+        state = self.optimizer["state"]
+        return {name: state[i] for i, name in enumerate(self.parameters) if i in state}
+
+    def restore(self, model, optimizer=None, *, rng: bool = True) -> None:
+        """Put model, optimizer and random generators back where they were."""
+        load_into(model, self.weights)
+        if optimizer is not None:
+            self._require("optimizer")
+            optimizer.load_state_dict(self.optimizer)
+        if rng:
+            self._require("rng")
+            restore_rng(self.rng)
+
+    def _require(self, part: str) -> None:
+        if part not in self.holds:
+            raise CheckpointError(
+                f"The checkpoint at {self.epoch} has no {part} state; it holds "
+                f"{', '.join(self.holds)}. Exact resumption and replay need it: record with "
+                f"save_checkpoint(run, epoch, model, optimizer), or pass rng=False here."
+            )
+
+
+def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True, extra=None) -> str:
+    """Write a checkpoint beside the record, list it in `checkpoints`, and return its digest.
+
+    Parameters
+    ----------
+    run : Run
+    epoch : int
+        In the run's time unit.
+    model : module or state dict
+        Written in the precision it has.
+    optimizer : torch optimizer, optional
+        Its state dict, needed for exact resumption and for unrolled influence.
+    rng : bool
+        Whether to keep the states of the random generators.
+    extra : dict of plain values, optional
+
+    Raises
+    ------
+    CheckpointError
+        This epoch has a checkpoint already, or the state holds something that is neither a
+        tensor nor a plain value.
+    """
+    epoch = int(epoch)
+    folder = folder_of(epoch)
+    # asking the record is slow, so only where a file says that there may be one
+    if _exists(run, f"{folder}/checkpoint.json") and epoch in saved_epochs(run):
+        raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
+    digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra)
+    row = {"path": folder, "digest": digest, "holds": holds}
+    run.append(
+        "checkpoints",
+        xr.Dataset(
+            {name: ("epoch", np.array([value])) for name, value in row.items()},
+            coords={"epoch": [epoch]},
+        ),
+    )
+    return digest
+
+
+def save_initial(run, model, optimizer=None) -> str:
+    """Write the state before the first step, which replay starts from; return its digest.
+
+    It stands beside the checkpoints and not among them: no epoch has been trained yet.
+    """
+    return _write(run, INITIAL, -1, model, optimizer, True, None)[0]
+
+
+def load_initial(run) -> Checkpoint:
+    """The state before the first step; `CheckpointError` where the recorder did not keep it."""
+    if not _exists(run, f"{INITIAL}/checkpoint.json"):
+        raise CheckpointError(
+            "This run does not hold the state before its first step. Record with "
+            "Recorder(..., replay=True) to keep what an exact replay needs."
+        )
+    return _read_folder(run, INITIAL, training=True)
+
+
+def load_weights(run, epoch: int) -> dict:
+    """The weights saved at an epoch: a state dict of tensors on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        Nothing was saved at this epoch, or the file changed since it was written.
+    """
+    return _read(run, epoch, training=False).weights
+
+
+def load_checkpoint(run, epoch: int) -> Checkpoint:
+    """Everything saved at an epoch; `Checkpoint.restore` resumes from it exactly."""
+    return _read(run, epoch, training=True)
+
+
+def saved_epochs(run) -> list[int]:
+    """The epochs with a finished checkpoint, in ascending order."""
+    try:
+        return [int(epoch) for epoch in run.epochs("checkpoints")]
+    except MissingGroupError:
+        return []
+
+
+def folder_of(epoch: int) -> str:
+    """Where the checkpoint of an epoch lies, beside the record."""
+    return f"checkpoints/epoch_{int(epoch):06d}"
+
+
+def load_into(model, state_dict: dict) -> None:
+    """Load weights into a model of the same architecture, checking names, shapes and NaN.
+
+    Prefixes that all names share (`model.`, `module.`) may differ; a tied weight that
+    the checkpoint holds only once is found.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        Names or shapes differ; the first that do are listed. The model is left unchanged.
+    NonFiniteError
+        Weights are NaN or infinite; the first names are listed.
+    """
+    own = model.state_dict()
+    given = _match_prefix(dict(state_dict), own)
+    for name, tensor in own.items():
+        if name not in given and torch.is_tensor(tensor):
+            twin = next((k for k in given if k in own and _same_memory(own[k], tensor)), None)
+            if twin:
+                given[name] = given[twin]
+    missing = [name for name in own if name not in given]
+    unexpected = [name for name in given if name not in own]
+    shapes = [
+        f"{name}: {tuple(given[name].shape)} in the checkpoint, {tuple(own[name].shape)} here"
+        for name in own
+        if name in given and torch.is_tensor(own[name]) and given[name].shape != own[name].shape
+    ]
+    differs = {
+        "only in the model": missing,
+        "only in the checkpoint": unexpected,
+        "of other shape": shapes,
+    }
+    if any(differs.values()):
+        told = "; ".join(f"{what}: {_first(names)}" for what, names in differs.items() if names)
+        raise ArchitectureMismatchError(
+            f"The checkpoint does not fit this {type(model).__name__}. {told}. "
+            f"Build the model with the settings it was trained with."
+        )
+    check_finite(given)
+    model.load_state_dict(given)
+
+
+def check_finite(state_dict: dict) -> None:
+    """Raise `NonFiniteError` naming the weights that hold NaN or infinity."""
+    broken = [
+        name
+        for name, tensor in state_dict.items()
+        if torch.is_tensor(tensor)
+        and tensor.is_floating_point()
+        and not torch.isfinite(tensor).all()
+    ]
+    if broken:
+        raise NonFiniteError(
+            f"{len(broken)} of {len(state_dict)} weights hold NaN or infinity: {_first(broken)}. "
+            f"The training diverged before this checkpoint; use an earlier one."
+        )
+
+
+def _write(run, folder, epoch, model, optimizer, rng, extra) -> tuple[str, str]:
+    """Write the files of one checkpoint; return the digest of the weights and what it holds."""
+    names = [name for name, _ in model.named_parameters()] if hasattr(model, "parameters") else []
+    weights = Packer()
+    training = Packer()
+    state = model.state_dict() if hasattr(model, "state_dict") else dict(model)
+    plain = {
+        "format": FORMAT,
+        "epoch": epoch,
+        "weights": weights.pack(dict(state), ""),
+        "optimizer": training.pack(optimizer.state_dict(), "optimizer") if optimizer else None,
+        "rng": training.pack(rng_state(), "rng") if rng else None,
+        "parameters": _optimizer_names(model, optimizer, names),
+        "extra": extra or {},
+    }
+    files = {"weights.safetensors": dump_tensors(weights.tensors)}
+    if training.tensors:
+        files["training.safetensors"] = dump_tensors(training.tensors)
+    plain["digests"] = {name: _sha(data) for name, data in files.items()}
+    files["checkpoint.json"] = json.dumps(plain).encode()
+    for name, data in files.items():
+        run.blobs.write(f"{folder}/{name}", data)
+    holds = [part for part in ("weights", "optimizer", "rng") if plain[part] is not None]
+    return plain["digests"]["weights.safetensors"], ", ".join(holds)
+
+
+def _read(run, epoch: int, *, training: bool) -> Checkpoint:
+    folder = folder_of(epoch)
+    if int(epoch) not in saved_epochs(run):
+        there = ", ".join(map(str, saved_epochs(run))) or "none"
+        raise CheckpointError(
+            f"No checkpoint at {run.time_unit} {epoch}; this run has {there}. "
+            f"Choose one of these, or record with a smaller checkpoint_every."
+        )
+    return _read_folder(run, folder, training=training)
+
+
+def _read_folder(run, folder: str, *, training: bool) -> Checkpoint:
+    plain = json.loads(run.blobs.read(f"{folder}/checkpoint.json"))
+    tensors = {}
+    for name, digest in plain["digests"].items():
+        if name == "weights.safetensors" or training:
+            data = bytes(run.blobs.read(f"{folder}/{name}"))
+            if _sha(data) != digest:
+                raise CheckpointError(
+                    f"{folder}/{name} is not the file that was written: its digest differs. "
+                    f"Copy the run again from where it was recorded."
+                )
+            tensors |= load_tensors(data)
+    rest = {part: unpack(plain[part], tensors) for part in ("optimizer", "rng") if training}
+    return Checkpoint(
+        epoch=plain["epoch"],
+        weights=unpack(plain["weights"], tensors),
+        parameters=plain["parameters"],
+        extra=plain["extra"],
+        **rest,
+    )
+
+
+def _exists(run, name: str) -> bool:
+    try:
+        run.blobs.read(name)
+    except RunError:
+        return False
+    return True
+
+
+def _optimizer_names(model, optimizer, names: list[str]) -> list[str]:
+    if optimizer is None or not names:
+        return names
+    known = {id(p): name for name, p in model.named_parameters()}
+    groups = optimizer.param_groups
+    return [known.get(id(p), "") for group in groups for p in group["params"]]
+
+
+def _match_prefix(given: dict, own: dict) -> dict:
+    """The checkpoint's names with the model's common prefix put on or taken off."""
+    if given.keys() == own.keys():
+        return given
+    for prefix in ("model.", "module.", "_orig_mod."):
+        for renamed in (
+            {prefix + k: v for k, v in given.items()},
+            {k.removeprefix(prefix): v for k, v in given.items()},
+        ):
+            better = len(renamed.keys() & own.keys()) > len(given.keys() & own.keys())
+            if better and len(renamed) == len(given):
+                given = renamed
+    return given
+
+
+def _same_memory(a, b) -> bool:
+    return torch.is_tensor(a) and a.data_ptr() == b.data_ptr() and a.shape == b.shape
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _first(names, k: int = 3) -> str:
+    more = f" and {len(names) - k} more" if len(names) > k else ""
+    return ", ".join(names[:k]) + more

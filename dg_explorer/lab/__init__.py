@@ -1,0 +1,1 @@
+"""Starting JupyterLab on this machine, with a notebook that shows a board."""

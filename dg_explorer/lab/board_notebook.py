@@ -1,0 +1,78 @@
+"""Notebooks that show a run: a cell that opens it and its board, then, perhaps, a tutorial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DGExplorerError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+# In the wheel the tutorials lie inside the package, in a checkout beside it.
+TUTORIALS = (Path(__file__).parents[1] / "notebooks", Path(__file__).parents[2] / "notebooks")
+
+
+class TutorialError(DGExplorerError):
+    """A tutorial that ships with the package is not there."""
+
+
+def tutorial(name: str) -> Path:
+    """Where a notebook that ships with the package lies."""
+    for folder in TUTORIALS:
+        if (folder / name).is_file():
+            return folder / name
+    raise TutorialError(f"{name} is not in {' or in '.join(map(str, TUTORIALS))}; reinstall.")
+
+
+def board_notebook(run: str, *, words: str, rest: Path | None = None) -> NotebookNode:
+    """A notebook whose first code cell opens a run and shows its board.
+
+    Parameters
+    ----------
+    run
+        The run's path as the notebook will name it: relative to the notebook, or absolute.
+    words
+        Markdown above the cell.
+    rest
+        A notebook whose cells follow, without what they put out.
+    """
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+    shown = new_notebook(
+        cells=[
+            new_markdown_cell(words),
+            # One cell, the board at its end: what lies below the fold JupyterLab does not draw.
+            new_code_cell(
+                "import dg_explorer as dg\n\n"
+                f"run = dg.Run.open({run!r})\nexplorer = dg.explore(run)\nexplorer"
+            ),
+        ],
+        metadata={
+            "kernelspec": {
+                "name": "python3",
+                "display_name": "Python 3 (ipykernel)",
+                "language": "python",
+            }
+        },
+    )
+    if rest is not None:
+        for cell in nbformat.read(rest, as_version=4).cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+            shown.cells.append(cell)
+    return shown
+
+
+def write_beside(notebook: NotebookNode, path: Path) -> Path:
+    """Write a notebook under this name, or, where another is there, under the next free one."""
+    import nbformat
+
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    nbformat.write(notebook, free)
+    return free

@@ -1,0 +1,1 @@
+"""A training that can be run again: its steps, their replay, their derivative."""

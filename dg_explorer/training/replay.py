@@ -1,0 +1,63 @@
+"""States of a training by step, from few that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch.func import grad
+
+from .optimizers import State
+from .trace import trace
+
+
+class Replay:
+    """States of a training by step, computed again from those kept every `segment_length`."""
+
+    def __init__(self, training, flat, steps, n_steps, segment_length):
+        self.training, self.flat = training, flat
+        self.steps, self.n_steps = steps, n_steps
+        self.segment_length = segment_length
+        self._gradient = grad(self._mean_loss)
+        self._traced: dict[tuple, Callable] = {}
+        self._uses: dict[tuple, int] = {}
+        self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
+        self._segment: dict[int, State] = {}
+        state = self._kept[0]
+        for step in range(len(steps)):
+            state = self._forward(state, step)
+            if (step + 1) % segment_length == 0 or step + 1 == len(steps):
+                self._kept[step + 1] = state
+
+    def state(self, step: int) -> State:
+        """The state before update ``step``, that is after that many updates."""
+        if step in self._kept:
+            return self._kept[step]
+        if step not in self._segment:
+            first = step // self.segment_length * self.segment_length
+            state = self._kept[first]
+            self._segment = {}
+            for s in range(first, min(first + self.segment_length, len(self.steps)) - 1):
+                state = self._forward(state, s)
+                self._segment[s + 1] = state
+        return self._segment[step]
+
+    def _mean_loss(self, theta, inputs, labels, weights=None):
+        losses = self.training.loss(self.flat(theta, inputs), labels)
+        return (losses if weights is None else losses * weights).mean()
+
+    def _forward(self, state: State, step: int) -> State:
+        _, batch = self.steps[step]
+        training = self.training
+        examples = [part for part in training.examples(batch) if part is not None]
+        gradient = self._run(state[0], *examples)
+        lr = training.optimizer.lr_at(step, self.n_steps)
+        return training.optimizer.step(state, gradient, step, lr)
+
+    def _run(self, theta, *examples):
+        shape = tuple(examples[0].shape)
+        if shape not in self._traced:
+            self._uses[shape] = self._uses.get(shape, 0) + 1
+            if self._uses[shape] < 40:
+                return self._gradient(theta, *examples)
+            self._traced[shape] = trace(self._gradient, theta, *examples)
+        return self._traced[shape](theta, *examples)

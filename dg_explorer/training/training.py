@@ -1,0 +1,302 @@
+"""A training run as a function: where it starts, what it sees in which order, how it steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from ..errors import DGExplorerError
+from .optimizers import OptimizerSettings, State
+
+
+class NotDeterministicError(DGExplorerError, ValueError):
+    """Training again would not give the same model, so no derivative through it exists."""
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Loss of each example in nats, shape (example,)."""
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The log-odds log p/(1-p) of the right class, shape (example,), in nats.
+
+    Computed from the logits, since 1 - p is 0 in float32 for a model that has learned well.
+    """
+    right = logits.gather(-1, labels[..., None]).squeeze(-1)
+    # Setting an entry to -inf in place would break nested transforms; a mask does not.
+    is_right = torch.arange(logits.shape[-1], device=logits.device) == labels[..., None]
+    others = logits.masked_fill(is_right, -torch.inf).logsumexp(-1)
+    return right - others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Everything that determines a trained model, but for the weight of each example.
+
+    The loss of a step is ``sum(weight * loss) / batch size``: an example of weight 0 is left
+    out, while the others keep their share.
+
+    Parameters
+    ----------
+    model : callable ``seed -> nn.Module``
+        The model at its starting point. A model without running statistics or active dropout.
+    inputs, labels : Tensor, shape (train, ...) and (train,)
+    test_inputs, test_labels : Tensor, shape (test, ...) and (test,)
+    optimizer : OptimizerSettings
+    n_epochs : int
+    batch_size : int or None
+        None trains on all examples at every step: then an epoch is a step.
+    order : sequence over epochs of sequences of int arrays, optional
+        Positions of the examples of each batch, as recorded. Without it every epoch is a
+        permutation drawn from (seed, epoch).
+    record_at : sequence of int
+        Epochs at which outputs are taken; 0 is the starting point. Default: the last.
+    loss, output : callable ``(logits, labels) -> (example,)``
+    train_ids, test_ids : int array, optional
+        Example ids; default 0, 1, ...
+    labels_of_epochs : mapping, optional
+        What an epoch of this training is called in the record, where it is called otherwise.
+    weights : Tensor, shape (train,), optional
+        Weight of each example in the loss, about which derivatives are taken. Default 1.
+    """
+
+    model: Callable[[int], nn.Module]
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    test_inputs: torch.Tensor
+    test_labels: torch.Tensor
+    optimizer: OptimizerSettings
+    n_epochs: int
+    batch_size: int | None = None
+    order: Sequence[Sequence[np.ndarray]] | None = None
+    record_at: Sequence[int] | None = None
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = cross_entropy
+    output: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = margin
+    train_ids: np.ndarray | None = None
+    test_ids: np.ndarray | None = None
+    seed: int = 0
+    labels_of_epochs: Mapping[int, int] = field(default_factory=dict)
+    weights: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.order is not None and len(self.order) < self.n_epochs:
+            raise ValueError(
+                f"The batches of {len(self.order)} epochs were given for {self.n_epochs}."
+            )
+        for name, n in (("train", len(self.inputs)), ("test", len(self.test_inputs))):
+            ids = getattr(self, f"{name}_ids")
+            ids = np.arange(n) if ids is None else np.asarray(ids)
+            if len(ids) != n:
+                raise ValueError(f"{len(ids)} {name} ids were given for {n} examples.")
+            object.__setattr__(self, f"{name}_ids", ids)
+        if self.record_at is None:
+            object.__setattr__(self, "record_at", (self.n_epochs,))
+        late = [epoch for epoch in self.record_at if not 0 <= epoch <= self.n_epochs]
+        if late:
+            raise ValueError(f"Epochs {late} are outside the {self.n_epochs} of this training.")
+
+    @property
+    def n_train(self) -> int:
+        """Number of training examples."""
+        return len(self.inputs)
+
+    def recorded_epochs(self) -> np.ndarray:
+        """The epochs of ``record_at`` as the record calls them, in ascending order."""
+        return self.recorded_as(sorted(self.record_at))
+
+    def recorded_as(self, epochs: Sequence[int]) -> np.ndarray:
+        """Epochs of this training as the record calls them."""
+        return np.array([self.labels_of_epochs.get(int(e), int(e)) for e in epochs])
+
+    def counts(self, labels: Sequence[int]) -> np.ndarray:
+        """Epochs as the record calls them, counted from the start of this training."""
+        back = {label: epoch for epoch, label in self.labels_of_epochs.items()}
+        return np.array([back.get(int(label), int(label)) for label in labels], dtype=int)
+
+    def with_changes(self, **changes) -> Training:
+        """The same training but for the given fields."""
+        return replace(self, **changes)
+
+    def in_dtype(self, dtype: torch.dtype) -> Training:
+        """The same training with model, weights and real-valued data in another precision."""
+
+        def cast(tensor):
+            real = tensor is not None and tensor.is_floating_point()
+            return tensor.to(dtype) if real else tensor
+
+        names = ("inputs", "labels", "test_inputs", "test_labels", "weights")
+        data = {name: cast(getattr(self, name)) for name in names}
+        return self.with_changes(model=lambda seed: self.model(seed).to(dtype), **data)
+
+    def examples(self, batch: torch.Tensor | None) -> tuple:
+        """Inputs, labels and weights (None for all 1) of a batch; of all examples for None."""
+        parts = (self.inputs, self.labels, self.weights)
+        if batch is None:
+            return parts
+        return tuple(None if part is None else part[batch] for part in parts)
+
+    def batches(self, epoch: int, seed: int | None = None) -> list[np.ndarray] | None:
+        """Positions of the examples in each batch of an epoch; None for all at once."""
+        if self.order is not None:
+            return [np.asarray(batch) for batch in self.order[epoch]]
+        if self.batch_size is None:
+            return None
+        return shuffled_batches(
+            self.n_train, self.batch_size, self.seed if seed is None else seed, epoch
+        )
+
+    def steps(self, seed: int | None = None) -> Iterator[tuple[int, torch.Tensor | None]]:
+        """Each update of the training: its epoch and its batch (None for all examples)."""
+        for epoch in range(self.n_epochs):
+            for batch in self.batches(epoch, seed) or [None]:
+                yield epoch, None if batch is None else torch.as_tensor(batch)
+
+    def start(self, seed: int | None = None) -> FlatModel:
+        """The model at its starting point, as a function of one vector."""
+        return FlatModel(self.model(self.seed if seed is None else seed))
+
+
+def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """A permutation of n examples drawn from (seed, epoch), cut into batches."""
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
+
+
+class FlatModel:
+    """A module as a pure function of one vector holding all its parameters.
+
+    Raises
+    ------
+    NotDeterministicError
+        If dropout is active or a layer keeps running statistics: both make the trained model
+        depend on more than the examples and their order.
+    """
+
+    def __init__(self, module: nn.Module):
+        for name, part in module.named_modules():
+            if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+                raise NotDeterministicError(
+                    f"{name or 'The model'} drops units at random (p = {part.p}). Call "
+                    "`.eval()` on it or set p to 0, if it was trained so; else use TRAK."
+                )
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
+                raise NotDeterministicError(
+                    f"{name or 'The model'} normalises with the statistics of its batch, which "
+                    "mixes examples. Use group or layer norm, or `.eval()`; else use TRAK."
+                )
+        self.module = module
+        self.names = [name for name, _ in module.named_parameters()]
+        self.shapes = [p.shape for p in module.parameters()]
+        self.sizes = [p.numel() for p in module.parameters()]
+        self.buffers = dict(module.named_buffers())
+        self.theta = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+
+    def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The parameters by name."""
+        parts = theta.split(self.sizes)
+        return {
+            n: part.view(shape)
+            for n, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }
+
+    def __call__(self, theta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch; models that return an object are read at its ``.logits``."""
+        out = functional_call(self.module, (self.unflatten(theta), self.buffers), (inputs,))
+        return getattr(out, "logits", out)
+
+
+def train_many(
+    training: Training,
+    weights: torch.Tensor | Callable[[int], torch.Tensor],
+    starts: torch.Tensor,
+    *,
+    batches: Callable[[int], torch.Tensor | None] | None = None,
+    n_nominal: int | None = None,
+    on_epoch: Callable[[int, torch.Tensor], None] | None = None,
+) -> State:
+    """Train one model for each row of weights, all at once.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (model, train) or (model, train, epoch)
+        Weight of each example in the loss; with a third axis, in each epoch. A callable
+        ``epoch -> (model, train)`` saves holding them all.
+    starts : Tensor, shape (model, parameter)
+    batches : callable ``epoch -> int tensor (model, step, batch)``, optional
+        Each model's own batches. Without it all models see the batches of `training`.
+    n_nominal : int, optional
+        What a full-batch loss is divided by; default the number of training examples.
+    on_epoch : callable ``(epoch, theta)``, optional
+        Called at each epoch of ``record_at`` with the parameters, shape (model, parameter).
+
+    Returns
+    -------
+    State, each of shape (model, parameter)
+    """
+    flat = training.start()
+    state = training.optimizer.initial_state(starts)
+    n_steps = _count_steps(training, batches)
+
+    def mean_loss(theta, inputs, labels, weight, n):
+        return (weight * training.loss(flat(theta, inputs), labels)).sum() / n
+
+    shared = vmap(grad(mean_loss), in_dims=(0, None, None, 0, None))
+    own = vmap(grad(mean_loss), in_dims=(0, 0, 0, 0, None))
+    record_at = set(training.record_at)
+    step = 0
+    if on_epoch and 0 in record_at:
+        on_epoch(0, state[0])
+    for epoch in range(training.n_epochs):
+        weight = _weights_at(weights, epoch)
+        for batch in _epoch_batches(training, batches, epoch):
+            if batch is None:
+                n = n_nominal or training.n_train
+                g = shared(state[0], training.inputs, training.labels, weight, n)
+            elif batch.dim() == 1:
+                examples = training.inputs[batch], training.labels[batch]
+                g = shared(state[0], *examples, weight[:, batch], len(batch))
+            else:
+                examples = training.inputs[batch], training.labels[batch]
+                g = own(state[0], *examples, weight.gather(1, batch), batch.shape[1])
+            lr = training.optimizer.lr_at(step, n_steps)
+            state = training.optimizer.step(state, g, step, lr)
+            step += 1
+        if on_epoch and epoch + 1 in record_at:
+            on_epoch(epoch + 1, state[0])
+    return state
+
+
+def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:
+    """Output of every test example under each row of parameters, shape (model, test)."""
+    flat = training.start()
+
+    def one(vector):
+        return training.output(flat(vector, training.test_inputs), training.test_labels)
+
+    with torch.no_grad():
+        return vmap(one)(theta)
+
+
+def _weights_at(weights, epoch: int) -> torch.Tensor:
+    if callable(weights):
+        return weights(epoch)
+    return weights if weights.dim() == 2 else weights[:, :, epoch]
+
+
+def _epoch_batches(training: Training, batches, epoch: int):
+    if batches is not None:
+        return batches(epoch).unbind(1)
+    drawn = training.batches(epoch)
+    return [None] if drawn is None else [torch.as_tensor(batch) for batch in drawn]
+
+
+def _count_steps(training: Training, batches) -> int:
+    if batches is not None:
+        return training.n_epochs * batches(0).shape[1]
+    return sum(len(training.batches(epoch) or [None]) for epoch in range(training.n_epochs))

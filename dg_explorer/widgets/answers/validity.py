@@ -1,0 +1,91 @@
+"""What the record says about how far its scores may be believed, as curves over training."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from ..reading.blocks import Block
+from .removal import GROUP as REMOVAL
+from .sources import Sources
+
+# variable -> its plain words; others are shown under their own names
+TITLES = {
+    "lds": "Linear datamodeling score",
+    "metasmoothness": "Metasmoothness",
+    "smoothness": "Metasmoothness",
+    "beyond_band": "Removal against chance",
+}
+ABOUT = {
+    "lds": "rank correlation of predicted and retrained outputs over random training subsets",
+    "metasmoothness": "share of parameters that answer small changes of the training set steadily",
+    "smoothness": "share of parameters that answer small changes of the training set steadily",
+    "beyond_band": "share of test examples that the named removal moved further than random ones",
+}
+_BOUNDS = ("low", "high")
+_NOT = ("light", "level", "n_subsets", "n_models", "per_query")
+
+
+def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
+    """Curves of checks: names, about, method (each a string a curve), and for curve `<i>`
+    epoch, value, and low and high where an interval is recorded.
+
+    A check that also has dims other than the epoch is averaged over them.
+    """
+    reader = sources.reader
+    names, about, methods, out = [], [], [], {}
+    for group in groups(sources):
+        data = reader.group(group)
+        if group == REMOVAL:
+            data = _beyond(data)
+        if "epoch" not in data.dims:
+            continue
+        method = "" if group == REMOVAL else data.attrs.get("method") or group.partition("/")[2]
+        for name in data.data_vars:
+            if name in _NOT or name.endswith(_BOUNDS) or "epoch" not in data[name].dims:
+                continue
+            if data[name].dtype.kind not in "fiu":
+                continue
+            extra = [dim for dim in data[name].dims if dim not in ("epoch", "method")]
+            values = data[name].mean(extra, skipna=True)
+            several = data["method"].values if "method" in data[name].dims else [None]
+            for one in several:
+                line = values if one is None else values.sel({"method": one})
+                if not np.isfinite(line.values).any():
+                    continue
+                key = f"curve/{len(names)}"
+                names.append(TITLES.get(name, str(name).replace("_", " ")))
+                about.append(ABOUT.get(name, str(data[name].attrs.get("about", ""))))
+                methods.append(str(one if one is not None else method or ""))
+                out[f"{key}/epoch"] = line["epoch"].values
+                out[f"{key}/value"] = line.values.astype(np.float32)
+                for bound in _BOUNDS:
+                    found = _bound(data, name, bound)
+                    if found is not None and (one is None or "method" in found.dims):
+                        found = found if one is None else found.sel({"method": one})
+                        rest_dims = [dim for dim in found.dims if dim != "epoch"]
+                        out[f"{key}/{bound}"] = found.mean(rest_dims).values.astype(np.float32)
+    called = [sources.reader.method_name(m) if m else "" for m in methods]
+    return {"names": names, "about": about, "method": called, **out}
+
+
+def _beyond(data: xr.Dataset) -> xr.Dataset:
+    """Of a removal check, the share of test examples that moved further than random ones do."""
+    if "beyond_band" not in data or "epoch" not in data["beyond_band"].dims:
+        return xr.Dataset()
+    share = data["beyond_band"].astype(float)
+    return xr.Dataset({"beyond_band": share.mean([d for d in share.dims if d != "epoch"])})
+
+
+def groups(sources: Sources) -> list[str]:
+    """The groups of the record that hold checks."""
+    reader = sources.reader
+    some = [f"validity/{name}" for name in reader.family("validity/")]
+    return [group for group in ("validity", *some) if reader.has(group)]
+
+
+def _bound(data, name: str, bound: str):
+    for candidate in (f"{name}_{bound}", bound if name == "lds" else ""):
+        if candidate and candidate in data and "epoch" in data[candidate].dims:
+            return data[candidate]
+    return None

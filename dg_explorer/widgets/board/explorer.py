@@ -1,0 +1,366 @@
+"""`explore(run)`: the linked board in a notebook cell, and its single views."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import pandas as pd
+import traitlets
+
+from ...errors import SettingError
+from ...growing_run import GrowingRun
+from ...run import Run
+from ..answers.fitting import MOST, fitting_k
+from ..answers.preview import preview
+from ..answers.serve import SLOW, answer
+from ..answers.sources import Sources
+from ..export.page import STATIC, page
+from ..export.still import still
+from ..reading import tables
+from ..reading.faces import Faces
+from ..reading.reader import RunReader
+from ..reading.selection import Selection
+from .following import Follower
+from .later import send_later
+from .linked import LinkedSelection
+from .opening import opening
+
+# as in frontend/src/views/registry.ts
+VIEWS = (
+    *("head", "timeline", "gallery", "influencers", "evolution", "transition", "map"),
+    *("gradients", "bias", "validity", "comparison"),
+)
+
+
+class Explorer(anywidget.AnyWidget):
+    """One board on one run. `explore` makes it; it fits in any ipywidgets container.
+
+    Attributes
+    ----------
+    run : the record that is shown
+    selection : LinkedSelection
+        `.epoch`, `.test`, `.train`, `.selected` and the other fields of `Selection`: read, set
+        (`ex.selection.epoch = 400`) and watch them (`ex.selection.observe(callback, "epoch")`).
+    """
+
+    _esm = STATIC / "board.js"
+    _css = STATIC / "board.css"
+    _preview = traitlets.Bytes().tag(sync=True)
+    _more = traitlets.Bytes().tag(sync=True)
+    _selection = traitlets.Dict().tag(sync=True, echo_update=False)
+    _views = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _error = traitlets.Unicode("").tag(sync=True)
+
+    _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
+
+    def __init__(self, run: Run, *, show: Callable | None = None, live: bool = False, **selection):
+        self.run = GrowingRun.of(run) if live else run
+        self._follower: Follower | None = None
+        self._show = show
+        self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
+        self._slow = threading.Lock()  # one slow answer at a time
+        self._on_screen = threading.Event()
+        self._past: list[Selection] = []
+        self._future: list[Selection] = []
+        self._heard: list[tuple[Selection, Selection]] | None = None
+        self._read()
+        first = opening(self._sources.reader).changed(**selection)
+        self._check(first)
+        self.selection = LinkedSelection(self._apply, self._report, first)
+        super().__init__(
+            _preview=preview(self._sources, first=first),
+            _selection=first.to_wire(),
+            _views=list(self._shown),
+        )
+        self.on_msg(self._answer)
+        self.observe(self._browser_selected, "_selection")
+        if live:
+            self._follower = Follower(self)
+        send_later(self, self._on_screen)
+
+    # ------------------------------------------------------------------ what is shown, as data
+
+    def top_influencers(
+        self, test: int | None = None, epoch: int | None = None, k: int = 10
+    ) -> pd.DataFrame:
+        """The training examples that helped and hurt a test example most.
+
+        Parameters
+        ----------
+        test : id; the selected one by default
+        epoch : one with scores; by default the one nearest to the board's
+        k : how many on each side
+
+        Returns
+        -------
+        DataFrame
+            Columns side, rank, train, score and the training example's properties.
+        """
+        reader, now = self._sources.reader, self.selection.value
+        method = now.method or next(iter(reader.methods), "trak")
+        epoch = tables.score_epoch(reader, method, epoch, now.epoch)
+        test = now.test if test is None else test
+        if test is None:
+            raise SettingError("No test example is selected; pass test=<id>.")
+        return tables.top_influencers(reader, method, int(test), epoch, k)
+
+    def selected_frame(self) -> pd.DataFrame:
+        """The selected examples of both splits with their properties; index (split, id)."""
+        return tables.selected_frame(self._sources.reader, self.selection.value)
+
+    def undo(self) -> None:
+        """Go back to the selection before the last change."""
+        self._travel(self._past, self._future, "undo")
+
+    def redo(self) -> None:
+        """Take back an `undo`."""
+        self._travel(self._future, self._past, "redo")
+
+    def refresh(self) -> None:
+        """Read the record again: rows that were recorded since then appear.
+
+        A board at the last recorded moment goes on to the new last one; where nothing was
+        selected because nothing was there, a test example is.
+        """
+        with self._lock:
+            last, now = self._sources.reader.epochs[-1:], self.selection.value
+            self._read()
+            reader = self._sources.reader
+            if len(reader.epochs) and now.epoch in (*last, *([0] if not len(last) else [])):
+                now = now.changed(epoch=reader.epochs[-1])
+            if now.test is None or now.method is None:
+                first = opening(reader)
+                test = first.test if now.test is None else now.test
+                now = now.changed(test=test, method=now.method or first.method)
+            self._on_screen.clear()  # the browser builds the board anew, and says so
+            with self.hold_sync():
+                self._more = b""
+                self._preview = preview(self._sources, first=now)
+            self._apply(now, "growth")  # no step to undo
+            send_later(self, self._on_screen)
+
+    @property
+    def live(self) -> bool:
+        """Whether the board follows a run that is being recorded; set False to stop."""
+        return self._follower is not None
+
+    @live.setter
+    def live(self, follow: bool) -> None:
+        if self._follower is not None and not follow:
+            self._follower.stop()
+            self._follower = None
+        elif follow and self._follower is None:
+            self.run = GrowingRun.of(self.run)
+            self.refresh()
+            self._follower = Follower(self)
+
+    # ------------------------------------------------------------------ other forms
+
+    def to_html(self, path: str | Path, *, theme: str = "auto", k: int | None = None) -> Path:
+        """Write the board as one self-contained page that needs neither kernel nor network.
+
+        Parameters
+        ----------
+        path : file to write
+        theme : "light", "dark", or "auto" for the reader's own
+        k : top training examples kept a side, epoch and test example
+            By default 8, or down to 4 where the page would pass 5 MB.
+        """
+        if theme not in ("auto", "light", "dark"):
+            raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
+        path = Path(path)
+        path.write_text(self._page(theme, k or fitting_k(self._sources)), encoding="utf-8")
+        return path
+
+    def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
+        state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
+        sources = replace(self._sources, k=k, brief=True, views=tuple(self._views))
+        held = preview(sources, everything=True, first=self.selection.value, scores=scores)
+        return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
+
+    def to_png(
+        self, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
+    ) -> Path:
+        """Write the board as a picture, `width * scale` pixels wide, through a Chromium."""
+        from ..export.photograph import photograph
+
+        text = self._page(theme, MOST, scores=1)  # nobody will choose another test example
+        return photograph(text, path, theme=theme, width=width, scale=scale)
+
+    def to_plotly(self, *, theme: str = "light"):
+        """What is on the board now as a plain `plotly.graph_objects.Figure`."""
+        from ..export.plain_figures import board_figure
+
+        return board_figure(self, theme=theme)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.run!r})"
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["image/svg+xml"] = still(self._sources.reader, self.run.name)
+        return bundle
+
+    # ------------------------------------------------------------------ between Python and browser
+
+    def _read(self) -> None:
+        reader = RunReader(self.run)
+        self._sources = Sources(reader, Faces(reader, self._show), views=self._shown)
+
+    def _check(self, selection: Selection) -> None:
+        reader = self._sources.reader
+        for split, ids in (
+            ("test", [selection.test, *selection.selected_tests]),
+            ("train", [selection.train, *selection.selected]),
+        ):
+            reader.positions(split, np.array([i for i in ids if i is not None], np.int64))
+        for epoch in (selection.epoch, *(selection.range or ())):
+            if len(reader.epochs) and epoch not in reader.epochs:
+                near = np.sort(reader.epochs[np.argsort(np.abs(reader.epochs - epoch))[:2]])
+                raise SettingError(
+                    f"{self.run.time_unit} {epoch} is not recorded; the nearest are "
+                    f"{' and '.join(str(e) for e in near)}."
+                )
+        if selection.method is not None:
+            reader.scores(selection.method)
+
+    def _apply(self, new: Selection, via: str | None = None) -> None:
+        """Python selects: checked, remembered, sent."""
+        with self._lock:
+            old = self.selection.value
+            if new == old:
+                return
+            self._check(new)
+            if via is None:
+                self._past.append(old)
+                self._future.clear()
+            self.selection._hold(new)
+            wire = new.to_wire()
+            self._selection = {**wire, "via": via} if via else wire
+            # told last: who watches may select in answer, and that must reach the browser later
+            self.selection._tell(old, new)
+
+    def set_state(self, sync_data) -> None:
+        """What the browser sent, in one piece: no selection of Python's comes in between.
+
+        With subshells it arrives in a thread of its own, and ipywidgets would forget to send a
+        trait that Python sets while the browser's value of it is being taken over.
+        """
+        with self._lock:
+            self._heard = []
+            super().set_state(sync_data)
+            heard, self._heard = self._heard, None
+        for old, new in heard:
+            self.selection._tell(old, new)
+
+    def _browser_selected(self, change) -> None:
+        wire = dict(change["new"])
+        via = wire.pop("via", None)
+        new = Selection.from_wire(wire)
+        with self._lock:
+            old = self.selection.value
+            if new == old:
+                return  # our own change coming round
+            if via == "undo" and self._past:
+                self._past.pop()
+                self._future.append(old)
+            elif via == "redo" and self._future:
+                self._future.pop()
+                self._past.append(old)
+            else:
+                self._past.append(old)
+                self._future.clear()
+            self.selection._hold(new)
+            if self._heard is not None:
+                self._heard.append((old, new))
+                return
+        self.selection._tell(old, new)
+
+    def _travel(self, source: list[Selection], target: list[Selection], via: str) -> None:
+        if source:
+            target.append(self.selection.value)
+            self._apply(source.pop(), via)
+
+    def _answer(self, _widget, content, _buffers) -> None:
+        if not isinstance(content, dict):
+            return
+        if content.get("kind") == "shown":
+            self._on_screen.set()
+        if content.get("kind") != "get":
+            return
+        key = str(content.get("key"))
+        if key.partition("/")[0] in SLOW:
+            errand = (key, self._sources, self._slow)
+            threading.Thread(target=self._reply, args=errand, daemon=True).start()
+        else:
+            self._reply(key, self._sources, self._lock)
+
+    def _reply(self, key: str, sources: Sources, lock) -> None:
+        said, container = {"kind": "blocks", "key": key}, b""
+        try:
+            with lock:
+                container = answer(sources, key)
+        except Exception as error:
+            text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            said = {"kind": "refused", "key": key, "error": text}
+        if sources is self._sources:  # else it was read anew, and the browser asks anew
+            self.send(said, [container] if container else None)
+
+    def _report(self, text: str) -> None:
+        self._error = ""
+        self._error = text
+
+
+class MemorizationTimeline(Explorer):
+    """The timeline alone: accuracies, memorization, phases; it is the scrubber."""
+
+    _shown = ("timeline",)
+
+
+class InfluenceExplorer(Explorer):
+    """Timeline, test gallery and influencers."""
+
+    _shown = ("head", "timeline", "gallery", "influencers")
+
+
+def explore(
+    run: Run | str | Path,
+    *,
+    show: Callable | None = None,
+    views: Sequence[str] = (),
+    live: bool = False,
+    **selection,
+) -> Explorer:
+    """Open the linked board on a run.
+
+    Parameters
+    ----------
+    run : a Run, or the path of one
+    show : renders an example your own way
+        Called with a dict of the example's properties (`id`, `split`, `label`, ...); returns a
+        text, a uint8 picture (height, width, channel), or `{"text": ..., "picture": ...}`.
+    views : names of the views to show; all by default
+    live : follow a run in a folder while another process records it
+        New rows appear within seconds. `ex.live = False` stops it.
+    **selection : where to start, as fields of `Selection`: `epoch=400, test=12`
+
+    Returns
+    -------
+    Explorer
+        Show it as the last line of a cell.
+    """
+    if unknown := sorted(set(views) - set(VIEWS)):
+        raise SettingError(
+            f"There is no view {', '.join(map(repr, unknown))}; there are {', '.join(VIEWS)}."
+        )
+    run = run if isinstance(run, Run) else Run.open(run)
+    explorer = Explorer(run, show=show, live=live, **selection)
+    explorer._views = list(views)
+    return explorer

@@ -1,0 +1,1 @@
+"""A board as a page, a still picture, a plotly figure."""

@@ -1,0 +1,1 @@
+"""Reading a run for views: rows, tables, marks, and the selection."""

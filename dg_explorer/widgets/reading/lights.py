@@ -1,0 +1,66 @@
+"""The validity light: how far the scores on screen may be believed, in plain words."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+
+from ...evaluation import Light, validity_light
+from .blocks import Block
+from .reader import RunReader
+
+# codes of the browser
+_LEVELS = {"red": 0, "amber": 1, "green": 2, "grey": 3}
+
+
+def lights(reader: RunReader) -> dict[str, Block]:
+    """Blocks `light/<method>/...`, at each epoch that anything was checked: epoch, level, text,
+    detail.
+
+    Nothing where the record holds no check: the board then says that nothing was checked.
+    """
+    groups = [g for g in ("validity/metasmoothness", "validity/lds") if reader.has(g)]
+    if not groups:
+        return {}
+    epochs = np.unique(np.concatenate([reader.group(g)["epoch"].values for g in groups]))
+    out: dict[str, Block] = {}
+    for method in reader.methods:
+        found = [validity_light(reader.run, int(epoch), method=method) for epoch in epochs]
+        out |= {
+            f"light/{method}/epoch": epochs,
+            f"light/{method}/level": np.array([_LEVELS[f.colour] for f in found], np.int8),
+            f"light/{method}/text": [_short(f) for f in found],
+            f"light/{method}/detail": [" ".join(f.reasons) for f in found],
+        }
+    return out
+
+
+def light_of(reader: RunReader, method: str | None, epoch: float) -> Light:
+    """The light of a method's scores at a moment."""
+    return validity_light(reader.run, round(epoch), method=method)
+
+
+def as_attrs(light: Light) -> dict[str, str]:
+    """The light as attrs of a table: its colour and its reasons in words."""
+    return {"validity": light.colour, "validity_reasons": " ".join(light.reasons)}
+
+
+def stamped(figure, light: Light):
+    """A plotly figure that says under its axes how far its scores may be believed."""
+    words = {"grey": "Nobody has checked these scores."}.get(light.colour, " ".join(light.reasons))
+    figure.add_annotation(
+        text=f"Validity {light.colour}. {'<br>'.join(textwrap.wrap(words, 110))}",
+        **{"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"},
+        **{"yshift": -46, "showarrow": False, "align": "left", "font": {"size": 11}},
+    )
+    margin = figure.layout.margin
+    figure.update_layout(meta=as_attrs(light), margin_b=(margin.b or 80) + 40)
+    return figure
+
+
+def _short(light) -> str:
+    if light.colour == "grey":
+        return "validity not checked here"
+    measured = ", ".join(f"{name} {value:.2f}" for name, value in light.measured.items())
+    return f"validity {light.colour}: {measured}"
