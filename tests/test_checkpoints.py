@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.checkpoints.store import (
+from dg_explorer.checkpoints import (
     load_checkpoint,
     load_into,
     load_weights,

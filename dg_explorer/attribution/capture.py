@@ -18,9 +18,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import DataError, SettingError
-from .attributor.memory import memory_advice
 from .batches import batch_length, take
 from .factors import Explicit, Factor
+from .gradients.memory import memory_advice
 from .layers import factor
 from .tasks import Task
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..ids import ids_of
-from .attributor.memory import OutOfMemoryError
+from .gradients.memory import OutOfMemoryError
 
 FIRST = 8  # examples whose features are measured
 

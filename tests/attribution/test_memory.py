@@ -6,7 +6,7 @@ import torch
 from attribution_models import examples, mlp
 
 from dg_explorer.attribution import InfluenceFunctionAttributor, TRAKAttributor
-from dg_explorer.attribution.attributor.memory import OutOfMemoryError, memory_advice
+from dg_explorer.attribution.gradients.memory import OutOfMemoryError, memory_advice
 from dg_explorer.attribution.traker.traker import TRAKer
 
 TOO_MUCH = 1 << 50  # bytes: refused at once by any machine

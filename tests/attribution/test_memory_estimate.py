@@ -7,7 +7,7 @@ from attribution_models import examples, mlp
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import TRAKAttributor, attribute, memory_estimate
-from dg_explorer.attribution.attributor.memory import OutOfMemoryError
+from dg_explorer.attribution.gradients.memory import OutOfMemoryError
 from dg_explorer.attribution.memory_estimate import estimate_memory
 from dg_explorer.checkpoints.store import save_checkpoint
 

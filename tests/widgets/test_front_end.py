@@ -17,7 +17,7 @@ from dg_explorer.widgets.reading.reader import RunReader
 from dg_explorer.widgets.reading.tables import top_influencers
 
 FRONTEND = Path(__file__).parents[2] / "frontend"
-STATIC = FRONTEND.parent / "static"
+STATIC = FRONTEND.parent / "dg_explorer" / "widgets" / "static"
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from ..attach import attach
 from ..batches import as_loader, batches_with_ids, to_device
 from ..capture import Capture
 from ..factors import concatenate
+from ..gradients.memory import memory_advice
 from ..layers import compact
 from ..solve.damping import check_damping
 from ..tasks import Task, as_task
 from .features import GradientFeatures, Origin, check_same_origin
-from .memory import memory_advice
 from .patterns import analyze_attribution_patterns, find_top_attributions
 
 

@@ -7,8 +7,8 @@ import torch
 from ...errors import SettingError
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
-from ..attributor.memory import memory_advice
 from ..factors import Factor, summed
+from ..gradients.memory import memory_advice
 from ..projections.kernel import diagonal, squared_sum
 from ..solve.damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
 from ..solve.gauss_newton import gauss_newton_scores

@@ -6,7 +6,7 @@ import torch
 
 from ...errors import SettingError
 from ..attributor.base import Attributor
-from ..attributor.memory import memory_advice
+from ..gradients.memory import memory_advice
 from ..projections.checks import ProjectionChecks
 from ..projections.kernel import gram
 from ..projections.nystrom import Nystrom

@@ -7,7 +7,7 @@ import torch
 
 from ...errors import NonFiniteError, SettingError
 from ..attributor.base import weights_digest
-from ..attributor.memory import memory_advice
+from ..gradients.memory import memory_advice
 from .store import UnfinishedError
 
 BLOCK = 8192  # rows of features multiplied at a time

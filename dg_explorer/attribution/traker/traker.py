@@ -13,10 +13,10 @@ from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import load_into
 from ...errors import DataError, NonFiniteError, SettingError
 from ..attributor.base import weights_digest
-from ..attributor.memory import memory_advice
 from ..batches import batch_length, take, to_device
 from ..capture import select_parameters
 from ..factors import concatenate
+from ..gradients.memory import memory_advice
 from ..projections.sketches import DEFINITION
 from ..solve.ridge import RIDGE_AUTO, ridge_features
 from .gradient_computers import as_factors, as_gradients, gradient_computer_for
