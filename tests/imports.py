@@ -1,4 +1,4 @@
-"""What imports what inside the package, read from the sources: for the floors test and the counts."""
+"""What imports what inside the package, read from the sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports point down only, in no circle, and looking at a run loads nothing that trains or plots."""
+"""Imports point down only and in no circle; looking at a run loads nothing that trains or plots."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def room_of(name: str) -> str:
         return LOOSE[name]
     house, *rest = name.split(".")
     if house in ROOMS:
-        assert len(rest) >= 1 and rest[0] in ROOMS[house], f"{name} lies in no room"
+        assert set(rest[:1]) & ROOMS[house], f"{name} lies in no room"
         return f"{house}/{rest[0]}"
     assert house in FOLDERS, f"{name} lies in no room"
     return "top" if house == "trak" else house
