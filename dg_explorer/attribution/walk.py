@@ -16,6 +16,7 @@ from ..checkpoints.store import load_into, load_weights, saved_epochs
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
 from ..ids import dataset_of, ids_of, yields_ids
 from ..schema import SIGN
+from ..training.trained_loss import check_assumed_loss
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
 from .units import (
@@ -101,9 +102,14 @@ def attribute(
         A checkpoint does not fit the model, or holds NaN.
     ShuffledLoaderError, UnknownExampleError
         The examples cannot be told apart, or are not those of the run.
+    TrainedLossError
+        No `task` is given, and the record says that another loss was trained than the one that
+        would be assumed.
     """
     attributor = method_class(method)
     _check_settings(attributor, method, settings)
+    if "task" not in settings and "task" in inspect.signature(attributor.__init__).parameters:
+        check_assumed_loss(run, f"attribute(run, method={method!r}) without task=")
     if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
         raise SettingError(f"block_size={block_size!r}: at least one example in a unit of work.")
     group = f"scores/{name or method}"

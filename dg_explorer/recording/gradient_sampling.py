@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from .closures import closure_of, look_after_closure
+
 NAMES = ("norm", "update_ratio", "cosine_to_previous", "dead_units")
 
 
@@ -37,6 +39,7 @@ class GradientSampler:
         self._previous = None
         self._before = None
         self._samples: list[dict[str, np.ndarray]] = []
+        self._optimizer = optimizer
         self._handle = optimizer.register_step_pre_hook(self._before_step)
         self._after = None  # a hook after the step costs at every step, so only where it is due
 
@@ -48,6 +51,12 @@ class GradientSampler:
         return {name: _mean([s[name] for s in samples], len(self.layers)) for name in NAMES}, len(
             samples
         )
+
+    def follow(self, optimizer) -> None:
+        """Go on with another optimizer, which has taken over."""
+        self.close()
+        self._after, self._optimizer = None, optimizer
+        self._handle = optimizer.register_step_pre_hook(self._before_step)
 
     def close(self) -> None:
         """Take the hooks off the optimizer."""
@@ -65,26 +74,21 @@ class GradientSampler:
             return None
         if self._left <= 0:
             self._after = optimizer.register_step_post_hook(self._after_step)
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if closure is None:
+        if closure_of(args, kwargs) is None:
             self._look()
             return None
-
-        # with a closure (LBFGS, Lightning) the gradients are made within the step
-        def then_look(*arguments, **settings):
-            result = closure(*arguments, **settings)
-            if self._previous_step != self._step:
-                self._look()
-            return result
-
-        rest = {k: v for k, v in kwargs.items() if k != "closure"}
-        return (args[0], then_look, *args[2:]), rest
+        return look_after_closure(args, kwargs, self._look)
 
     def _look(self) -> None:
         gradients = [p.grad for p in self._parameters]
         if self._left <= 0:
             self._samples.append(self._measure(gradients))
-            self._before = [p.detach().clone() for p in self._parameters]
+            groups = self._optimizer.param_groups
+            moved = {id(p) for group in groups for p in group["params"] if p.grad is not None}
+            # what another optimizer moves has not moved yet when this one is done
+            self._before = [
+                p.detach().clone() if id(p) in moved else None for p in self._parameters
+            ]
             self._left = self.every
         self._previous = [None if g is None else g.detach().clone() for g in gradients]
         self._previous_step = self._step
@@ -94,7 +98,8 @@ class GradientSampler:
             return
         size = _by_layer(_norms(self._before), self._owner)
         for before, now in zip(self._before, self._parameters):
-            before.sub_(now.detach())  # in place: fresh memory would cost more than the sums
+            if before is not None:
+                before.sub_(now.detach())  # in place: fresh memory would cost more than the sums
         change = _by_layer(_norms(self._before), self._owner)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._samples[-1]["update_ratio"] = np.where(size > 0, change / size, np.nan)
@@ -118,10 +123,13 @@ class GradientSampler:
 
 
 def parameters_by_layer(model) -> dict[str, tuple[nn.Module, list]]:
-    """Module name -> (module, its own trainable parameters), for modules that have any."""
+    """Module name -> (module, its own parameters), for modules that have any.
+
+    Frozen ones too: they may begin to train later, and are NaN until then.
+    """
     layers = {}
     for name, module in model.named_modules():
-        own = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        own = [p for p in module.parameters(recurse=False) if p.is_floating_point()]
         if own:
             layers[name or type(module).__name__] = (module, own)
     return layers

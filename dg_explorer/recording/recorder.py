@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,11 +11,15 @@ import xarray as xr
 from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
 from ..errors import SettingError
+from ..training.trained_loss import TrainedLossWarning, conclude
 from . import serving
+from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
 from .gradient_sampling import GradientSampler
+from .gradient_witness import GradientWitness
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
+from .optimizer_watch import OptimizerWatch
 from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
 
@@ -96,6 +101,12 @@ class Recorder:
             feature_every=feature_every,
             feature_examples=feature_examples,
         )
+        if isinstance(optimizer, (list, tuple)):
+            raise SettingError(
+                f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
+                f"one whose steps count; steps of another that holds weights of the model are "
+                f"noticed without it."
+            )
         if replay and optimizer is None:
             raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")
         find_layers(model, layers)
@@ -121,6 +132,11 @@ class Recorder:
         self._last = int(run.epochs("metrics")[-1]) if "metrics" in run else None
         self._sampler = None
         self._replay = None
+        self._witness: GradientWitness | None = None
+        self._watched: OptimizerWatch | None = None
+        self._told: set[str] = set()
+        self._testified: tuple | None = None
+        self._rate: float | None = None
         self._handles = []
         self._watch(gradient_every, replay)
 
@@ -139,6 +155,8 @@ class Recorder:
             Example ids, as a `with_ids` dataset yields them.
         """
         self._buffer.add(logits, labels, ids)
+        if self._witness is not None:
+            self._witness.batch(logits, labels)
         if self._replay is not None:
             self._replay.batch(ids)
 
@@ -164,6 +182,13 @@ class Recorder:
         epoch = int(epoch)
         self._check_order(epoch)
         self._buffer.reduce()
+        unseen = self._watched is not None and self._watched.look()
+        if unseen:
+            self._tell(
+                f"The weights changed before {self.run.time_unit} {epoch}, and no step of a torch "
+                f"optimizer was seen: the learning rate and the steps of the record are not theirs."
+            )
+        self._testify()
         measured = self._evaluate()
         for split, table in self._tables.items():
             if table.seen:
@@ -180,6 +205,8 @@ class Recorder:
         if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
             self._checkpoint(epoch)
         metrics = self._metrics()
+        if unseen:  # whatever changed the weights, it was not at this optimizer's rate
+            metrics["learning_rate"] = float("nan")
         row = {name: ("epoch", [value]) for name, value in metrics.items()}
         self._append("metrics", xr.Dataset(row, {"epoch": [epoch]}))
         for table in self._tables.values():
@@ -210,6 +237,10 @@ class Recorder:
         checkpoint.restore(self.model, self.optimizer)
         self.steps_taken = checkpoint.extra.get("steps_taken", 0)
         self._calls = complete.index(epoch) + 1  # so that every n-th epoch stays every n-th
+        if self._witness is not None:
+            self._witness.go_on_from(self.steps_taken)
+        if self._watched is not None:
+            self._watched.settle()
         self._resumed_at = self._last = epoch
         return epoch
 
@@ -218,8 +249,12 @@ class Recorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self._sampler is not None:
-            self._sampler.close()
+        for part in (self._sampler, self._witness, self._watched):
+            if part is not None:
+                part.close()
+        self._testify()
+        if self.optimizer is not None and self in _watching.get(self.optimizer, ()):
+            _watching[self.optimizer].remove(self)
         self.run.flush()
 
     def __enter__(self) -> Recorder:
@@ -244,10 +279,12 @@ class Recorder:
         if self.optimizer is None:
             self._note_replay(False)
             return
-        previous = _watching.get(self.optimizer)
-        if previous is not None:
+        others = _watching.setdefault(self.optimizer, [])
+        for previous in [other for other in others if other.model is self.model]:
             previous.close()
-        _watching[self.optimizer] = self
+        others.append(self)
+        self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
+        self._witness = GradientWitness(self.model)
         if gradient_every:
             self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
         if replay:
@@ -255,15 +292,60 @@ class Recorder:
         self._note_replay(replay)
         self._handles.append(self.optimizer.register_step_pre_hook(self._before_step))
 
+    def _follow(self, optimizer) -> None:
+        """Go on with an optimizer that has taken over from the watched one."""
+        self._tell(
+            f"Another optimizer ({type(optimizer).__name__}) has taken over from the "
+            f"{type(self.optimizer).__name__} that the recorder was given. Steps and learning "
+            f"rates are its own from step {self.steps_taken} on."
+        )
+        for handle in self._handles:
+            handle.remove()
+        self.optimizer = optimizer
+        self._handles = [optimizer.register_step_pre_hook(self._before_step)]
+        if self._sampler is not None:
+            self._sampler.follow(optimizer)
+        if self._replay is not None:
+            self._replay.follow(optimizer)
+
     def _note_replay(self, replay: bool) -> None:
         self.run.set_attrs(replay="recorded, see the group 'replay'" if replay else WITHOUT_REPLAY)
 
-    def _before_step(self, optimizer, args, kwargs) -> None:
+    def _before_step(self, optimizer, args, kwargs):
+        self._rate = float(optimizer.param_groups[0]["lr"])
         if self._replay is not None:
             if self.steps_taken == 0:
                 save_initial(self.run, self.model, self.optimizer)
             self._replay.step()
         self.steps_taken += 1
+        if closure_of(args, kwargs) is None:
+            self._witness.before_step()
+            return None
+        self._witness.forget()
+        return look_after_closure(args, kwargs, self._witness.before_step)
+
+    def _testify(self) -> None:
+        """Write down what the compared steps and the watched weights say; once if it is amiss."""
+        if self._witness is None:
+            return
+        looked = len(self._witness.comparisons), len(self._watched.noticed)
+        if looked == self._testified:
+            return
+        self._testified = looked
+        found = conclude("cross-entropy", self._witness.comparisons)
+        self.run.set_attrs(
+            trained_loss=found.attrs(),
+            weight_rule=found.weight_rule,
+            weights_watched=self._watched.noticed,
+        )
+        if found.contradicts:
+            self._tell(f"{found.words} What is recorded as the loss is {found.recorded}.")
+
+    def _tell(self, what: str) -> None:
+        """Say something to the user once."""
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(what, TrainedLossWarning, stacklevel=3)
 
     def _check_order(self, epoch: int) -> None:
         if self._last is not None and epoch <= self._last:
@@ -330,7 +412,9 @@ class Recorder:
             row[f"{split}_loss"] = table.mean("loss")
             row[f"{split}_accuracy"] = table.mean("correct")
         if self.optimizer is not None:
-            row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+            # that of the last step: a scheduler has moved on by now
+            rate = self.optimizer.param_groups[0]["lr"] if self._rate is None else self._rate
+            row["learning_rate"] = float(rate)
             row["steps_taken"] = self.steps_taken
         return row
 

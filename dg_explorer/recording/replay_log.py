@@ -3,9 +3,10 @@
 Written as the group `replay`: for each optimizer step (label `step`, the number of steps taken
 before it) the ids of its examples (`train_id`, -1 pads) and its `learning_rate` (one a parameter
 group: `learning_rate_1` and so on for further ones). The attributes say the rest: the optimizer's
-class and settings, whether algorithms were deterministic, and `missing`: what an exact replay
-lacks, empty where it lacks nothing. The weights and the optimizer state before step 0 are the
-checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
+class, the settings of its groups and the names of their parameters, whether algorithms were
+deterministic, and `missing`: what an exact replay lacks, empty where it lacks nothing. The weights
+and the optimizer state before step 0 are the checkpoint that `load_initial(run)` reads; `metrics`
+holds `steps_taken` at each epoch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ReplayLog:
         self._run = run
         self._model = model
         self._optimizer = optimizer
-        self._settings = _settings(optimizer)
+        self._settings = _settings(model, optimizer)
         self._ids: list[np.ndarray] = []
         self._steps: list[tuple[np.ndarray, list[float]]] = []
         self._slots, self._written = _there(run)
@@ -40,6 +41,14 @@ class ReplayLog:
         """Note who is in the step to come; several batches before one step are accumulated."""
         ids = ids.cpu().numpy() if torch.is_tensor(ids) else ids
         self._ids.append(np.array(ids, dtype=np.int64).reshape(-1))
+
+    def follow(self, optimizer) -> None:
+        """Another optimizer has taken over, which a replay by the first cannot follow."""
+        self._optimizer = optimizer
+        self._miss(
+            f"one optimizer: {type(optimizer).__name__} took over at step "
+            f"{self._written + len(self._steps)}"
+        )
 
     def step(self) -> None:
         """Note that the optimizer is about to step."""
@@ -56,7 +65,7 @@ class ReplayLog:
 
     def write(self, steps_taken: int) -> None:
         """Append the steps since the last call to the record."""
-        if _settings(self._optimizer) != self._settings:
+        if _settings(self._model, self._optimizer) != self._settings:
             self._miss("a change of the optimizer's settings (other than the learning rate)")
         steps, self._steps = self._steps, []
         if not steps:
@@ -67,7 +76,10 @@ class ReplayLog:
         table = np.full((len(steps), self._slots), -1, dtype=np.int32)
         for row, (ids, _) in zip(table, steps):
             row[: len(ids)] = ids
-        rates = np.array([rates for _, rates in steps], dtype=np.float64).T
+        groups = max(len(rates) for _, rates in steps)
+        rates = np.full((groups, len(steps)), np.nan)
+        for column, (_, now) in zip(rates.T, steps):
+            column[: len(now)] = now
         data = {"train_id": (("step", "slot"), table)}
         for i, rate in enumerate(rates):
             data["learning_rate" if i == 0 else f"learning_rate_{i}"] = ("step", rate)
@@ -122,16 +134,20 @@ def obstacles(model, optimizer) -> list[str]:
     return found
 
 
-def _settings(optimizer) -> list[dict]:
-    """The settings of each parameter group, without learning rates and parameters."""
+def _settings(model, optimizer) -> list[dict]:
+    """The settings of each parameter group and the names of its parameters; no learning rates."""
     plain = (bool, int, float, str, type(None), tuple, list)
+    names = {id(p): name for name, p in model.named_parameters()}
     return [
         {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in group.items()
             if k not in ("params", "lr", "initial_lr") and isinstance(v, plain)
         }
-        | {"n_parameters": len(group["params"])}
+        | {
+            "n_parameters": len(group["params"]),
+            "names": [names.get(id(p), "") for p in group["params"]],
+        }
         for group in optimizer.param_groups
     ]
 

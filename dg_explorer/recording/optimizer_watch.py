@@ -1,0 +1,120 @@
+"""Who changes the weights: the optimizer that is watched, another one, or nobody that is seen."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+
+class OptimizerWatch:
+    """Sees every step of every torch optimizer that holds a weight of the model.
+
+    Parameters
+    ----------
+    model : module
+    optimizer : torch optimizer
+        The one that the recorder was given.
+    replaced : callable ``(optimizer)``
+        Called when another optimizer steps weights of the watched one, before it does.
+    """
+
+    def __init__(self, model, optimizer, replaced: Callable):
+        self.model, self.optimizer = model, optimizer
+        self._replaced = replaced
+        #: what was noticed, in words, each with the step at which it was first seen
+        self.noticed: dict[str, int] = {}
+        self.steps = 0
+        self._steps_at_look = 0
+        self._outermost = None
+        self._parameters = list(model.parameters())
+        self._versions = self._count_writes()
+        self._sums = self._sum_up()
+        # a hook on all optimizers must not keep a recorder alive that nobody needs
+        me = weakref.WeakMethod(self._before), weakref.WeakMethod(self._after)
+        self._handles = [
+            register_optimizer_step_pre_hook(lambda *call: _if_alive(me[0], call[0])),
+            register_optimizer_step_post_hook(lambda *call: _if_alive(me[1], call[0])),
+        ]
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def settle(self) -> None:
+        """Take the weights as they are: a checkpoint was loaded into the model."""
+        self._versions, self._sums = self._count_writes(), self._sum_up()
+
+    def look(self) -> bool:
+        """Whether the weights have changed since the last call with no step seen in between."""
+        self._outermost = None  # a step that raised never came to its end
+        sums = self._sum_up()
+        silent = self.steps == self._steps_at_look and not torch.equal(sums, self._sums)
+        self._sums, self._steps_at_look = sums, self.steps
+        self._versions = self._count_writes()
+        if silent:
+            self._notice("the weights changed, and no step of a torch optimizer was seen")
+        return silent
+
+    def _before(self, optimizer) -> None:
+        if self._outermost is not None and self._outermost is not optimizer:
+            return  # within the step of another, which counts (SAM around its base)
+        if optimizer is not self.optimizer:
+            mine = {id(p) for p in self._parameters}
+            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            if not mine & held:
+                return
+            watched = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+            name = type(optimizer).__name__
+            if not watched & held:
+                self._outermost = optimizer
+                self._notice(
+                    f"a second optimizer ({name}) steps weights that the watched one does not hold"
+                )
+                return
+            self._notice(
+                f"another optimizer ({name}) stepped the weights in place of the watched "
+                f"{type(self.optimizer).__name__}"
+            )
+            self._replaced(optimizer)
+            self.optimizer = optimizer
+        self._outermost = optimizer
+        if self._count_writes() != self._versions:
+            self._notice(
+                "the weights were written to between two steps (pruning, averaging, a norm, "
+                "a second pass as in SAM)"
+            )
+        self.steps += 1
+
+    def _after(self, optimizer) -> None:
+        if self._outermost is optimizer:
+            self._outermost = None
+            self._versions = self._count_writes()
+
+    def _notice(self, what: str) -> None:
+        self.noticed.setdefault(what, self.steps)
+
+    def _count_writes(self) -> int:
+        # torch counts the writes into each tensor; reading the counts costs a microsecond
+        return sum(p._version for p in self._parameters)
+
+    def _sum_up(self) -> torch.Tensor:
+        """A few numbers that change when a weight does, without a copy of the weights."""
+        with torch.no_grad():
+            own = [p.to_local() if hasattr(p, "to_local") else p for p in self._parameters]
+            real = [p.detach() for p in own if p.is_floating_point()]
+            sums = [p.sum(dtype=torch.float64) for p in real]
+            norms = [torch.linalg.vector_norm(p, dtype=torch.float64) for p in real]
+            return torch.tensor([float(s) for s in sums + norms])
+
+
+def _if_alive(method: weakref.WeakMethod, optimizer) -> None:
+    alive = method()
+    if alive is not None:
+        alive(optimizer)

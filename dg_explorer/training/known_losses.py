@@ -1,0 +1,73 @@
+"""Usual losses of a classifier, by name: what a trained loss is compared with to name it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def _one_hot(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.one_hot(labels, answers.shape[1]).to(answers.dtype)
+
+
+def cross_entropy(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Minus the log-probability of the true label, shape (example,), in nats."""
+    return F.cross_entropy(answers, labels, reduction="none")
+
+
+def squared_error_on_one_hot(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Squared distance of the answers themselves from the one-hot label, shape (example,)."""
+    return (answers - _one_hot(answers, labels)).square().sum(1)
+
+
+def squared_error_of_probabilities(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Squared distance of the softmax from the one-hot label (Brier), shape (example,)."""
+    return (answers.softmax(1) - _one_hot(answers, labels)).square().sum(1)
+
+
+def binary_cross_entropy_on_one_hot(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """A yes or no for each class, summed over classes, shape (example,), in nats."""
+    target = _one_hot(answers, labels)
+    return F.binary_cross_entropy_with_logits(answers, target, reduction="none").sum(1)
+
+
+def hinge(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The hinge loss of several classes, shape (example,)."""
+    return F.multi_margin_loss(answers, labels, reduction="none")
+
+
+def negative_log_of_answers(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Minus the answer at the true label: what `nll_loss` is where answers are no logits."""
+    return F.nll_loss(answers, labels, reduction="none")
+
+
+KNOWN_LOSSES = {
+    "cross-entropy": cross_entropy,
+    "squared error on one-hot labels": squared_error_on_one_hot,
+    "squared error of the probabilities": squared_error_of_probabilities,
+    "binary cross-entropy of each class": binary_cross_entropy_on_one_hot,
+    "hinge loss": hinge,
+    "negative log-likelihood of answers taken as log-probabilities": negative_log_of_answers,
+}
+
+
+def focal_factor(
+    answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
+) -> float | None:
+    """The gamma of a focal loss whose slope is `weights` times that of the cross-entropy.
+
+    References
+    ----------
+    Lin et al. (2017), "Focal Loss for Dense Object Detection", ICCV, eq. 4.
+    """
+    p = answers.double().softmax(1).gather(1, labels[:, None])[:, 0]
+    judged = torch.isfinite(weights) & (p < 1 - 1e-6)
+    p, weights = p[judged], weights[judged]
+    if len(p) < 3:
+        return None
+    for gamma in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0):
+        factor = (1 - p) ** (gamma - 1) * (1 - p - gamma * p * p.log())
+        scale = (weights * factor).sum() / factor.square().sum()
+        if float((weights - scale * factor).norm() / weights.norm()) < 1e-3:
+            return gamma
+    return None

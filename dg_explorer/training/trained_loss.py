@@ -1,0 +1,189 @@
+"""`TrainedLoss`: what the steps that were compared say about the loss and the examples' weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from ..errors import DGExplorerError
+from .gradient_fit import GradientFit
+from .loss_fit import LossFit
+
+# from least to most serious; the worst step decides
+_KINDS = ("unknown", "same", "weighted", "answers", "other")
+_GRADIENT_KINDS = ("unknown", "same", "scaled", "other")
+
+
+class TrainedLossWarning(UserWarning):
+    """The loss that is recorded is not the loss that is trained."""
+
+
+class TrainedLossError(DGExplorerError, ValueError):
+    """Something was asked that assumes another loss than the one that was trained."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one step showed.
+
+    Attributes
+    ----------
+    losses : tuple of LossFit
+        One a batch of the step; empty where answers or their slope were not seen.
+    gradient : GradientFit or None
+    why_not : str
+        Why something was not compared; empty where all was.
+    """
+
+    step: int
+    losses: tuple[LossFit, ...]
+    gradient: GradientFit | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class TrainedLoss:
+    """Whether the recorded loss is the trained one, by which weights, and what the optimizer got.
+
+    Attributes
+    ----------
+    recorded : str
+        The loss that was compared with the trained one.
+    kind : "same", "weighted", "answers", "other" or "unknown"
+        The same, an even weight for all; with weights by class or example; with weights that
+        follow the answers (focal); another loss; nothing was compared.
+    words : str
+    weight_rule : str
+        The weight of an example in a step's loss, as the optimizer got it.
+    gradient : "same", "scaled", "other" or "unknown"
+        The optimizer got the slope of the loss; a multiple (clipping); something else.
+    gradient_words : str
+    steps : list of int
+        The steps that were compared.
+    """
+
+    recorded: str
+    kind: str = "unknown"
+    words: str = "No step was compared."
+    weight_rule: str = "unknown"
+    gradient: str = "unknown"
+    gradient_words: str = "No step was compared."
+    steps: list[int] = field(default_factory=list)
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether scores that assume the recorded loss are about another training."""
+        return self.kind in ("weighted", "answers", "other")
+
+    def attrs(self) -> dict:
+        """Plain values for the record."""
+        return asdict(self)
+
+
+def conclude(recorded: str, comparisons: Sequence[Comparison]) -> TrainedLoss:
+    """What the compared steps say together."""
+    fits = [(c, fit) for c in comparisons for fit in c.losses]
+    judged = [(c, fit) for c, fit in fits if fit.kind != "unknown"]
+    kind = max((fit.kind for _, fit in judged), key=_KINDS.index, default="unknown")
+    steps = sorted({c.step for c, _ in judged})
+    gradients = [c for c in comparisons if c.gradient is not None]
+    of_gradient = max(
+        (c.gradient.kind for c in gradients), key=_GRADIENT_KINDS.index, default="unknown"
+    )
+    return TrainedLoss(
+        recorded=recorded,
+        kind=kind,
+        words=_words(recorded, kind, judged, comparisons),
+        weight_rule=_weight_rule(kind, judged),
+        gradient=of_gradient,
+        gradient_words=_gradient_words(of_gradient, gradients, comparisons),
+        steps=steps,
+    )
+
+
+def _words(recorded, kind, judged, comparisons) -> str:
+    if kind == "unknown":
+        whys = [c.why_not for c in comparisons if c.why_not]
+        whys += [fit.words for c in comparisons for fit in c.losses]
+        why = whys[0] if whys else "no step was taken"
+        return f"Whether {recorded} was trained is not known: {why}."
+    comparison, fit = next((c, f) for c, f in judged if f.kind == kind)
+    if kind == "same":
+        worst = max(f.left for _, f in judged)
+        return (
+            f"{recorded.capitalize()} was trained: it leaves {worst:.0e} of the slope unexplained."
+        )
+    if kind == "other":
+        return (
+            f"Another loss than {recorded} was trained ({fit.words}): at step {comparison.step} "
+            f"{fit.left:.0%} of its slope is not that of {recorded}, whatever the examples weigh."
+        )
+    return f"{recorded.capitalize()} was trained with {fit.words} (step {comparison.step})."
+
+
+def _weight_rule(kind, judged) -> str:
+    """The weight of an example in units of 1/(examples of the step), changes of scale included."""
+    if kind == "unknown":
+        return "unknown"
+    if kind != "same":
+        return next(fit.words for _, fit in judged if fit.kind == kind)
+    shares: list[float] = []
+    for comparison in {id(c): c for c, _ in judged}.values():
+        fits = [fit for c, fit in judged if c is comparison]
+        n = sum(len(fit.weights) for fit in fits)
+        gradient = comparison.gradient
+        scaled = gradient is not None and gradient.kind in ("same", "scaled")
+        factor = gradient.factor if scaled else 1.0
+        shares += [float(fit.weights[0]) * n * factor for fit in fits]
+    low, high = min(shares), max(shares)
+    if abs(low - 1) < 1e-2 and abs(high - 1) < 1e-2:
+        return "each example weighs 1/(examples of the step)"
+    if high - low < 1e-2 * abs(high):
+        return f"each example weighs {high:.4g}/(examples of the step)"
+    return f"each example weighs {low:.4g} to {high:.4g} of 1/(examples of the step), by step"
+
+
+def _gradient_words(kind, gradients, comparisons) -> str:
+    if kind == "unknown":
+        whys = [c.why_not for c in comparisons if c.why_not]
+        return f"Not compared: {whys[0]}." if whys else "No step was compared."
+    worst = next(c for c in gradients if c.gradient.kind == kind)
+    return f"At step {worst.step} {worst.gradient.words}."
+
+
+def trained_loss(run) -> TrainedLoss | None:
+    """What the recorder found about the loss of a run's training; None where it did not look."""
+    found = run.attrs.get("trained_loss")
+    return TrainedLoss(**found) if isinstance(found, dict) else None
+
+
+def check_assumed_loss(run, loss_name: str) -> None:
+    """Refuse to assume a loss that the record contradicts.
+
+    Parameters
+    ----------
+    loss_name : str
+        What the caller would assume for want of a task.
+
+    Raises
+    ------
+    TrainedLossError
+        The recorder compared the two and they differ.
+    """
+    found = trained_loss(run)
+    if found is None or not found.contradicts:
+        return
+    raise TrainedLossError(
+        f"{loss_name} would assume that {found.recorded} was trained, and the record says "
+        f"otherwise. {found.words} Pass task= with the loss that was trained: "
+        f"CustomTask(output=..., loss=...); or task='classification' if scores for plain "
+        f"{found.recorded} are what you want."
+    )
+
+
+def example_weights(fits: Sequence[LossFit], factor: float = 1.0) -> torch.Tensor:
+    """Weight of each slot of a step, 1 for the mean over its slots, shape (slot,)."""
+    weights = torch.cat([fit.weights for fit in fits])
+    return torch.nan_to_num(weights, 0.0) * len(weights) * factor

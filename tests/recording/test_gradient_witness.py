@@ -1,0 +1,179 @@
+"""While a model trains, the recorder notices another loss and gradients that were changed."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dg_explorer import Recorder, attribute
+from dg_explorer.recording.gradient_witness import GradientWitness, next_comparison
+from dg_explorer.training.trained_loss import TrainedLossError, TrainedLossWarning, trained_loss
+
+
+def train(task, loss=F.cross_entropy, *, change=None, after=None, dropout=0.0, steps=6, **how):
+    """One batch a step; `change` acts between backward and step, `after` after the step."""
+    run, model = task.run(), task.model(dropout=dropout)
+    model = how.pop("wrap", lambda m: m)(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer, test=task.test, **how) as recorder:
+        for step in range(steps):
+            logits = model(task.x)
+            optimizer.zero_grad()
+            loss(logits, task.y).backward()
+            if change:
+                change(model, step)
+            recorder.batch(logits, task.y, task.ids)
+            optimizer.step()
+            recorder.epoch(step)
+    return run, model
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_plain_cross_entropy_is_confirmed_with_or_without_dropout(task, dropout):
+    found = trained_loss(train(task, dropout=dropout)[0])
+    assert (found.kind, found.gradient) == ("same", "same")
+    assert found.weight_rule == "each example weighs 1/(examples of the step)"
+    assert found.steps == [0, 1, 2, 4]
+
+
+def test_another_loss_is_said_at_once_and_attribute_asks_for_the_task(task):
+    def squared(logits, labels):
+        return F.mse_loss(logits, F.one_hot(labels, 3).float())
+
+    with pytest.warns(TrainedLossWarning, match="squared error on one-hot labels"):
+        run, model = train(task, squared, steps=2)
+    data = (task.train, task.test)
+    with pytest.raises(TrainedLossError, match="without task= would assume that cross-entropy"):
+        attribute(run, model, *data, method="gradient_dot", progress=False)
+    named = attribute(
+        run, model, *data, method="gradient_dot", task="classification", progress=False
+    )
+    assert named.sizes["epoch"] == 2
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_weights_of_classes_are_put_into_words(task):
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    found = trained_loss(train(task, lambda z, y: F.cross_entropy(z, y, weight=weights))[0])
+    assert found.kind == "weighted"
+    share = weights / weights[task.y].mean()
+    assert f"0: {share[0]:.4g}, 1: {share[1]:.4g}, 2: {share[2]:.4g}" in found.weight_rule
+
+
+def clip(model, step):
+    nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+
+
+def decay(model, step):
+    for p in model.parameters():
+        p.grad += 0.3 * p.detach()
+
+
+def filtered(model, step):
+    kept = model.__dict__.setdefault("kept_gradients", [])
+    kept.append([p.grad.clone() for p in model.parameters()])
+    if step >= 3:
+        for p, *past in zip(model.parameters(), *kept):
+            p.grad += sum(past)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        (clip, "scaled", "to a norm of 0.05"),
+        (decay, "other", "0.3 times the weights themselves"),
+        (filtered, "other", "At step 4 something was added"),
+    ],
+)
+def test_what_changes_a_gradient_before_the_step_is_named(task, change, kind, words):
+    found = trained_loss(train(task, change=change)[0])
+    assert found.kind == "same"
+    assert found.gradient == kind
+    assert words in found.gradient_words
+
+
+def test_clipping_shows_in_the_weight_of_an_example(task):
+    found = trained_loss(train(task, change=clip, steps=1)[0])
+    model = task.model()
+    F.cross_entropy(model(task.x), task.y).backward()
+    factor = 0.05 / torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    assert f"weighs {factor:.4g}/" in found.weight_rule
+
+
+def test_batches_that_are_accumulated_weigh_by_their_share(task):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer) as recorder:
+        for part in (slice(0, 20), slice(20, 60)):
+            logits = model(task.x[part])
+            (F.cross_entropy(logits, task.y[part], reduction="sum") / 60).backward()
+            recorder.batch(logits, task.y[part], task.ids[part])
+        optimizer.step()
+        recorder.epoch(0)
+    found = trained_loss(run)
+    assert (found.kind, found.gradient) == ("same", "same")
+    assert found.weight_rule == "each example weighs 1/(examples of the step)"
+
+
+def test_no_labels_no_verdict_about_the_loss_but_one_about_the_gradient(task):
+    model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    run = task.run()
+    with Recorder(run, model, optimizer, train=task.train) as recorder:
+        F.cross_entropy(model(task.x), task.y).backward()
+        optimizer.step()
+        recorder.epoch(0)
+    found = trained_loss(run)
+    assert (found.kind, found.gradient) == ("unknown", "same")
+    assert "rec.batch was not called" in found.words
+
+
+class Noisy(nn.Module):
+    """Adds noise from a generator of its own, which nobody can set back."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.generator = inner, torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        return self.inner(x + torch.randn(x.shape, generator=self.generator))
+
+
+def test_a_pass_that_cannot_be_repeated_gives_no_verdict_and_says_so(task):
+    found = trained_loss(train(task, wrap=Noisy)[0])
+    assert (found.kind, found.gradient) == ("same", "unknown")
+    assert "answers otherwise when the pass is repeated" in found.gradient_words
+
+
+def test_running_statistics_are_not_touched_by_looking(task):
+    def trained(record):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        witness = GradientWitness(model) if record else None
+        for _ in range(5):
+            logits = model(task.x)
+            optimizer.zero_grad()
+            F.cross_entropy(logits, task.y).backward()
+            if witness:
+                witness.batch(logits, task.y)
+                witness.before_step()
+            optimizer.step()
+        if witness:
+            witness.close()
+            assert [c.gradient.kind for c in witness.comparisons] == ["same"] * 4
+        return model.state_dict()
+
+    plain, watched = trained(False), trained(True)
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def test_every_quarter_of_a_training_has_a_comparison_and_few_steps_have_one():
+    steps = [0]
+    while steps[-1] < 20_000:
+        steps.append(next_comparison(steps[-1]))
+    for n in (1_000, 3_456, 20_000):
+        for quarter in range(4):
+            assert any(quarter * n / 4 <= s < (quarter + 1) * n / 4 for s in steps)
+        assert sum(s < n for s in steps) <= n / 75
