@@ -9,8 +9,8 @@ import torch
 from ..training.gradient_fit import GradientFit, fit_gradient
 from ..training.known_losses import cross_entropy
 from ..training.loss_fit import Loss, fit_loss
+from ..training.passes import Pass, PassError, PassWatch, gradients_of
 from ..training.trained_loss import Comparison
-from .passes import Pass, PassError, PassWatch, gradients_of
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
 PLENTY = 200
