@@ -35,7 +35,7 @@ from dg_explorer.analysis.examples.learning_dynamics import LearningDynamicsAnal
 from dg_explorer.analysis.examples.memorization_detector import MemorizationDetector
 from dg_explorer.analysis.features.feature_evolution import FeatureEvolutionTracker
 from dg_explorer.analysis.gradients.gradient_flow import GradientFlowAnalyzer
-from dg_explorer.ids import with_ids
+from dg_explorer.data.ids import with_ids
 
 GRADIENT_EVERY = 250
 FEATURE_EXAMPLES = 1000

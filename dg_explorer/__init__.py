@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     # the record
     "Run": "run",
-    "with_ids": "ids",
-    "ids_of": "ids",
+    "with_ids": "data.ids",
+    "ids_of": "data.ids",
     # attribution
     "attribute": "attribution",
     "attribute_trajectory": "attribution",

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dg_explorer.ids import WithIds, with_ids
+from dg_explorer.data.ids import WithIds, with_ids
 
 WRONG_LABELS = "wrong_labels.txt"
 LAYOUTS = "train/<class>/ and test/<class>/; images/<class>/ and meta/train.txt; or <class>/"

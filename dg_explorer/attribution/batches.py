@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_map
 
+from ..data.ids import ids_of, yields_ids
 from ..errors import DataError
-from ..ids import ids_of, yields_ids
 
 
 def as_loader(data, batch_size: int = 256):

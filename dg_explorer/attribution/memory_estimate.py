@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..ids import ids_of
+from ..data.ids import ids_of
 from .gradients.memory import OutOfMemoryError
 
 FIRST = 8  # examples whose features are measured

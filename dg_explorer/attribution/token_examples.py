@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ..data.ids import ids_of, yields_ids
 from ..errors import DataError
-from ..ids import ids_of, yields_ids
 
 IGNORE = -100
 

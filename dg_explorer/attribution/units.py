@@ -17,8 +17,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from ..checkpoints.store import load_into
+from ..data.ids import dataset_of
 from ..errors import DGExplorerError, SettingError
-from ..ids import dataset_of
 from .attributor.features import join_features
 from .methods.feature_neighbours import RepresentationSimilarityAttributor
 from .projections.nystrom import Nystrom

@@ -13,8 +13,8 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ..checkpoints.store import load_into, load_weights, saved_epochs
+from ..data.ids import dataset_of, ids_of, yields_ids
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
-from ..ids import dataset_of, ids_of, yields_ids
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss
 from .memory_estimate import check_memory, fits_easily

@@ -66,7 +66,7 @@ def _parts(tree) -> list[tuple] | None:
     if isinstance(tree, Mapping):
         return list(tree.items())
     if isinstance(tree, (tuple, list)) and not isinstance(tree, PackedSequence):
-        if not tree or not any(_holds_arrays(part) for part in tree):
+        if tree and not any(_holds_arrays(part) for part in tree):
             return None
         return list(enumerate(tree))
     return None

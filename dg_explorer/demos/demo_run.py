@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..ids import WithIds
+from ..data.ids import WithIds
 from ..run import Run
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
-from ..ids import with_ids
+from ..data.ids import with_ids
 from ..recording import Recorder
 from ..run import Run
 from .demo_run import DemoRun, one_thread

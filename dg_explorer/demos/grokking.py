@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
-from ..ids import with_ids
+from ..data.ids import with_ids
 from ..recording import Recorder
 from ..run import Run
 from .answer_circle import add_answer_circle

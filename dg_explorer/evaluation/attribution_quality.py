@@ -9,7 +9,7 @@ from ..attribution.attributor.patterns import analyze_attribution_patterns
 from ..attribution.batches import batches_with_ids
 from ..attribution.over_epochs.stability import compute_attribution_stability
 from ..attribution.tasks import split_batch
-from ..ids import ids_of
+from ..data.ids import ids_of
 from .lds import linear_datamodeling_score
 from .retraining import random_subsets, subset_retraining
 

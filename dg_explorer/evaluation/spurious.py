@@ -7,8 +7,8 @@ import torch
 
 from ..attribution.attributor.patterns import analyze_attribution_patterns
 from ..attribution.methods.trak import TRAKAttributor
+from ..data.ids import dataset_of, ids_of
 from ..errors import DataError
-from ..ids import dataset_of, ids_of
 from .attribution_quality import class_labels
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from ..data.ids import WithIds, ids_of, with_ids, yields_ids
 from ..errors import DataError
-from ..ids import WithIds, ids_of, with_ids, yields_ids
 
 
 class Served:

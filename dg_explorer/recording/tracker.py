@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..data.ids import dataset_of, ids_of
 from ..errors import DataError, SettingError
-from ..ids import dataset_of, ids_of
 from ..maths.cartography import cartography
 from ..maths.forgetting import first_learned, forgetting_events
 from ..run import Run

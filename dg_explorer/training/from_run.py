@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ..checkpoints.store import load_checkpoint, load_initial, load_into, saved_epochs
+from ..data.ids import ids_of
 from ..errors import DGExplorerError
-from ..ids import ids_of
 from .optimizers import settings_from_torch
 from .training import NotDeterministicError, Training
 

@@ -14,8 +14,8 @@ from dg_explorer.attribution import (
     TRAKAttributor,
 )
 from dg_explorer.attribution.methods import METHODS, method_class
+from dg_explorer.data.ids import with_ids
 from dg_explorer.errors import DataError, NonFiniteError, ShuffledLoaderError
-from dg_explorer.ids import with_ids
 
 N_TRAIN, N_TEST = 23, 7
 

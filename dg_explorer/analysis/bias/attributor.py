@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...data.ids import ids_of
 from ...errors import DataError
-from ...ids import ids_of
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
 from ..sources.scored import Checkpoints, scores_at

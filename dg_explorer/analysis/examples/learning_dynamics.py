@@ -9,8 +9,8 @@ from torch.nn.functional import softmax
 from torch.utils.data import DataLoader
 
 from ...checkpoints.random_state import untouched_rng
+from ...data.ids import ids_of
 from ...errors import DataError, SettingError, ShuffledLoaderError
-from ...ids import ids_of
 from ...recording.evaluation_pass import evaluating
 from ...recording.measures import measure
 from ...recording.table import ExampleTable

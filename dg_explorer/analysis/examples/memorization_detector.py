@@ -197,7 +197,7 @@ def train_on_subsets(
         )
     generator = np.random.default_rng(seed)
     columns: dict[str, list] = {"trained_on": [], "correct": [], "test_correct": []}
-    from ...ids import ids_of
+    from ...data.ids import ids_of
     from ..sources.served import in_dataset_order
 
     ids = np.sort(ids_of(in_dataset_order(train_data)))

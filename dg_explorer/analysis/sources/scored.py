@@ -13,8 +13,8 @@ import xarray as xr
 from ...attribution.methods import method_class
 from ...attribution.walk import score_checkpoint
 from ...checkpoints.formats import model_checkpoints
+from ...data.ids import ids_of
 from ...errors import DataError
-from ...ids import ids_of
 from ...schema import SIGN
 from .served import in_dataset_order
 

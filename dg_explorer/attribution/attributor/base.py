@@ -12,8 +12,8 @@ from torch import nn
 
 from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import check_finite, load_into
+from ...data.ids import ids_of
 from ...errors import CheckpointError, DataError, SettingError
-from ...ids import ids_of
 from ..attach import attach
 from ..batches import as_loader, batches_with_ids, to_device
 from ..capture import Capture

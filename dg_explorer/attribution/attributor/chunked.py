@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Subset
 
+from ...data.ids import dataset_of, ids_of
 from ...errors import DataError, SettingError
-from ...ids import dataset_of, ids_of
 from .features import join_features
 
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...data.ids import ids_of
 from ...errors import MissingGroupError, SettingError
-from ...ids import ids_of
 from ...run import Run
 from ...schema import SIGN
 from ..attributor.base import weights_digest

@@ -12,8 +12,8 @@ from scipy.stats import mannwhitneyu
 
 from ...checkpoints.formats import model_checkpoints as read_checkpoints
 from ...checkpoints.store import load_into
+from ...data.ids import dataset_of, ids_of
 from ...errors import CheckpointError, DataError, SettingError
-from ...ids import dataset_of, ids_of
 from .delayed import DelayedGeneralizationTRAK
 
 _EQUATION = re.compile(r"(-?\d+)\s*(\S+?)\s*(-?\d+)(?:\s*\(?mod\s*\d+\)?)?\s*=\s*(-?\d+)")

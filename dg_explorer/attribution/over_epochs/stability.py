@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
+from ...data.ids import dataset_of
 from ...errors import DataError, SettingError
-from ...ids import dataset_of
 
 
 def compute_attribution_stability(

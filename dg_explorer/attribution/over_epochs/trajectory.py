@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from ...checkpoints.store import load_weights, saved_epochs
+from ...data.ids import dataset_of, ids_of
 from ...errors import CheckpointError
-from ...ids import dataset_of, ids_of
 from ...schema import SIGN
 from ..methods import method_class
 

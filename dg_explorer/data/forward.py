@@ -1,0 +1,80 @@
+"""A user's own `forward=`: what it returns is the prediction, or (prediction, labels)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from .batch import Batch
+from .draws import PrivateDraws
+from .evaluating import evaluating
+from .leaves import is_array
+
+
+class Prediction:
+    """The prediction of a user's forward, without the labels that it may return beside it."""
+
+    def __init__(self, forward: Callable):
+        self.forward = forward
+
+    def __call__(self, model, raw):
+        answer = self.forward(model, raw)
+        return answer[0] if is_pair(answer) else answer
+
+
+class Labels:
+    """The labels that a user's forward returns beside its prediction."""
+
+    def __init__(self, forward: Callable, model):
+        self.forward, self.model = forward, model
+
+    def __call__(self, raw):
+        return _answer(self.forward, self.model, raw)[1]
+
+
+def is_pair(answer) -> bool:
+    """Whether a forward returned (prediction, labels)."""
+    return type(answer) in (tuple, list) and len(answer) == 2
+
+
+def label_of_forward(forward: Callable, model, batch: Batch):
+    """Where the labels are that a forward returns; None where it returns the prediction alone.
+
+    Returns
+    -------
+    The entry of the batch that they equal, else a function that asks the forward.
+    """
+    answer = _answer(forward, model, batch.raw)
+    if not is_pair(answer):
+        return None
+    labels, raw = answer[1], batch.raw
+    if isinstance(raw, Mapping):
+        places = list(raw)
+    else:
+        places = list(range(len(raw))) if isinstance(raw, (tuple, list)) else []
+    for place in places:
+        entry = raw[place]
+        if is_array(entry) and is_array(labels) and _same(entry, labels):
+            return place
+    return Labels(forward, model)
+
+
+def _answer(forward: Callable, model, raw):
+    """What a forward says of a batch, leaving the model and the generators as they were."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is not None:
+        batch = Batch((), {}, None, np.empty(0), raw)
+        raw = batch.to(parameter.device, parameter.dtype).raw
+    with PrivateDraws()(), evaluating(model), torch.no_grad():
+        return forward(model, raw)
+
+
+def _same(entry, labels) -> bool:
+    entry, labels = (torch.as_tensor(a).detach().cpu() for a in (entry, labels))
+    return (
+        entry.shape == labels.shape
+        and entry.is_floating_point() == labels.is_floating_point()
+        and bool((entry == labels).all())
+    )
