@@ -1,7 +1,8 @@
 """Which training examples made the model behave like this, and when did they start to matter?
 
 One record (`Run`), three verbs: recorders write it, functions add to it, views read it.
-Names load on first use, so that opening somebody else's run needs neither torch nor plotly.
+Names load on first use, so that opening somebody else's run needs neither torch nor plotly;
+`__init__.pyi` has the same names as plain imports, for editors and type checkers.
 """
 
 from .lazy_names import lazy_names
@@ -19,13 +20,17 @@ _EXPORTS = {
     "attribute_trajectory": "attribution",
     "DelayedGeneralizationTRAK": "attribution",
     "FeatureKNNAttributor": "attribution",
+    "CustomTask": "attribution",
     "GradientSimilarityAttributor": "attribution",
+    "InfluenceFunctionAttributor": "attribution",
     "RepresentationSimilarityAttributor": "attribution",
     "SourceAttributor": "attribution",
     "TRAKAttributor": "attribution",
     "TRAKer": "attribution",
     "TracInAttributor": "attribution",
+    "Training": "attribution",
     "UnrolledAttributor": "attribution",
+    "mixed_scores": "attribution",
     # evaluation
     "add_unrolled_scores": "evaluation",
     "brittleness": "evaluation",
@@ -34,14 +39,16 @@ _EXPORTS = {
     "leave_one_out": "evaluation",
     "linear_datamodeling_score": "evaluation",
     "metasmoothness": "evaluation",
-    "mixed_scores": "attribution",
     "mislabel_auroc": "evaluation",
+    "random_subsets": "evaluation",
     "subset_retraining": "evaluation",
     "training_of_run": "evaluation",
     "validity_light": "evaluation",
     "window_ablation": "evaluation",
     # checkpoints
+    "load_into": "checkpoints",
     "model_checkpoints": "checkpoints",
+    "save_checkpoint": "checkpoints",
     # recording
     "HuggingFaceRecorder": "recording",
     "LightningRecorder": "recording",
@@ -56,10 +63,15 @@ _EXPORTS = {
     "PhaseTransitionAttributor": "analysis",
     "compare_runs": "analysis",
     "find_mislabeled": "analysis",
+    "add_bias": "analysis",
     "add_cartography": "analysis",
+    "add_feature_measures": "analysis",
     "add_memorization": "analysis",
     "add_projections": "analysis",
     "add_transitions": "analysis",
+    "comparison_table": "analysis",
+    "debias": "analysis",
+    "plot_comparison": "analysis",
     "demos": "demos",
     # views
     "Explorer": "widgets",
@@ -72,6 +84,39 @@ _EXPORTS = {
     "GradientFlow": "widgets",
     "RunComparison": "widgets",
     "TransitionView": "widgets",
+    # errors: each says what was asked, what there is, and what to do
+    "ArchitectureMismatchError": "errors",
+    "CheckpointError": "errors",
+    "DGExplorerError": "errors",
+    "DataError": "errors",
+    "MissingGroupError": "errors",
+    "NewerSchemaError": "errors",
+    "NonFiniteError": "errors",
+    "NotARunError": "errors",
+    "ReadOnlyRunError": "errors",
+    "RunError": "errors",
+    "SchemaError": "errors",
+    "SettingError": "errors",
+    "ShuffledLoaderError": "errors",
+    "UnknownExampleError": "errors",
+    "UnsafeCheckpointError": "errors",
+    "FeatureMismatchError": "attribution.attributor.features",
+    "LibraryChangedError": "training.from_run",
+    "MisalignedScoresError": "evaluation.lds",
+    "NoScoresError": "evaluation.lds_by_method",
+    "NoSecondDerivativeError": "training.products",
+    "NotConvergedError": "attribution.solve.solvers",
+    "NotDeterministicError": "training.training",
+    "OptimizerStateMissingError": "training.from_run",
+    "OutOfMemoryError": "attribution.gradients.memory",
+    "PictureError": "widgets.export.photograph",
+    "ReplayMissingError": "training.from_run",
+    "ResumeMismatchError": "evaluation.retraining",
+    "TooLittleMemoryError": "attribution.unrolled.memory_needed",
+    "UnfinishedError": "attribution.traker.store",
+    "UnsupportedModelError": "attribution.attach",
+    "UnsupportedOptimizerError": "training.optimizers",
+    "WorkerLostError": "attribution.units",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -19,6 +19,7 @@ REFERENCE = {
     "evaluation": ("Evaluation", ("evaluation",)),
     "analysis": ("Analysis", ("analysis",)),
     "views": ("Views", ("widgets",)),
+    "errors": ("Errors", ("errors",)),
 }
 
 
@@ -48,7 +49,8 @@ def reference() -> dict[str, str]:
     for name, module in dg_explorer._EXPORTS.items():
         if name == module:  # `demos`, a module with a page of its own
             continue
-        page = next((page for page, (_, of) in REFERENCE.items() if module in of), None)
+        house = "errors" if name.endswith("Error") else module.split(".")[0]
+        page = next((page for page, (_, of) in REFERENCE.items() if house in of), None)
         if page is None:
             raise PluginError(f"docs/hooks.py knows no page for {name!r} of {module!r}.")
         pages[page] += asked_for(getattr(dg_explorer, name), explained)

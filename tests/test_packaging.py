@@ -26,6 +26,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_bundle_and_notebooks_and_every_module(wheel):
     held = set(wheel.namelist())
     assert "dg_explorer/widgets/static/board.js" in held
+    assert {"dg_explorer/__init__.pyi", "dg_explorer/py.typed"} <= held
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"dg_explorer/notebooks/{notebook.name}" in held
     for module in (ROOT / "dg_explorer").rglob("*.py"):
