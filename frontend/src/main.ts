@@ -19,14 +19,21 @@ import { openPage as openPageWith } from "./page";
 import { Session } from "./session";
 import "./styles/board.css";
 
-interface Shown { model: Model; el: HTMLElement; signal?: AbortSignal }
+interface Shown {
+  model: Model;
+  el: HTMLElement;
+  signal?: AbortSignal;
+}
 
 export default function board() {
   let session: Session | null = null;
   return {
     initialize({ model }: { model: Model }) {
       session = new Session(model);
-      return () => { session?.destroy(); session = null; };
+      return () => {
+        session?.destroy();
+        session = null;
+      };
     },
     render({ model, el }: Shown) {
       return mountBoard((session ??= new Session(model)), el);
@@ -34,4 +41,6 @@ export default function board() {
   };
 }
 
-export function openPage(): Promise<void> { return openPageWith(board()); }
+export function openPage(): Promise<void> {
+  return openPageWith(board());
+}

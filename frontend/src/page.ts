@@ -1,7 +1,10 @@
 // A saved page: the same board with a stand-in for the kernel's model. Nothing leaves the page.
 import type { Model } from "./model";
 
-interface Saved { state: { [key: string]: unknown }; theme: string }
+interface Saved {
+  state: { [key: string]: unknown };
+  theme: string;
+}
 interface Widget {
   initialize(options: { model: Model }): unknown;
   render(options: { model: Model; el: HTMLElement }): unknown;
@@ -12,29 +15,42 @@ class PageModel implements Model {
   #state: { [key: string]: unknown };
   #listeners = new Map<string, Set<(...values: unknown[]) => void>>();
 
-  constructor(state: { [key: string]: unknown }) { this.#state = state; }
-  get(key: string): unknown { return this.#state[key]; }
+  constructor(state: { [key: string]: unknown }) {
+    this.#state = state;
+  }
+  get(key: string): unknown {
+    return this.#state[key];
+  }
   set(key: string, value: unknown): void {
     if (Object.is(this.#state[key], value)) return;
     this.#state[key] = value;
     for (const listener of [...(this.#listeners.get(`change:${key}`) ?? [])]) listener(this, value);
   }
-  save_changes(): void { /* the page is all there is */ }
-  send(): void { /* nobody listens; sources ask isStatic first */ }
+  save_changes(): void {
+    /* the page is all there is */
+  }
+  send(): void {
+    /* nobody listens; sources ask isStatic first */
+  }
   on(event: string, callback: (...values: unknown[]) => void): void {
     const known = this.#listeners.get(event);
-    if (known) known.add(callback); else this.#listeners.set(event, new Set([callback]));
+    if (known) known.add(callback);
+    else this.#listeners.set(event, new Set([callback]));
   }
   off(event: string, callback?: (...values: unknown[]) => void): void {
-    if (callback) this.#listeners.get(event)?.delete(callback); else this.#listeners.delete(event);
+    if (callback) this.#listeners.get(event)?.delete(callback);
+    else this.#listeners.delete(event);
   }
 }
 
 function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   // browsers of 2025 and later do it themselves, a hundred times faster
-  const { fromBase64: own } = Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
+  const { fromBase64: own } = Uint8Array as unknown as {
+    fromBase64?: (text: string) => Uint8Array<ArrayBuffer>;
+  };
   if (own) return own.call(Uint8Array, text);
-  const binary = atob(text.trim()), bytes = new Uint8Array(binary.length);
+  const binary = atob(text.trim()),
+    bytes = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
 }
@@ -56,5 +72,7 @@ export async function openPage(widget: Widget): Promise<void> {
   } catch (error) {
     host.textContent = `This page could not be opened: ${error instanceof Error ? error.message : String(error)}`;
     throw error;
-  } finally { document.body.dataset.ready = "1"; }
+  } finally {
+    document.body.dataset.ready = "1";
+  }
 }

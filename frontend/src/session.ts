@@ -32,16 +32,32 @@ export class Session {
   }
 
   /** The names of the views to show; all of them where Python names none. */
-  get views(): readonly string[] { return (this.model.get("_views") as string[] | undefined) ?? []; }
+  get views(): readonly string[] {
+    return (this.model.get("_views") as string[] | undefined) ?? [];
+  }
 
   /** Told when the record was read anew. */
-  listen(listener: () => void): () => void { this.#listeners.add(listener); return () => { this.#listeners.delete(listener); }; }
+  listen(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
 
-  onLoss(listener: () => void): () => void { this.#lossListeners.add(listener); return () => { this.#lossListeners.delete(listener); }; }
+  onLoss(listener: () => void): () => void {
+    this.#lossListeners.add(listener);
+    return () => {
+      this.#lossListeners.delete(listener);
+    };
+  }
 
   destroy(): void {
-    this.model.off("comm_live_update", this.#cut); this.#lossListeners.clear();
-    this.#unlink(); this.player.destroy(); this.record.source.destroy(); this.#listeners.clear();
+    this.model.off("comm_live_update", this.#cut);
+    this.#lossListeners.clear();
+    this.#unlink();
+    this.player.destroy();
+    this.record.source.destroy();
+    this.#listeners.clear();
     this.model.off("change:_preview", this.#reread);
   }
 
@@ -63,7 +79,12 @@ export class Session {
     this.record = this.#read();
     const { epochs, last } = this.record;
     // who stood at the end of a growing run stays at its end
-    if (epochs.length) this.store.set({ epoch: atEnd ? last : epochs[indexNearest(epochs, this.store.value.epoch)]! }, "settled", "python");
+    if (epochs.length)
+      this.store.set(
+        { epoch: atEnd ? last : epochs[indexNearest(epochs, this.store.value.epoch)]! },
+        "settled",
+        "python",
+      );
     for (const listener of [...this.#listeners]) listener();
   };
 }

@@ -8,7 +8,11 @@ import type { Theme } from "./ui/theme";
 export type Slot = "head" | "timeline" | "left" | "middle" | "right" | "tabs";
 
 /** What a view is shown. `moving` while playing or dragging: draw what is cheap. */
-export interface State { readonly selection: Selection; readonly moving: boolean; readonly theme: Theme }
+export interface State {
+  readonly selection: Selection;
+  readonly moving: boolean;
+  readonly theme: Theme;
+}
 
 export interface View {
   /** Called at most once a frame, after anything changed. Must not change the selection. */

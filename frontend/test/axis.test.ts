@@ -11,11 +11,20 @@ test("a scale and its inverse undo each other, and the inverse stays in the doma
 });
 
 test("ticks are round, ascending and inside", () => {
-  for (const [first, last] of [[0, 1500], [0, 7], [100, 100.5], [0, 1e6], [3, 3]] as const) {
+  for (const [first, last] of [
+    [0, 1500],
+    [0, 7],
+    [100, 100.5],
+    [0, 1e6],
+    [3, 3],
+  ] as const) {
     const found = ticks(first, last, 6);
     assert.ok(found.length >= 1 && found.length <= 14, `${found}`);
     for (const value of found) assert.ok(value >= first && value <= last);
-    assert.deepEqual(found, [...found].sort((a, b) => a - b));
+    assert.deepEqual(
+      found,
+      [...found].sort((a, b) => a - b),
+    );
   }
   assert.deepEqual(ticks(0, 1500, 6), [0, 250, 500, 750, 1000, 1250, 1500]);
 });
@@ -26,13 +35,33 @@ test("labels of marks close to each other do not overlap", () => {
     const from = placed.anchor === "start" ? placed.x : placed.x - labels[i]!.width;
     return { row: placed.row, from, to: from + labels[i]!.width };
   });
-  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => assert.ok(a.row !== b.row || a.to <= b.from || b.to <= a.from, JSON.stringify([a, b]))));
+  boxes.forEach((a, i) =>
+    boxes
+      .slice(i + 1)
+      .forEach((b) =>
+        assert.ok(a.row !== b.row || a.to <= b.from || b.to <= a.from, JSON.stringify([a, b])),
+      ),
+  );
   assert.ok(boxes.every(({ from, to }) => from >= 0 && to <= 600));
 });
 
 test("a label stands right of its line, a row higher where another is in the way, and left only at the end", () => {
-  assert.deepEqual(placeLabels([{ x: 100, width: 70 }, { x: 140, width: 70 }, { x: 560, width: 70 }], 0, 600),
-    [{ x: 105, anchor: "start", row: 0 }, { x: 145, anchor: "start", row: 1 }, { x: 555, anchor: "end", row: 0 }]);
+  assert.deepEqual(
+    placeLabels(
+      [
+        { x: 100, width: 70 },
+        { x: 140, width: 70 },
+        { x: 560, width: 70 },
+      ],
+      0,
+      600,
+    ),
+    [
+      { x: 105, anchor: "start", row: 0 },
+      { x: 145, anchor: "start", row: 1 },
+      { x: 555, anchor: "end", row: 0 },
+    ],
+  );
 });
 
 test("a curve has a gap where a value is missing", () => {

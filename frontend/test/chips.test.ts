@@ -4,18 +4,57 @@ import type { Face } from "../src/data/examples";
 import { chipsOf, sharedWords } from "../src/views/influencers/chips";
 import { outline } from "../src/views/influencers/distribution";
 
-const face = (more: Partial<Face>): Face => ({ split: "train", id: 1, position: 0, label: "1", labelCode: 1, group: null, text: null, picture: null, cells: [], flags: [], firstLearned: null, memorization: NaN, ...more });
+const face = (more: Partial<Face>): Face => ({
+  split: "train",
+  id: 1,
+  position: 0,
+  label: "1",
+  labelCode: 1,
+  group: null,
+  text: null,
+  picture: null,
+  cells: [],
+  flags: [],
+  firstLearned: null,
+  memorization: NaN,
+  ...more,
+});
 
 test("shared words leave out the label and signs", () => {
-  assert.deepEqual(sharedWords(face({ text: "14 + 18 = 1" }), face({ text: "18 + 14 = 1" })), ["14", "18"]);
-  assert.deepEqual(sharedWords(face({ text: "1 + 0 = 1" }), face({ text: "1 + 3 = 4", label: "4" })), []);
+  assert.deepEqual(sharedWords(face({ text: "14 + 18 = 1" }), face({ text: "18 + 14 = 1" })), [
+    "14",
+    "18",
+  ]);
+  assert.deepEqual(
+    sharedWords(face({ text: "1 + 0 = 1" }), face({ text: "1 + 3 = 4", label: "4" })),
+    [],
+  );
 });
 
 test("chips name what is the same, and warnings first", () => {
   const test = face({ text: "14 + 18 = 1" });
-  assert.deepEqual(chipsOf(test, face({ text: "8 + 18 = 26", labelCode: 26, label: "26", flags: ["never learned", "suspected mislabel"] })).map((chip) => chip.text), ["never learned", "mislabel?", "shares 18"]);
-  assert.deepEqual(chipsOf(test, face({ text: "15 + 17 = 1" })).map((chip) => chip.kind), ["same"]);
-  assert.deepEqual(chipsOf(test, face({ text: "15 + 17 = 1", group: "rare", memorization: 0.934 })).map((chip) => chip.text), ["rare", "mem 0.93", "same label"]);
+  assert.deepEqual(
+    chipsOf(
+      test,
+      face({
+        text: "8 + 18 = 26",
+        labelCode: 26,
+        label: "26",
+        flags: ["never learned", "suspected mislabel"],
+      }),
+    ).map((chip) => chip.text),
+    ["never learned", "mislabel?", "shares 18"],
+  );
+  assert.deepEqual(
+    chipsOf(test, face({ text: "15 + 17 = 1" })).map((chip) => chip.kind),
+    ["same"],
+  );
+  assert.deepEqual(
+    chipsOf(test, face({ text: "15 + 17 = 1", group: "rare", memorization: 0.934 })).map(
+      (chip) => chip.text,
+    ),
+    ["rare", "mem 0.93", "same label"],
+  );
   assert.deepEqual(chipsOf(test, null), []);
 });
 

@@ -6,7 +6,9 @@ const EPOCHS = [0, 5, 10, 50, 100];
 
 test("the nearest recorded epoch agrees with a slow search", () => {
   for (let moment = -5; moment <= 110; moment += 0.5) {
-    const slow = EPOCHS.map((epoch, i) => [Math.abs(epoch - moment), i] as const).sort((a, b) => a[0] - b[0] || a[1] - b[1])[0]![1];
+    const slow = EPOCHS.map((epoch, i) => [Math.abs(epoch - moment), i] as const).sort(
+      (a, b) => a[0] - b[0] || a[1] - b[1],
+    )[0]![1];
     assert.equal(indexNearest(EPOCHS, moment), slow, `at ${moment}`);
     const before = EPOCHS.filter((epoch) => epoch <= moment).length - 1;
     assert.equal(indexBefore(EPOCHS, moment), Math.max(0, before));

@@ -2,19 +2,35 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Dynamics } from "../src/data/dynamics";
 import type { Face } from "../src/data/examples";
-import { EMPTY, patched, type Patch } from "../src/state/selection";
+import { EMPTY, type Patch, patched } from "../src/state/selection";
 import { listed } from "../src/views/gallery/filter";
 
-const RIGHT = [[0, 0, 1, 0], [0, 1, 1, 0], [1, 1, 0, 0]]; // epoch 0, 10, 20 by example
-const MARGIN = [[-1, -2, 3, -4], [-1, 2, 1, NaN], [2, 5, -3, -1]];
+const RIGHT = [
+  [0, 0, 1, 0],
+  [0, 1, 1, 0],
+  [1, 1, 0, 0],
+]; // epoch 0, 10, 20 by example
+const MARGIN = [
+  [-1, -2, 3, -4],
+  [-1, 2, 1, NaN],
+  [2, 5, -3, -1],
+];
 const dynamics = {
-  epochs: Int32Array.of(0, 10, 20), count: 4,
+  epochs: Int32Array.of(0, 10, 20),
+  count: 4,
   correct: (epoch: number, p: number) => RIGHT[epoch]![p] === 1,
   margin: (epoch: number, p: number) => MARGIN[epoch]![p]!,
   firstRight: (p: number) => RIGHT.findIndex((row) => row[p]),
   meanMargin: (p: number) => MARGIN.reduce((sum, row) => sum + (row[p] || 0), 0) / 3,
 } as unknown as Dynamics;
-const face = (p: number): Face => ({ id: 100 + p, label: p % 2 ? "cat" : "dog", group: p < 2 ? "a" : "b", text: `Example ${"wxyz"[p]}`, cells: [] }) as unknown as Face;
+const face = (p: number): Face =>
+  ({
+    id: 100 + p,
+    label: p % 2 ? "cat" : "dog",
+    group: p < 2 ? "a" : "b",
+    text: `Example ${"wxyz"[p]}`,
+    cells: [],
+  }) as unknown as Face;
 const ask = (patch: Patch): number[] => listed(4, face, dynamics, patched(EMPTY, patch));
 
 test("filters say what is so at the epoch shown", () => {

@@ -12,7 +12,8 @@ test("a share below one never reads 100 %, nor above zero 0 %", () => {
 });
 
 test("scores of any size are read in a few characters", () => {
-  for (const value of [0, 1e-9, 3.2e-5, 0.0561, 1.5, 42.123, 999.6, 1e5, 9.96e7]) assert.ok(signed(value).length <= 8, signed(value));
+  for (const value of [0, 1e-9, 3.2e-5, 0.0561, 1.5, 42.123, 999.6, 1e5, 9.96e7])
+    assert.ok(signed(value).length <= 8, signed(value));
   assert.equal(signed(0.0561), "+0.056");
   assert.equal(signed(-1.234), "−1.23");
   assert.equal(magnitude(9.96e-5), "1.0e−4");

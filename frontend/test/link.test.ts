@@ -6,15 +6,25 @@ import { Store } from "../src/state/store";
 
 /** A model that behaves as Jupyter's: setting a trait tells the listeners of this side too. */
 function pair(epochs = [0, 10, 20]) {
-  const listeners = new Set<() => void>(), saved: unknown[] = [];
+  const listeners = new Set<() => void>(),
+    saved: unknown[] = [];
   const state: { [key: string]: unknown } = { _selection: toWire(EMPTY) };
   const model = {
     get: (key: string) => state[key],
-    set: (key: string, value: unknown) => { state[key] = value; for (const listener of listeners) listener(); },
-    save_changes: () => { saved.push(state._selection); },
+    set: (key: string, value: unknown) => {
+      state[key] = value;
+      for (const listener of listeners) listener();
+    },
+    save_changes: () => {
+      saved.push(state._selection);
+    },
     send: () => undefined,
-    on: (_: string, callback: () => void) => { listeners.add(callback); },
-    off: (_: string, callback?: () => void) => { listeners.delete(callback!); },
+    on: (_: string, callback: () => void) => {
+      listeners.add(callback);
+    },
+    off: (_: string, callback?: () => void) => {
+      listeners.delete(callback!);
+    },
   };
   const store = new Store(EMPTY);
   const stop = link(model, store, () => epochs);
@@ -41,7 +51,8 @@ test("a change from Python is taken over and not sent back", () => {
 
 test("undo says that it is one", () => {
   const { store, saved, stop } = pair();
-  store.set({ test: 1 }); store.undo();
+  store.set({ test: 1 });
+  store.undo();
   assert.equal((saved[1] as { via: string }).via, "undo");
   stop();
 });

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { largest, lesson, worst, curveOf } from "../src/views/bias/groups";
+import { curveOf, largest, lesson, worst } from "../src/views/bias/groups";
 import { apart, band, domainOf } from "../src/views/chart/layout";
 import { ownTime } from "../src/views/comparison/comparison";
-import { edges, paint, toneOf } from "../src/views/gradients/cells";
 import { ordered } from "../src/views/evolution/palette";
+import { edges, paint, toneOf } from "../src/views/gradients/cells";
 import { bars, courseOf, crowd, extremes, gains, standout } from "../src/views/transition/gain";
 
 test("a gain is the difference of the scores, each in its own epoch's units", () => {
@@ -20,13 +20,28 @@ test("the extremes of one sign never include the other, zero or NaN, and ties ke
 
 test("what is expected of a draw adds up to the size of the draw", () => {
   const list = bars([0, 0, 1, 2, -1, 1], ["a", "b", "c"], [0, 1, 4]);
-  assert.deepEqual(list.map((bar) => bar.count), [2, 0, 0]);
+  assert.deepEqual(
+    list.map((bar) => bar.count),
+    [2, 0, 0],
+  );
   assert.ok(Math.abs(list.reduce((sum, bar) => sum + bar.expected, 0) - 2) < 1e-12);
 });
 
 test("a kind stands out only beyond two standard deviations of a blind draw", () => {
-  assert.equal(standout([{ name: "a", count: 6, expected: 5 }, { name: "b", count: 4, expected: 5 }]), null);
-  assert.equal(standout([{ name: "a", count: 10, expected: 2 }, { name: "b", count: 0, expected: 8 }])?.name, "a");
+  assert.equal(
+    standout([
+      { name: "a", count: 6, expected: 5 },
+      { name: "b", count: 4, expected: 5 },
+    ]),
+    null,
+  );
+  assert.equal(
+    standout([
+      { name: "a", count: 10, expected: 2 },
+      { name: "b", count: 0, expected: 8 },
+    ])?.name,
+    "a",
+  );
   assert.equal(standout([]), null);
 });
 
@@ -57,7 +72,9 @@ test("labels keep their distance and their order, and stay within where they fit
 });
 
 test("a chart's domain holds zero, every finite value and every interval", () => {
-  const [low, high] = domainOf([{ values: [0.2, NaN, 0.4], low: [-0.1, NaN, 0.3], high: [0.3, NaN, 0.9] }]);
+  const [low, high] = domainOf([
+    { values: [0.2, NaN, 0.4], low: [-0.1, NaN, 0.3], high: [0.3, NaN, 0.9] },
+  ]);
   assert.ok(low < -0.1 && high > 0.9 && high < 1);
   assert.deepEqual(domainOf([{ values: [0.5] }], 0, 1), [0, 1]);
   assert.deepEqual(domainOf([]), [0, 1.04]);
@@ -65,7 +82,10 @@ test("a chart's domain holds zero, every finite value and every interval", () =>
 
 test("an interval's band is broken where it is not known", () => {
   const same = (v: number): number => v;
-  assert.equal(band([0, 1, 2, 3], [0, 0, NaN, 0], [1, 1, NaN, 1], same, same).split("Z").length - 1, 2);
+  assert.equal(
+    band([0, 1, 2, 3], [0, 0, NaN, 0], [1, 1, NaN, 1], same, same).split("Z").length - 1,
+    2,
+  );
 });
 
 test("the worst group is the lowest at that moment, and a group without examples is never it", () => {
@@ -83,5 +103,8 @@ test("a lesson is read by test group, then training group", () => {
 });
 
 test("a run's own time follows from its ends", () => {
-  assert.deepEqual([0, 50, 100].map((p) => ownTime(p, 10, 110)), [10, 60, 110]);
+  assert.deepEqual(
+    [0, 50, 100].map((p) => ownTime(p, 10, 110)),
+    [10, 60, 110],
+  );
 });

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { changed, EMPTY, fromWire, packIds, patched, toWire, unpackIds } from "../src/state/selection";
+import {
+  changed,
+  EMPTY,
+  fromWire,
+  packIds,
+  patched,
+  toWire,
+  unpackIds,
+} from "../src/state/selection";
 
 test("a patch that changes nothing returns the same value", () => {
   const value = patched(EMPTY, { epoch: 5, selected: [1, 2], range: [0, 5] });
@@ -13,7 +21,13 @@ test("fields nobody knows are not taken over", () => {
 });
 
 test("ids survive the wire whatever their number", () => {
-  for (const ids of [[], [7], [1, 2, 3], Array.from({ length: 5000 }, (_, i) => 3 * i + 1), [0, ...Array.from({ length: 300 }, (_, i) => 1_000_000 + 50_000 * i)]]) {
+  for (const ids of [
+    [],
+    [7],
+    [1, 2, 3],
+    Array.from({ length: 5000 }, (_, i) => 3 * i + 1),
+    [0, ...Array.from({ length: 300 }, (_, i) => 1_000_000 + 50_000 * i)],
+  ]) {
     assert.deepEqual(unpackIds(JSON.parse(JSON.stringify(packIds(ids)))), ids);
   }
 });
@@ -24,7 +38,13 @@ test("a large selection is not a list of numbers", () => {
 });
 
 test("the wire carries everything but what is under the pointer", () => {
-  const value = patched(EMPTY, { epoch: 40, test: 3, selected: [9], hovered: { split: "test", id: 1 }, range: [1, 2] });
+  const value = patched(EMPTY, {
+    epoch: 40,
+    test: 3,
+    selected: [9],
+    hovered: { split: "test", id: 1 },
+    range: [1, 2],
+  });
   const back = patched(EMPTY, fromWire(toWire(value)));
   assert.deepEqual([...changed(value, back)], ["hovered"]);
 });

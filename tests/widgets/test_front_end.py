@@ -23,7 +23,7 @@ STATIC = FRONTEND.parent / "dg_explorer" / "widgets" / "static"
 @pytest.fixture(scope="module")
 def tools():
     assert shutil.which("npm"), "the front end's tests need Node; python3 tests/run.py installs it"
-    if not (FRONTEND / "node_modules" / ".bin" / "tsc").exists():
+    if not all((FRONTEND / "node_modules" / ".bin" / name).exists() for name in ("tsc", "biome")):
         subprocess.run(["npm", "ci", "--no-fund", "--no-audit"], cwd=FRONTEND, check=True)
 
 
@@ -35,6 +35,11 @@ def npm(*command, **environment):
         text=True,
         env={**os.environ, **environment},
     )
+
+
+def test_the_sources_are_formatted_and_pass_the_linter(tools):
+    done = npm("lint")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_sources_are_strictly_typed(tools):
@@ -68,12 +73,13 @@ def test_no_source_sets_markup_or_evaluates_text():
 
 
 def test_modules_stay_small():
-    long = {p.name: n for p in (FRONTEND / "src").rglob("*.ts") if (n := lines(p)) > 250}
+    sources = [p for p in (FRONTEND / "src").rglob("*") if p.suffix in (".ts", ".css")]
+    long = {p.name: n for p in sources if (n := lines(p)) > 350}  # as the formatter leaves them
     assert long == {}
 
 
 def test_the_lock_file_names_no_registry():
-    assert "http" not in (FRONTEND / "package-lock.json").read_text()
+    assert '"resolved"' not in (FRONTEND / "package-lock.json").read_text()
 
 
 def lines(path):

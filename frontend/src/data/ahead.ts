@@ -5,15 +5,25 @@ const REST_MS = 60; // what is scrolled past is not asked for
 const SLOW_MS = 300; // a kernel that takes this long has better things to do
 
 export class Ahead {
-  #source: Source; #wanted: string[] = []; #said = ""; #running = false;
+  #source: Source;
+  #wanted: string[] = [];
+  #said = "";
+  #running = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(source: Source, signal: AbortSignal) { this.#source = source; signal.addEventListener("abort", () => { clearTimeout(this.#timer); this.#wanted = []; }); }
+  constructor(source: Source, signal: AbortSignal) {
+    this.#source = source;
+    signal.addEventListener("abort", () => {
+      clearTimeout(this.#timer);
+      this.#wanted = [];
+    });
+  }
 
   want(keys: readonly string[]): void {
     const said = keys.join();
     if (said === this.#said) return;
-    this.#said = said; this.#wanted = [...keys];
+    this.#said = said;
+    this.#wanted = [...keys];
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#run(), REST_MS);
   }
@@ -25,7 +35,11 @@ export class Ahead {
       if (this.#source.has(key)) continue;
       const began = performance.now();
       // who clicks on it is told what is wrong
-      try { await this.#source.get(key); } catch { this.#wanted = []; }
+      try {
+        await this.#source.get(key);
+      } catch {
+        this.#wanted = [];
+      }
       if (performance.now() - began > SLOW_MS) this.#wanted = [];
     }
     this.#running = false;

@@ -10,14 +10,38 @@
 // A "pack" block is a whole container of its own, parsed when it is asked for.
 import { float16ToFloat32 } from "./float16";
 
-export type Numbers = Float32Array | Float64Array | Int32Array | Uint32Array | Int16Array | Uint16Array | Int8Array | Uint8Array;
-export interface Entry { name: string; dtype: string; shape: number[]; offset: number }
-export interface Grid { readonly values: Numbers; readonly shape: readonly number[] }
+export type Numbers =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint32Array
+  | Int16Array
+  | Uint16Array
+  | Int8Array
+  | Uint8Array;
+export interface Entry {
+  name: string;
+  dtype: string;
+  shape: number[];
+  offset: number;
+}
+export interface Grid {
+  readonly values: Numbers;
+  readonly shape: readonly number[];
+}
 
 const MAGIC = 0x31424744; // "DGB1"
-const VIEWS: Record<string, new (buffer: ArrayBuffer, offset: number, length: number) => Numbers> = {
-  f4: Float32Array, f8: Float64Array, i4: Int32Array, u4: Uint32Array, i2: Int16Array, u2: Uint16Array, i1: Int8Array, u1: Uint8Array,
-};
+const VIEWS: Record<string, new (buffer: ArrayBuffer, offset: number, length: number) => Numbers> =
+  {
+    f4: Float32Array,
+    f8: Float64Array,
+    i4: Int32Array,
+    u4: Uint32Array,
+    i2: Int16Array,
+    u2: Uint16Array,
+    i1: Int8Array,
+    u1: Uint8Array,
+  };
 const text = new TextDecoder();
 
 export class Blocks {
@@ -29,23 +53,38 @@ export class Blocks {
   #strings = new Map<string, string[]>();
 
   constructor(view: DataView) {
-    if (view.byteLength < 8 || view.getUint32(0, true) !== MAGIC) throw new Error("these bytes are not a block container");
+    if (view.byteLength < 8 || view.getUint32(0, true) !== MAGIC)
+      throw new Error("these bytes are not a block container");
     const length = view.getUint32(4, true);
-    const head = JSON.parse(text.decode(new Uint8Array(view.buffer, view.byteOffset + 8, length))) as { attrs: Record<string, unknown>; blocks: Entry[] };
+    const head = JSON.parse(
+      text.decode(new Uint8Array(view.buffer, view.byteOffset + 8, length)),
+    ) as { attrs: Record<string, unknown>; blocks: Entry[] };
     this.attrs = head.attrs;
     for (const entry of head.blocks) this.#directory.set(entry.name, entry);
     const start = 8 + length + ((8 - ((8 + length) % 8)) % 8);
     // typed arrays want aligned offsets; a message's DataView may start anywhere
     if ((view.byteOffset + start) % 8 === 0 && view.buffer instanceof ArrayBuffer) {
-      this.#buffer = view.buffer; this.#base = view.byteOffset + start;
+      this.#buffer = view.buffer;
+      this.#base = view.byteOffset + start;
     } else {
-      this.#buffer = new Uint8Array(view.buffer, view.byteOffset + start, view.byteLength - start).slice().buffer; this.#base = 0;
+      this.#buffer = new Uint8Array(
+        view.buffer,
+        view.byteOffset + start,
+        view.byteLength - start,
+      ).slice().buffer;
+      this.#base = 0;
     }
   }
 
-  has(name: string): boolean { return this.#directory.has(name); }
-  names(prefix = ""): string[] { return [...this.#directory.keys()].filter((name) => name.startsWith(prefix)); }
-  shape(name: string): readonly number[] { return this.#entry(name).shape; }
+  has(name: string): boolean {
+    return this.#directory.has(name);
+  }
+  names(prefix = ""): string[] {
+    return [...this.#directory.keys()].filter((name) => name.startsWith(prefix));
+  }
+  shape(name: string): readonly number[] {
+    return this.#entry(name).shape;
+  }
 
   /** The values of a block and its shape; half floats come as Float32Array. */
   grid(name: string): Grid {
@@ -54,7 +93,8 @@ export class Blocks {
     const { dtype, shape, offset } = this.#entry(name);
     const count = shape.reduce((a, b) => a * b, 1);
     let values: Numbers;
-    if (dtype === "f2") values = float16ToFloat32(new Uint8Array(this.#buffer, this.#base + offset, 2 * count));
+    if (dtype === "f2")
+      values = float16ToFloat32(new Uint8Array(this.#buffer, this.#base + offset, 2 * count));
     else {
       const View = VIEWS[dtype];
       if (!View) throw new Error(`block ${name} has the unknown dtype ${dtype}`);
@@ -65,9 +105,13 @@ export class Blocks {
     return grid;
   }
 
-  numbers(name: string): Numbers { return this.grid(name).values; }
+  numbers(name: string): Numbers {
+    return this.grid(name).values;
+  }
   /** As `numbers`, or null where the record has no such block. */
-  maybe(name: string): Numbers | null { return this.has(name) ? this.numbers(name) : null; }
+  maybe(name: string): Numbers | null {
+    return this.has(name) ? this.numbers(name) : null;
+  }
 
   strings(name: string): string[] {
     const known = this.#strings.get(name);
@@ -76,7 +120,11 @@ export class Blocks {
     const n = shape[0] ?? 0;
     const ends = new Uint32Array(this.#buffer, this.#base + offset, n + 1);
     const bytes = this.#base + offset + 4 * (n + 1);
-    const out = Array.from({ length: n }, (_, i) => text.decode(new Uint8Array(this.#buffer, bytes + (ends[i] ?? 0), (ends[i + 1] ?? 0) - (ends[i] ?? 0))));
+    const out = Array.from({ length: n }, (_, i) =>
+      text.decode(
+        new Uint8Array(this.#buffer, bytes + (ends[i] ?? 0), (ends[i + 1] ?? 0) - (ends[i] ?? 0)),
+      ),
+    );
     this.#strings.set(name, out);
     return out;
   }

@@ -2,10 +2,12 @@
 
 /** Index of the last epoch at or before `moment`; 0 where all lie after it. */
 export function indexBefore(epochs: ArrayLike<number>, moment: number): number {
-  let low = 0, high = epochs.length - 1;
+  let low = 0,
+    high = epochs.length - 1;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (epochs[middle]! <= moment) low = middle; else high = middle - 1;
+    if (epochs[middle]! <= moment) low = middle;
+    else high = middle - 1;
   }
   return low;
 }
@@ -25,9 +27,15 @@ export function neighbour(epochs: ArrayLike<number>, moment: number, direction: 
 }
 
 /** A curve's value at a moment, linear between recorded epochs, NaN where there is none. */
-export function valueAt(epochs: ArrayLike<number>, values: ArrayLike<number>, moment: number): number {
+export function valueAt(
+  epochs: ArrayLike<number>,
+  values: ArrayLike<number>,
+  moment: number,
+): number {
   if (!epochs.length) return NaN;
-  const i = indexBefore(epochs, moment), a = epochs[i]!, b = epochs[i + 1];
+  const i = indexBefore(epochs, moment),
+    a = epochs[i]!,
+    b = epochs[i + 1];
   if (b === undefined || moment <= a) return values[i]!;
   const share = (moment - a) / (b - a);
   return values[i]! * (1 - share) + values[i + 1]! * share;

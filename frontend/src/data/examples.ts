@@ -3,11 +3,21 @@ import type { Split } from "../state/selection";
 import type { Blocks } from "./blocks";
 import type { Source } from "./source";
 
-export interface Picture { readonly width: number; readonly height: number; readonly channels: number; readonly bytes: Uint8Array }
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  readonly bytes: Uint8Array;
+}
 export interface Face {
-  readonly split: Split; readonly id: number; readonly position: number;
-  readonly label: string; readonly labelCode: number; readonly group: string | null;
-  readonly text: string | null; readonly picture: Picture | null;
+  readonly split: Split;
+  readonly id: number;
+  readonly position: number;
+  readonly label: string;
+  readonly labelCode: number;
+  readonly group: string | null;
+  readonly text: string | null;
+  readonly picture: Picture | null;
   /** Further properties, name and value, as text. */
   readonly cells: readonly (readonly [string, string])[];
   /** Words of warning from the record, such as "label looks wrong". */
@@ -28,11 +38,25 @@ export class Examples {
   #faces = new Map<number, Face>();
   #positions = new Map<number, number>();
 
-  constructor(split: Split, count: number, chunk: number, classes: string[], groups: string[], source: Source) {
-    this.split = split; this.count = count; this.#chunk = chunk; this.#classes = classes; this.#groups = groups; this.#source = source;
+  constructor(
+    split: Split,
+    count: number,
+    chunk: number,
+    classes: string[],
+    groups: string[],
+    source: Source,
+  ) {
+    this.split = split;
+    this.count = count;
+    this.#chunk = chunk;
+    this.#classes = classes;
+    this.#groups = groups;
+    this.#source = source;
   }
 
-  #key(position: number): string { return `examples/${this.split}/${Math.floor(position / this.#chunk)}`; }
+  #key(position: number): string {
+    return `examples/${this.split}/${Math.floor(position / this.#chunk)}`;
+  }
 
   /** The face of the example in a row, or null until its chunk is here. */
   face(position: number): Face | null {
@@ -51,10 +75,15 @@ export class Examples {
     const keys = new Set([...positions].map((position) => this.#key(position)));
     await Promise.all([...keys].map((key) => this.#source.get(key)));
   }
-  loadAll(): Promise<void> { return this.load(Array.from({ length: Math.ceil(this.count / this.#chunk) }, (_, i) => i * this.#chunk)); }
+  loadAll(): Promise<void> {
+    return this.load(
+      Array.from({ length: Math.ceil(this.count / this.#chunk) }, (_, i) => i * this.#chunk),
+    );
+  }
 
   get allHere(): boolean {
-    for (let p = 0; p < this.count; p += this.#chunk) if (!this.#source.peek(this.#key(p))) return false;
+    for (let p = 0; p < this.count; p += this.#chunk)
+      if (!this.#source.peek(this.#key(p))) return false;
     return true;
   }
 
@@ -69,7 +98,9 @@ export class Examples {
     }
     return this.#positions.get(id) ?? -1;
   }
-  byId(id: number | null): Face | null { return id === null ? null : this.face(this.position(id)); }
+  byId(id: number | null): Face | null {
+    return id === null ? null : this.face(this.position(id));
+  }
 
   #read(blocks: Blocks, position: number): Face {
     const i = position % this.#chunk;
@@ -78,16 +109,34 @@ export class Examples {
     let picture: Picture | null = null;
     if (blocks.has("thumbnail")) {
       const { values, shape } = blocks.grid("thumbnail");
-      const [, height = 0, width = 0, channels = 1] = shape, size = height * width * channels;
-      picture = { width, height, channels, bytes: (values as Uint8Array).subarray(i * size, (i + 1) * size) };
+      const [, height = 0, width = 0, channels = 1] = shape,
+        size = height * width * channels;
+      picture = {
+        width,
+        height,
+        channels,
+        bytes: (values as Uint8Array).subarray(i * size, (i + 1) * size),
+      };
     }
     return {
-      split: this.split, position, id: blocks.numbers("id")[i]!, labelCode: code, label: this.#classes[code] ?? "",
-      group: this.#groups[group] ?? null, picture,
-      text: blocks.has("text") ? blocks.strings("text")[i] ?? null : null,
-      cells: blocks.names("cell/").map((name) => [name.slice(5), blocks.strings(name)[i] ?? ""] as const).filter(([, value]) => value !== ""),
-      flags: blocks.names("flag/").filter((name) => blocks.numbers(name)[i]).map((name) => name.slice(5)),
-      memorization: blocks.maybe("memorization")?.[i] ?? NaN, firstLearned: blocks.maybe("first_learned")?.[i] ?? null,
+      split: this.split,
+      position,
+      id: blocks.numbers("id")[i]!,
+      labelCode: code,
+      label: this.#classes[code] ?? "",
+      group: this.#groups[group] ?? null,
+      picture,
+      text: blocks.has("text") ? (blocks.strings("text")[i] ?? null) : null,
+      cells: blocks
+        .names("cell/")
+        .map((name) => [name.slice(5), blocks.strings(name)[i] ?? ""] as const)
+        .filter(([, value]) => value !== ""),
+      flags: blocks
+        .names("flag/")
+        .filter((name) => blocks.numbers(name)[i])
+        .map((name) => name.slice(5)),
+      memorization: blocks.maybe("memorization")?.[i] ?? NaN,
+      firstLearned: blocks.maybe("first_learned")?.[i] ?? null,
     };
   }
 }

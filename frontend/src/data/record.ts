@@ -7,15 +7,34 @@ import { Examples } from "./examples";
 import { type Method, TestScores } from "./scores";
 import type { Source } from "./source";
 
-export interface Mark { kind: "memorized" | "onset" | "half" | "generalized"; epoch: number; label: string; low?: number; high?: number }
-export interface Curve { name: string; epochs: Numbers; values: Numbers }
+export interface Mark {
+  kind: "memorized" | "onset" | "half" | "generalized";
+  epoch: number;
+  label: string;
+  low?: number;
+  high?: number;
+}
+export interface Curve {
+  name: string;
+  epochs: Numbers;
+  values: Numbers;
+}
 /** How far the scores may be believed: a level with its plain words. */
-export interface Light { level: "green" | "amber" | "red" | "grey"; text: string; detail: string }
+export interface Light {
+  level: "green" | "amber" | "red" | "grey";
+  text: string;
+  detail: string;
+}
 
 export interface Attrs {
-  name: string; about: string; unit: "epoch" | "step";
-  count: { train: number; test: number }; chunk: number;
-  methods: Method[]; marks: Mark[]; layers: string[];
+  name: string;
+  about: string;
+  unit: "epoch" | "step";
+  count: { train: number; test: number };
+  chunk: number;
+  methods: Method[];
+  marks: Mark[];
+  layers: string[];
   [more: string]: unknown;
 }
 
@@ -29,20 +48,41 @@ export class Record {
   readonly source: Source;
 
   constructor(preview: Blocks, source: Source) {
-    this.preview = preview; this.source = source;
+    this.preview = preview;
+    this.source = source;
     this.attrs = preview.attrs as Attrs;
     this.epochs = preview.numbers("epochs");
     this.classes = preview.has("classes") ? preview.strings("classes") : [];
     this.groups = preview.has("groups") ? preview.strings("groups") : [];
     this.examples = {
-      train: new Examples("train", this.attrs.count.train, this.attrs.chunk, this.classes, this.groups, source),
-      test: new Examples("test", this.attrs.count.test, this.attrs.chunk, this.classes, this.groups, source),
+      train: new Examples(
+        "train",
+        this.attrs.count.train,
+        this.attrs.chunk,
+        this.classes,
+        this.groups,
+        source,
+      ),
+      test: new Examples(
+        "test",
+        this.attrs.count.test,
+        this.attrs.chunk,
+        this.classes,
+        this.groups,
+        source,
+      ),
     };
   }
 
-  get unit(): string { return this.attrs.unit; }
-  get first(): number { return this.epochs[0] ?? 0; }
-  get last(): number { return this.epochs[this.epochs.length - 1] ?? 0; }
+  get unit(): string {
+    return this.attrs.unit;
+  }
+  get first(): number {
+    return this.epochs[0] ?? 0;
+  }
+  get last(): number {
+    return this.epochs[this.epochs.length - 1] ?? 0;
+  }
 
   curve(name: string): Curve | null {
     const values = this.preview.maybe(`metrics/${name}`);
@@ -54,7 +94,9 @@ export class Record {
   }
 
   /** The epochs at which a method's scores are recorded. */
-  scoreEpochs(method: string): Numbers { return this.preview.maybe(`scores/${method}/epoch`) ?? new Int32Array(0); }
+  scoreEpochs(method: string): Numbers {
+    return this.preview.maybe(`scores/${method}/epoch`) ?? new Int32Array(0);
+  }
 
   /** Each test example's course through training: at hand, or null until `await`ed. */
   dynamicsNow(split: Split): Dynamics | null {
@@ -75,18 +117,28 @@ export class Record {
   }
 
   /** Whether a method's light is red at any moment. */
-  everRed(method: string): boolean { return this.preview.maybe(`light/${method}/level`)?.includes(0 as never) ?? false; }
+  everRed(method: string): boolean {
+    return this.preview.maybe(`light/${method}/level`)?.includes(0 as never) ?? false;
+  }
 
   light(moment: number, method: string | null): Light {
     const base = method && this.preview.has(`light/${method}/epoch`) ? `light/${method}` : "light";
     const epochs = this.preview.maybe(`${base}/epoch`);
-    if (!epochs?.length) return { level: "grey", text: "validity not checked", detail: "Nobody has checked yet whether these scores foretell what retraining would do. The Validity tab says how." };
+    if (!epochs?.length)
+      return {
+        level: "grey",
+        text: "validity not checked",
+        detail:
+          "Nobody has checked yet whether these scores foretell what retraining would do. The Validity tab says how.",
+      };
     const i = indexBefore(epochs, moment);
     const levels = ["red", "amber", "green", "grey"] as const;
     return {
       level: levels[this.preview.numbers(`${base}/level`)[i]!] ?? "grey",
       text: this.preview.strings(`${base}/text`)[i] ?? "",
-      detail: this.preview.has(`${base}/detail`) ? this.preview.strings(`${base}/detail`)[i] ?? "" : "",
+      detail: this.preview.has(`${base}/detail`)
+        ? (this.preview.strings(`${base}/detail`)[i] ?? "")
+        : "",
     };
   }
 }

@@ -2,48 +2,80 @@
 // and how all the others are spread. Which are on top was decided in Python from full precision.
 import type { Blocks, Numbers } from "./blocks";
 
-export interface Method { id: string; label: string; about: string }
-export interface Histogram { readonly counts: Numbers; readonly start: number; readonly bins: number }
+export interface Method {
+  id: string;
+  label: string;
+  about: string;
+}
+export interface Histogram {
+  readonly counts: Numbers;
+  readonly start: number;
+  readonly bins: number;
+}
 
 export class TestScores {
   readonly epochs: Numbers;
   readonly train: Numbers;
   readonly position: Numbers;
   readonly count: number;
-  #score: Numbers; #scale: Numbers; #top: Numbers; #counts: Numbers; #cut: Numbers;
-  #k: number; #bins: number; #none: number;
+  #score: Numbers;
+  #scale: Numbers;
+  #top: Numbers;
+  #counts: Numbers;
+  #cut: Numbers;
+  #k: number;
+  #bins: number;
+  #none: number;
 
   constructor(blocks: Blocks, epochs: Numbers) {
     this.epochs = epochs;
-    this.train = blocks.numbers("train"); this.position = blocks.numbers("position");
+    this.train = blocks.numbers("train");
+    this.position = blocks.numbers("position");
     this.count = this.train.length;
-    this.#score = blocks.numbers("score"); this.#scale = blocks.numbers("scale");
+    this.#score = blocks.numbers("score");
+    this.#scale = blocks.numbers("scale");
     const top = blocks.grid("top");
-    this.#top = top.values; this.#k = top.shape[2] ?? 0;
+    this.#top = top.values;
+    this.#k = top.shape[2] ?? 0;
     this.#none = top.values instanceof Uint8Array ? 255 : 65535;
     const counts = blocks.grid("counts");
-    this.#counts = counts.values; this.#bins = counts.shape[1] ?? 0;
+    this.#counts = counts.values;
+    this.#bins = counts.shape[1] ?? 0;
     this.#cut = blocks.numbers("cut");
   }
 
   /** Score of a column at an epoch; NaN where it is not recorded. */
-  score(epoch: number, column: number): number { return this.#score[column * this.epochs.length + epoch]! * this.#scale[epoch]!; }
+  score(epoch: number, column: number): number {
+    return this.#score[column * this.epochs.length + epoch]! * this.#scale[epoch]!;
+  }
   /** A column's score at an epoch as a share of the largest there, -1 to 1: the length of its bar. */
-  share(epoch: number, column: number): number { return this.#score[column * this.epochs.length + epoch]!; }
+  share(epoch: number, column: number): number {
+    return this.#score[column * this.epochs.length + epoch]!;
+  }
   /** The largest size of a score at an epoch, over all training examples. */
-  scale(epoch: number): number { return this.#scale[epoch] ?? NaN; }
-  get largest(): number { return Math.max(0, ...Array.from(this.#scale).filter(Number.isFinite)); }
+  scale(epoch: number): number {
+    return this.#scale[epoch] ?? NaN;
+  }
+  get largest(): number {
+    return Math.max(0, ...Array.from(this.#scale).filter(Number.isFinite));
+  }
 
   /** Columns of the training examples that helped (0) or hurt (1) most, strongest first. */
   top(epoch: number, side: 0 | 1): number[] {
     const start = (epoch * 2 + side) * this.#k;
-    return Array.from(this.#top.subarray(start, start + this.#k)).filter((column) => column !== this.#none);
+    return Array.from(this.#top.subarray(start, start + this.#k)).filter(
+      (column) => column !== this.#none,
+    );
   }
 
   /** How many a side are known at most. */
-  get most(): number { return this.#k; }
+  get most(): number {
+    return this.#k;
+  }
 
-  histogram(epoch: number): Histogram { return { counts: this.#counts, start: epoch * this.#bins, bins: this.#bins }; }
+  histogram(epoch: number): Histogram {
+    return { counts: this.#counts, start: epoch * this.#bins, bins: this.#bins };
+  }
 
   /**
    * Index of the epoch since which a column has mattered up to `epoch`: on the same side of zero and

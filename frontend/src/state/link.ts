@@ -1,6 +1,7 @@
 // The selection between browser and Python: one trait, one small value, never echoed.
-import type { Model } from "../model";
+
 import { indexNearest } from "../data/epochs";
+import type { Model } from "../model";
 import { fromWire, toWire, type Wire } from "./selection";
 import type { Change, Store } from "./store";
 
@@ -8,11 +9,14 @@ const EVERY_MS = 200; // while playing or dragging Python hears at most five tim
 
 export function link(model: Model, store: Store, epochs: () => ArrayLike<number>): () => void {
   let last = JSON.stringify(toWire(store.value));
-  let timer: ReturnType<typeof setTimeout> | undefined, pulling = false;
+  let timer: ReturnType<typeof setTimeout> | undefined,
+    pulling = false;
 
   const push = (via: string | null): void => {
-    clearTimeout(timer); timer = undefined;
-    const recorded = epochs(), wire = toWire(store.value);
+    clearTimeout(timer);
+    timer = undefined;
+    const recorded = epochs(),
+      wire = toWire(store.value);
     if (recorded.length) wire.epoch = recorded[indexNearest(recorded, store.value.epoch)];
     const text = JSON.stringify(wire);
     if (text === last) return;
@@ -31,12 +35,19 @@ export function link(model: Model, store: Store, epochs: () => ArrayLike<number>
     if (text === last) return; // our own set comes round as an event too
     pulling = true;
     try {
-      if (via === "undo") store.undo(); else if (via === "redo") store.redo();
+      if (via === "undo") store.undo();
+      else if (via === "redo") store.redo();
       // Python may remember more than a board that was shown later: its value is the one that holds
       store.set(fromWire(wire), "settled", "python");
-    } finally { pulling = false; }
+    } finally {
+      pulling = false;
+    }
     last = JSON.stringify(toWire(store.value));
   };
   model.on("change:_selection", pull);
-  return () => { stop(); clearTimeout(timer); model.off("change:_selection", pull); };
+  return () => {
+    stop();
+    clearTimeout(timer);
+    model.off("change:_selection", pull);
+  };
 }

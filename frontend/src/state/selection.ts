@@ -26,8 +26,22 @@ export interface Selection {
 export type Patch = { -readonly [K in keyof Selection]?: Selection[K] };
 
 export const EMPTY: Selection = {
-  epoch: 0, test: null, train: null, selected: [], selected_tests: [], range: null, method: null, layer: null,
-  search: "", filter: "all", label: null, group: null, sort: "order", colour: "label", tab: null, hovered: null,
+  epoch: 0,
+  test: null,
+  train: null,
+  selected: [],
+  selected_tests: [],
+  range: null,
+  method: null,
+  layer: null,
+  search: "",
+  filter: "all",
+  label: null,
+  group: null,
+  sort: "order",
+  colour: "label",
+  tab: null,
+  hovered: null,
 };
 
 const KEYS = Object.keys(EMPTY) as (keyof Selection)[];
@@ -36,8 +50,10 @@ export const WIRE_KEYS = KEYS.filter((key) => key !== "hovered");
 
 function equal(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((v, i) => Object.is(v, b[i]));
-  if (a && b && typeof a === "object" && typeof b === "object") return JSON.stringify(a) === JSON.stringify(b);
+  if (Array.isArray(a) && Array.isArray(b))
+    return a.length === b.length && a.every((v, i) => Object.is(v, b[i]));
+  if (a && b && typeof a === "object" && typeof b === "object")
+    return JSON.stringify(a) === JSON.stringify(b);
   return false;
 }
 
@@ -48,8 +64,15 @@ export function changed(a: Selection, b: Selection): Set<keyof Selection> {
 
 /** `a` with the patch applied, or `a` itself where nothing would change. */
 export function patched(a: Selection, patch: Patch): Selection {
-  const keys = (Object.keys(patch) as (keyof Selection)[]).filter((key) => key in EMPTY && !equal(a[key], patch[key]));
-  return keys.length ? Object.freeze({ ...a, ...Object.fromEntries(keys.map((key) => [key, patch[key]])) } as Selection) : a;
+  const keys = (Object.keys(patch) as (keyof Selection)[]).filter(
+    (key) => key in EMPTY && !equal(a[key], patch[key]),
+  );
+  return keys.length
+    ? Object.freeze({
+        ...a,
+        ...Object.fromEntries(keys.map((key) => [key, patch[key]])),
+      } as Selection)
+    : a;
 }
 
 // A large set of ids travels as a bitset in base64: 60,000 examples are 10 KB whatever is chosen.
@@ -61,7 +84,8 @@ export function packIds(ids: readonly number[]): WireIds {
   const bytes = new Uint8Array((ids[ids.length - 1]! >> 3) + 1);
   for (const id of ids) bytes[id >> 3]! |= 1 << (id & 7);
   let text = "";
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  for (let i = 0; i < bytes.length; i += 8192)
+    text += String.fromCharCode(...bytes.subarray(i, i + 8192));
   const packed = btoa(text);
   // sparse and huge ids would make a longer bitset than the list
   return packed.length < ids.length * 8 ? { bits: packed } : ids;
@@ -69,7 +93,8 @@ export function packIds(ids: readonly number[]): WireIds {
 
 export function unpackIds(wire: WireIds): number[] {
   if (!("bits" in wire)) return [...wire];
-  const text = atob(wire.bits), out: number[] = [];
+  const text = atob(wire.bits),
+    out: number[] = [];
   for (let i = 0; i < text.length; i++) {
     const byte = text.charCodeAt(i);
     for (let bit = 0; bit < 8; bit++) if (byte & (1 << bit)) out.push(i * 8 + bit);

@@ -1,10 +1,15 @@
 // Holds the selection, tells who listens, and remembers the way back.
-import { changed, patched, type Patch, type Selection } from "./selection";
+import { changed, type Patch, patched, type Selection } from "./selection";
 
 /** "passing": one of many on the way (a drag, a frame of playing); the way back skips it. */
 export type How = "settled" | "passing";
 export type Origin = "board" | "python" | "undo" | "redo";
-export interface Change { readonly value: Selection; readonly before: Selection; readonly how: How; readonly origin: Origin }
+export interface Change {
+  readonly value: Selection;
+  readonly before: Selection;
+  readonly how: How;
+  readonly origin: Origin;
+}
 
 // what undo does not bring back: moving about is not an act worth undoing
 const NOT_UNDONE = new Set<keyof Selection>(["hovered", "search", "tab"]);
@@ -16,11 +21,19 @@ export class Store {
   #future: Selection[] = [];
   #listeners = new Set<(change: Change) => void>();
 
-  constructor(first: Selection) { this.#value = this.#settled = first; }
+  constructor(first: Selection) {
+    this.#value = this.#settled = first;
+  }
 
-  get value(): Selection { return this.#value; }
-  get canUndo(): boolean { return this.#past.length > 0; }
-  get canRedo(): boolean { return this.#future.length > 0; }
+  get value(): Selection {
+    return this.#value;
+  }
+  get canUndo(): boolean {
+    return this.#past.length > 0;
+  }
+  get canRedo(): boolean {
+    return this.#future.length > 0;
+  }
 
   set(patch: Patch, how: How = "settled", origin: Origin = "board"): void {
     const value = patched(this.#value, patch);
@@ -37,12 +50,18 @@ export class Store {
     this.#tell(value, how, origin);
   }
 
-  undo(): void { this.#travel(this.#past, this.#future, "undo"); }
-  redo(): void { this.#travel(this.#future, this.#past, "redo"); }
+  undo(): void {
+    this.#travel(this.#past, this.#future, "undo");
+  }
+  redo(): void {
+    this.#travel(this.#future, this.#past, "redo");
+  }
 
   listen(listener: (change: Change) => void): () => void {
     this.#listeners.add(listener);
-    return () => { this.#listeners.delete(listener); };
+    return () => {
+      this.#listeners.delete(listener);
+    };
   }
 
   #travel(from: Selection[], to: Selection[], origin: Origin): void {

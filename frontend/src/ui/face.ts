@@ -6,23 +6,32 @@ import { clipped } from "./format";
 /** One line that names an example. */
 export function nameOf(face: Face): string {
   if (face.text) return face.text;
-  if (face.cells.length && !face.picture) return face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
+  if (face.cells.length && !face.picture)
+    return face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
   return face.label ? `label ${face.label} #${face.id}` : `#${face.id}`;
 }
 
-export function paint(canvas: HTMLCanvasElement, { width, height, channels, bytes }: Picture): void {
-  canvas.width = width; canvas.height = height;
+export function paint(
+  canvas: HTMLCanvasElement,
+  { width, height, channels, bytes }: Picture,
+): void {
+  canvas.width = width;
+  canvas.height = height;
   const paper = canvas.getContext("2d");
   if (!paper) return;
-  const image = paper.createImageData(width, height), out = image.data;
+  const image = paper.createImageData(width, height),
+    out = image.data;
   for (let i = 0, p = 0; i < width * height; i++, p += channels) {
-    out[4 * i] = bytes[p]!; out[4 * i + 1] = bytes[channels > 1 ? p + 1 : p]!; out[4 * i + 2] = bytes[channels > 2 ? p + 2 : p]!;
+    out[4 * i] = bytes[p]!;
+    out[4 * i + 1] = bytes[channels > 1 ? p + 1 : p]!;
+    out[4 * i + 2] = bytes[channels > 2 ? p + 2 : p]!;
     out[4 * i + 3] = channels === 4 ? bytes[p + 3]! : channels === 2 ? bytes[p + 1]! : 255;
   }
   paper.putImageData(image, 0, 0);
 }
 
-const LINE = 20, BRIEF = 14; // characters
+const LINE = 20,
+  BRIEF = 14; // characters
 
 /** The place of a face in a card; filled again as cards are reused. */
 export class FaceBox {
@@ -40,7 +49,13 @@ export class FaceBox {
   }
 
   /** What there is most of to show: for the style of the card around it. */
-  get kind(): "picture" | "long" | null { return this.#shown?.picture ? "picture" : this.text.classList.contains("dg-long") ? "long" : null; }
+  get kind(): "picture" | "long" | null {
+    return this.#shown?.picture
+      ? "picture"
+      : this.text.classList.contains("dg-long")
+        ? "long"
+        : null;
+  }
 
   fill(face: Face | null): void {
     if (face === this.#shown && face) return;
@@ -49,13 +64,23 @@ export class FaceBox {
     if (face?.picture) {
       paint(this.picture, face.picture);
       put(this.picture, { role: "img", "aria-label": `picture of example ${face.id}` });
-      this.picture.classList.toggle("dg-pixels", Math.max(face.picture.width, face.picture.height) <= 48);
+      this.picture.classList.toggle(
+        "dg-pixels",
+        Math.max(face.picture.width, face.picture.height) <= 48,
+      );
     }
-    const name = !face ? "" : this.#brief && face.picture && !face.text && face.label ? `label ${face.label}` : nameOf(face);
+    const name = !face
+      ? ""
+      : this.#brief && face.picture && !face.text && face.label
+        ? `label ${face.label}`
+        : nameOf(face);
     say(this.text, clipped(name, 240));
     this.text.title = clipped(name, 2000);
     this.text.classList.toggle("dg-loading", !face);
     // what does not fit one line gets two, in a lighter hand
-    this.text.classList.toggle("dg-long", name.length > (this.#brief ? BRIEF : LINE) && !face?.picture);
+    this.text.classList.toggle(
+      "dg-long",
+      name.length > (this.#brief ? BRIEF : LINE) && !face?.picture,
+    );
   }
 }

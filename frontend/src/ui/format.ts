@@ -1,10 +1,14 @@
 // Numbers and names as people read them.
 const group = new Intl.NumberFormat("en-US", { maximumFractionDigits: 2 });
 
-export function count(value: number): string { return group.format(value); }
+export function count(value: number): string {
+  return group.format(value);
+}
 
 /** A moment of training: "1,075". */
-export function moment(value: number): string { return group.format(Math.abs(value - Math.round(value)) < 1e-6 ? Math.round(value) : value); }
+export function moment(value: number): string {
+  return group.format(Math.abs(value - Math.round(value)) < 1e-6 ? Math.round(value) : value);
+}
 
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return "–";
@@ -27,8 +31,11 @@ export function signed(value: number): string {
 /** A margin in nats: as many digits as tell cards apart. */
 export function nats(value: number): string {
   if (!Number.isFinite(value)) return "–";
-  const size = Math.abs(value), sign = value < 0 ? "−" : "+";
-  return size < 0.005 ? "0.00" : sign + (size >= 100 ? size.toFixed(0) : size >= 1 ? size.toFixed(1) : size.toFixed(2));
+  const size = Math.abs(value),
+    sign = value < 0 ? "−" : "+";
+  return size < 0.005
+    ? "0.00"
+    : sign + (size >= 100 ? size.toFixed(0) : size >= 1 ? size.toFixed(1) : size.toFixed(2));
 }
 
 export function magnitude(size: number): string {
@@ -39,16 +46,27 @@ export function magnitude(size: number): string {
     const mantissa = size / 10 ** power;
     return `${mantissa >= 9.95 ? "1.0" : mantissa.toFixed(1)}e${String(mantissa >= 9.95 ? power + 1 : power).replace("-", "−")}`;
   }
-  return size >= 100 ? group.format(Math.round(size)) : size >= 10 ? size.toFixed(1) : size >= 1 ? size.toFixed(2) : size.toFixed(3);
+  return size >= 100
+    ? group.format(Math.round(size))
+    : size >= 10
+      ? size.toFixed(1)
+      : size >= 1
+        ? size.toFixed(2)
+        : size.toFixed(3);
 }
 
-export function plural(n: number, one: string, many = `${one}s`): string { return `${count(n)} ${n === 1 ? one : many}`; }
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return `${count(n)} ${n === 1 ? one : many}`;
+}
 
 /** At most `most` characters, cut between whole characters (emoji and marks stay whole). */
 export function clipped(text: string, most: number): string {
   if (text.length <= most) return text;
   // a character people see may be many code units long, so take plenty and count
   const some = text.slice(0, most * 32);
-  const parts = typeof Intl.Segmenter === "function" ? Array.from(new Intl.Segmenter().segment(some), (s) => s.segment) : Array.from(some);
-  return parts.length <= most ? some : parts.slice(0, most - 1).join("") + "…";
+  const parts =
+    typeof Intl.Segmenter === "function"
+      ? Array.from(new Intl.Segmenter().segment(some), (s) => s.segment)
+      : Array.from(some);
+  return parts.length <= most ? some : `${parts.slice(0, most - 1).join("")}…`;
 }

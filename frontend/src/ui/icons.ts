@@ -22,7 +22,15 @@ export type Icon = keyof typeof PATHS;
 const SOLID: Icon[] = ["play", "pause"];
 
 export function icon(name: Icon): SVGSVGElement {
-  return svg("svg", { viewBox: "0 0 16 16", class: `dg-icon${SOLID.includes(name) ? " dg-solid" : ""}`, "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
+  return svg(
+    "svg",
+    {
+      viewBox: "0 0 16 16",
+      class: `dg-icon${SOLID.includes(name) ? " dg-solid" : ""}`,
+      "aria-hidden": "true",
+    },
+    svg("path", { d: PATHS[name] }),
+  );
 }
 export function turnInto(button: Element, name: Icon): void {
   button.querySelector("path")?.setAttribute("d", PATHS[name]);

@@ -12,4 +12,16 @@ import { timeline } from "./timeline/timeline";
 import { transition } from "./transition/transition";
 import { validity } from "./validity/validity";
 
-export const KINDS: readonly ViewKind[] = [head, timeline, gallery, influencers, evolution, transition, dynamicsMap, gradients, bias, validity, comparison];
+export const KINDS: readonly ViewKind[] = [
+  head,
+  timeline,
+  gallery,
+  influencers,
+  evolution,
+  transition,
+  dynamicsMap,
+  gradients,
+  bias,
+  validity,
+  comparison,
+];

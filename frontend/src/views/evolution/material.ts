@@ -1,7 +1,8 @@
 // What the scatter needs, as it arrives: positions around the moment, dynamics, scores.
+
+import type { Numbers } from "../../data/blocks";
 import type { Dynamics } from "../../data/dynamics";
 import { indexNearest } from "../../data/epochs";
-import type { Numbers } from "../../data/blocks";
 import { between, Projection } from "../../data/projection";
 import type { TestScores } from "../../data/scores";
 import type { Selection } from "../../state/selection";
@@ -20,19 +21,30 @@ export class Material {
   /** Grows whenever something arrived that colours may depend on; `scores` aside. */
   version = 0;
   #context: Context;
-  #layer = ""; #scored = ""; #rowed = "";
+  #layer = "";
+  #scored = "";
+  #rowed = "";
   #asked = new Set<number>();
   #gone = false;
 
   constructor(context: Context) {
     this.#context = context;
     const { record } = context;
-    for (const split of ["train", "test"] as const) record.dynamics(split).then((dynamics) => { this[split] = dynamics; this.#arrived(); }, (error) => this.#failed(error));
+    for (const split of ["train", "test"] as const)
+      record.dynamics(split).then(
+        (dynamics) => {
+          this[split] = dynamics;
+          this.#arrived();
+        },
+        (error) => this.#failed(error),
+      );
   }
 
   want(selection: Selection): void {
-    const { record } = this.#context, { layers } = record.attrs;
-    const layer = selection.layer !== null && layers.includes(selection.layer) ? selection.layer : layers[0];
+    const { record } = this.#context,
+      { layers } = record.attrs;
+    const layer =
+      selection.layer !== null && layers.includes(selection.layer) ? selection.layer : layers[0];
     if (layer !== undefined && layer !== this.#layer) this.#open(layer);
     if (this.projection) {
       const { before, after } = between(this.projection.epochs, selection.epoch);
@@ -40,31 +52,78 @@ export class Material {
       for (const epoch of [before, after, after + 1]) this.#fetch(epoch);
       this.#fetchAll(before);
     }
-    const method = record.method(selection.method)?.id, scored = method && selection.test !== null ? `${method}/${selection.test}` : "";
+    const method = record.method(selection.method)?.id,
+      scored = method && selection.test !== null ? `${method}/${selection.test}` : "";
     if (scored !== this.#scored) {
-      this.#scored = scored; this.scores = null; this.rows = null; this.#rowed = "";
-      if (scored) record.scores(method!, selection.test!).then((scores) => { if (scored === this.#scored) { this.scores = scores; this.#arrived(false); } }, () => { /* the influencers' panel says why */ });
+      this.#scored = scored;
+      this.scores = null;
+      this.rows = null;
+      this.#rowed = "";
+      if (scored)
+        record.scores(method!, selection.test!).then(
+          (scores) => {
+            if (scored === this.#scored) {
+              this.scores = scores;
+              this.#arrived(false);
+            }
+          },
+          () => {
+            /* the influencers' panel says why */
+          },
+        );
     }
     if (selection.colour === "influence" && scored) this.#wantRows(scored);
   }
 
-  positions(epoch: number): Uint16Array | null { return this.projection?.at(epoch) ?? null; }
+  positions(epoch: number): Uint16Array | null {
+    return this.projection?.at(epoch) ?? null;
+  }
 
   /** Changes where a colour that follows time would. */
-  stamp(moment: number): string { return [this.train, this.test, this.scores].map((part) => (part?.epochs.length ? indexNearest(part.epochs, moment) : -1)).join("/"); }
+  stamp(moment: number): string {
+    return [this.train, this.test, this.scores]
+      .map((part) => (part?.epochs.length ? indexNearest(part.epochs, moment) : -1))
+      .join("/");
+  }
 
   #open(layer: string): void {
-    this.#layer = layer; this.projection = null; this.trouble = null; this.#asked.clear();
+    this.#layer = layer;
+    this.projection = null;
+    this.trouble = null;
+    this.#asked.clear();
     Projection.load(layer, this.#context.record.source).then(
-      (projection) => { if (layer === this.#layer) { this.projection = projection; this.#arrived(); } },
-      (error: Error) => { if (layer === this.#layer) { this.trouble = error; this.#arrived(); } });
+      (projection) => {
+        if (layer === this.#layer) {
+          this.projection = projection;
+          this.#arrived();
+        }
+      },
+      (error: Error) => {
+        if (layer === this.#layer) {
+          this.trouble = error;
+          this.#arrived();
+        }
+      },
+    );
   }
 
   #fetch(epoch: number): void {
     const { projection } = this;
-    if (!projection || epoch >= projection.epochs.length || this.#asked.has(epoch) || projection.at(epoch)) return;
+    if (
+      !projection ||
+      epoch >= projection.epochs.length ||
+      this.#asked.has(epoch) ||
+      projection.at(epoch)
+    )
+      return;
     this.#asked.add(epoch);
-    projection.wait(epoch).then(() => { this.#asked.delete(epoch); this.#arrived(false); }, (error) => this.#failed(error));
+    projection.wait(epoch).then(
+      () => {
+        this.#asked.delete(epoch);
+        this.#arrived(false);
+      },
+      (error) => this.#failed(error),
+    );
   }
 
   /** Of a run that fits, the other epochs too, one answer after the other: a scrub may go anywhere. */
@@ -73,21 +132,38 @@ export class Material {
     if (!projection || this.#asked.size || this.#context.isStatic) return;
     const { length } = projection.epochs;
     if (projection.count * length * 4 > WHOLE_BYTES) return;
-    for (let i = 0; i < length; i++) if (!projection.has((from + i) % length)) { this.#fetch((from + i) % length); return; }
+    for (let i = 0; i < length; i++)
+      if (!projection.has((from + i) % length)) {
+        this.#fetch((from + i) % length);
+        return;
+      }
   }
 
   #wantRows(scored: string): void {
     if (scored === this.#rowed) return;
     this.#rowed = scored;
-    this.#context.record.source.get(`row/${scored}`).then((blocks) => {
-      if (scored !== this.#rowed) return;
-      const { values, shape } = blocks.grid("score");
-      this.rows = { values, count: shape[1] ?? 0 };
-      this.#arrived();
-    }, () => { /* a saved page holds the strongest only */ });
+    this.#context.record.source.get(`row/${scored}`).then(
+      (blocks) => {
+        if (scored !== this.#rowed) return;
+        const { values, shape } = blocks.grid("score");
+        this.rows = { values, count: shape[1] ?? 0 };
+        this.#arrived();
+      },
+      () => {
+        /* a saved page holds the strongest only */
+      },
+    );
   }
 
-  #arrived(colours = true): void { if (this.#gone) return; if (colours) this.version++; this.#context.redraw(); }
-  #failed(error: unknown): void { if (!this.#gone) this.#context.report(error); }
-  destroy(): void { this.#gone = true; }
+  #arrived(colours = true): void {
+    if (this.#gone) return;
+    if (colours) this.version++;
+    this.#context.redraw();
+  }
+  #failed(error: unknown): void {
+    if (!this.#gone) this.#context.report(error);
+  }
+  destroy(): void {
+    this.#gone = true;
+  }
 }

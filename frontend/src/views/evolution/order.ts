@@ -12,8 +12,10 @@ export function shuffled(count: number): Uint32Array {
   let state = 1;
   for (let left = count - 1; left > 0; left--) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const other = Math.floor((state / 2 ** 32) * (left + 1)), row = order[left]!;
-    order[left] = order[other]!; order[other] = row;
+    const other = Math.floor((state / 2 ** 32) * (left + 1)),
+      row = order[left]!;
+    order[left] = order[other]!;
+    order[other] = row;
   }
   if (held.size > 3) held.clear();
   held.set(count, order);

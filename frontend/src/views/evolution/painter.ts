@@ -3,7 +3,9 @@ import type { Rgb } from "./palette";
 import type { Scene } from "./where";
 
 /** The alpha byte of a point's colour holds its state. */
-export const TEST = 1, GREY = 2, AWAY = 4;
+export const TEST = 1,
+  GREY = 2,
+  AWAY = 4;
 
 export interface Frame {
   readonly scene: Scene;
@@ -28,6 +30,7 @@ export interface Painter {
 
 /** The radius of points in CSS pixels: fewer and closer points are larger. Pure. */
 export function radiusFor(count: number, zoom: number): number {
-  const base = count <= 1200 ? 3.8 : count <= 4000 ? 3.1 : count <= 15000 ? 2.3 : count <= 80000 ? 1.6 : 1.1;
+  const base =
+    count <= 1200 ? 3.8 : count <= 4000 ? 3.1 : count <= 15000 ? 2.3 : count <= 80000 ? 1.6 : 1.1;
   return Math.min(7, base * zoom ** 0.35);
 }

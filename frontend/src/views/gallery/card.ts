@@ -9,44 +9,86 @@ import { icon, turnInto } from "../../ui/icons";
 export class Card {
   readonly element: HTMLElement;
   #face = new FaceBox(true);
-  #verdict: HTMLElement; #answer: HTMLElement; #bar: HTMLElement; #margin: HTMLElement; #word: HTMLElement; #since: HTMLElement;
+  #verdict: HTMLElement;
+  #answer: HTMLElement;
+  #bar: HTMLElement;
+  #margin: HTMLElement;
+  #word: HTMLElement;
+  #since: HTMLElement;
 
   constructor() {
     this.#answer = el("bdi", { dir: "auto" });
     this.#verdict = el("span", { class: "dg-verdict" }, icon("right"), this.#answer);
     this.#bar = el("i");
-    this.#margin = el("b"); this.#word = el("span", { class: "dg-word" }); this.#since = el("span");
-    this.element = el("div", { class: "dg-card", "data-testid": "dg-test" }, this.#face.picture,
-      el("div", { class: "dg-card-body" },
+    this.#margin = el("b");
+    this.#word = el("span", { class: "dg-word" });
+    this.#since = el("span");
+    this.element = el(
+      "div",
+      { class: "dg-card", "data-testid": "dg-test" },
+      this.#face.picture,
+      el(
+        "div",
+        { class: "dg-card-body" },
         el("div", { class: "dg-spread" }, this.#face.text, this.#verdict),
         el("div", { class: "dg-margin", "aria-hidden": "true" }, this.#bar),
-        el("div", { class: "dg-spread dg-small" }, el("span", { title: "margin: log odds of the true label, in nats; above zero the model is right" }, this.#word, this.#margin), this.#since)));
+        el(
+          "div",
+          { class: "dg-spread dg-small" },
+          el(
+            "span",
+            { title: "margin: log odds of the true label, in nats; above zero the model is right" },
+            this.#word,
+            this.#margin,
+          ),
+          this.#since,
+        ),
+      ),
+    );
   }
 
-  fill(face: Face | null, position: number, dynamics: Dynamics | null, now: number, scale: number, classes: readonly string[], chosen: boolean): void {
+  fill(
+    face: Face | null,
+    position: number,
+    dynamics: Dynamics | null,
+    now: number,
+    scale: number,
+    classes: readonly string[],
+    chosen: boolean,
+  ): void {
     this.#face.fill(face);
-    put(this.element, { "aria-selected": String(chosen), "data-id": face?.id ?? null, "data-face": this.#face.kind });
+    put(this.element, {
+      "aria-selected": String(chosen),
+      "data-id": face?.id ?? null,
+      "data-face": this.#face.kind,
+    });
     if (!dynamics) {
       this.#verdict.hidden = true;
       this.#bar.hidden = true;
-      say(this.#word, face ? "label " : ""); say(this.#margin, face ? clipped(face.label, 40) : "");
+      say(this.#word, face ? "label " : "");
+      say(this.#margin, face ? clipped(face.label, 40) : "");
       say(this.#since, "");
       return;
     }
-    const right = dynamics.correct(now, position), code = dynamics.prediction(now, position), margin = dynamics.margin(now, position);
-    const said = code >= 0 ? classes[code] ?? "" : "";
+    const right = dynamics.correct(now, position),
+      code = dynamics.prediction(now, position),
+      margin = dynamics.margin(now, position);
+    const said = code >= 0 ? (classes[code] ?? "") : "";
     this.#verdict.hidden = false;
     this.#verdict.className = `dg-verdict ${right ? "dg-right" : "dg-wrong"}`;
     turnInto(this.#verdict, right ? "right" : "wrong");
     say(this.#answer, said ? `predicts ${clipped(said, 40)}` : right ? "right" : "wrong");
-    this.#answer.title = said ? `predicts ${clipped(said, 600)}; true label ${clipped(face?.label ?? "", 600)}` : "";
+    this.#answer.title = said
+      ? `predicts ${clipped(said, 600)}; true label ${clipped(face?.label ?? "", 600)}`
+      : "";
     const known = Number.isFinite(margin);
     this.#bar.hidden = !known;
     const share = known ? Math.max(-1, Math.min(1, margin / scale)) * 50 : 0;
     this.#bar.style.left = `${share < 0 ? 50 + share : 50}%`;
     this.#bar.style.width = `${Math.max(1, Math.abs(share))}%`;
     this.#bar.className = right ? "dg-right" : "dg-wrong";
-    say(this.#word, "margin "); say(this.#margin, known ? nats(margin) : "not recorded");
+    say(this.#word, "margin ");
+    say(this.#margin, known ? nats(margin) : "not recorded");
     say(this.#since, history(dynamics, now, position, right));
   }
 }

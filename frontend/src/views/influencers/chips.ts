@@ -2,7 +2,11 @@
 import type { Face } from "../../data/examples";
 import { clipped } from "../../ui/format";
 
-export interface Chip { readonly text: string; readonly kind: "same" | "plain" | "warn"; readonly about?: string }
+export interface Chip {
+  readonly text: string;
+  readonly kind: "same" | "plain" | "warn";
+  readonly about?: string;
+}
 
 // several chips share one line of a card
 const SHORT: { [flag: string]: string } = { "suspected mislabel": "mislabel?" };
@@ -12,7 +16,8 @@ const words = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]
 /** Words both short texts hold, apart from the label itself. */
 export function sharedWords(a: Face, b: Face): string[] {
   if (!a.text || !b.text) return [];
-  const mine = words(a.text), theirs = new Set(words(b.text));
+  const mine = words(a.text),
+    theirs = new Set(words(b.text));
   // in longer texts a common word says nothing
   if (mine.length > 12 || theirs.size > 12) return [];
   const label = new Set([a.label.toLowerCase(), b.label.toLowerCase()]);
@@ -22,21 +27,43 @@ export function sharedWords(a: Face, b: Face): string[] {
 /** The most telling first: a card has room for two or three. */
 export function chipsOf(test: Face | null, train: Face | null): Chip[] {
   if (!train) return [];
-  const chips: Chip[] = train.flags.map((flag) => ({ text: SHORT[flag] ?? flag, kind: "warn" as const, about: flag }));
+  const chips: Chip[] = train.flags.map((flag) => ({
+    text: SHORT[flag] ?? flag,
+    kind: "warn" as const,
+    about: flag,
+  }));
   if (!test) return chips;
   const said = chips.length;
-  if (train.group !== null && train.group !== test.group) chips.push({ text: /^\W*\d|^.?$/.test(train.group) ? `group ${clipped(train.group, 20)}` : clipped(train.group, 26), kind: "plain", about: `group ${clipped(train.group, 200)}` });
+  if (train.group !== null && train.group !== test.group)
+    chips.push({
+      text: /^\W*\d|^.?$/.test(train.group)
+        ? `group ${clipped(train.group, 20)}`
+        : clipped(train.group, 26),
+      kind: "plain",
+      about: `group ${clipped(train.group, 200)}`,
+    });
   if (train.labelCode >= 0) {
     if (train.labelCode === test.labelCode) chips.push({ text: "same label", kind: "same" });
-    else if (!train.text && !train.picture) chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
+    else if (!train.text && !train.picture)
+      chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
   }
   const shared = sharedWords(test, train);
-  if (shared.length) chips.push({ text: `shares ${clipped(shared.slice(0, 2).join(", "), 24)}`, kind: "plain" });
-  else if (!train.text) for (const [name, value] of train.cells) {
-    if (/label/.test(name)) continue; // said already
-    if (test.cells.some(([other, theirs]) => other === name && theirs === value)) { chips.push({ text: `same ${clipped(name, 20)}`, kind: "plain" }); break; }
-  }
+  if (shared.length)
+    chips.push({ text: `shares ${clipped(shared.slice(0, 2).join(", "), 24)}`, kind: "plain" });
+  else if (!train.text)
+    for (const [name, value] of train.cells) {
+      if (/label/.test(name)) continue; // said already
+      if (test.cells.some(([other, theirs]) => other === name && theirs === value)) {
+        chips.push({ text: `same ${clipped(name, 20)}`, kind: "plain" });
+        break;
+      }
+    }
   if (chips.length === said) chips.push({ text: "other label", kind: "plain" });
-  if (Number.isFinite(train.memorization)) chips.splice(Math.min(chips.length, said + 1), 0, { text: `mem ${train.memorization.toFixed(2)}`, kind: "plain", about: `memorization ${train.memorization.toFixed(2)}: 0 is learned from others, 1 is learned by heart` });
+  if (Number.isFinite(train.memorization))
+    chips.splice(Math.min(chips.length, said + 1), 0, {
+      text: `mem ${train.memorization.toFixed(2)}`,
+      kind: "plain",
+      about: `memorization ${train.memorization.toFixed(2)}: 0 is learned from others, 1 is learned by heart`,
+    });
   return chips.slice(0, 4);
 }

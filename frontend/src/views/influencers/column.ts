@@ -11,53 +11,115 @@ export const ROW = 54;
 const FEWEST = 4; // fewer rows than this do not grow further
 
 /** How many rows share which height, whether bars keep the scale of the whole run, and in which unit scores are written. */
-export interface Layout { readonly rows: number; readonly height: number; readonly raw: boolean; readonly unit: Unit }
+export interface Layout {
+  readonly rows: number;
+  readonly height: number;
+  readonly raw: boolean;
+  readonly unit: Unit;
+}
 
 export class Column {
   readonly element: HTMLElement;
   #context: Context;
-  #list: HTMLElement; #none: HTMLElement; #title = el("span"); #note = el("span", { class: "dg-muted dg-clip" }); #unit = el("span", { class: "dg-muted dg-unit", title: "the unit of the scores below" });
+  #list: HTMLElement;
+  #none: HTMLElement;
+  #title = el("span");
+  #note = el("span", { class: "dg-muted dg-clip" });
+  #unit = el("span", { class: "dg-muted dg-unit", title: "the unit of the scores below" });
   #rows = new Map<number, InfluencerRow>(); // by training id
   #order: number[] = [];
   #active = 0;
   #side: 0 | 1;
 
   constructor(context: Context, side: 0 | 1) {
-    this.#context = context; this.#side = side;
-    this.#list = el("div", { class: "dg-ranks", role: "listbox", tabindex: 0, "data-testid": side ? "dg-hurt" : "dg-helped" });
+    this.#context = context;
+    this.#side = side;
+    this.#list = el("div", {
+      class: "dg-ranks",
+      role: "listbox",
+      tabindex: 0,
+      "data-testid": side ? "dg-hurt" : "dg-helped",
+    });
     this.#none = el("p", { class: "dg-empty", hidden: true });
-    this.element = el("div", { class: `dg-column dg-${side ? "hurt" : "helped"}` },
-      el("div", { class: "dg-h3" }, el("span", { "aria-hidden": "true" }, side ? "−" : "+"), this.#title, this.#note, this.#unit), this.#list, this.#none);
+    this.element = el(
+      "div",
+      { class: `dg-column dg-${side ? "hurt" : "helped"}` },
+      el(
+        "div",
+        { class: "dg-h3" },
+        el("span", { "aria-hidden": "true" }, side ? "−" : "+"),
+        this.#title,
+        this.#note,
+        this.#unit,
+      ),
+      this.#list,
+      this.#none,
+    );
     const { signal, guard, store } = context;
-    this.#list.addEventListener("click", guard((event) => {
-      const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
-      if (id !== undefined) this.#choose(Number(id));
-    }), { signal });
-    this.#list.addEventListener("keydown", guard((event) => {
-      const last = this.#order.length - 1;
-      const to = { ArrowDown: this.#active + 1, ArrowUp: this.#active - 1, Home: 0, End: last }[event.key];
-      if (last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "Enter" || event.key === " ") this.#choose(this.#order[this.#active]!);
-      else if (to !== undefined) { this.#active = Math.min(last, Math.max(0, to)); this.#focus(true); }
-      else return;
-      event.preventDefault(); event.stopPropagation();
-    }), { signal });
-    this.#list.addEventListener("pointerover", guard((event) => {
-      const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
-      store.set({ hovered: id === undefined ? null : { split: "train", id: Number(id) } }, "passing");
-    }), { signal });
-    this.#list.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), { signal });
+    this.#list.addEventListener(
+      "click",
+      guard((event) => {
+        const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
+        if (id !== undefined) this.#choose(Number(id));
+      }),
+      { signal },
+    );
+    this.#list.addEventListener(
+      "keydown",
+      guard((event) => {
+        const last = this.#order.length - 1;
+        const to = { ArrowDown: this.#active + 1, ArrowUp: this.#active - 1, Home: 0, End: last }[
+          event.key
+        ];
+        if (last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+        if (event.key === "Enter" || event.key === " ") this.#choose(this.#order[this.#active]!);
+        else if (to !== undefined) {
+          this.#active = Math.min(last, Math.max(0, to));
+          this.#focus(true);
+        } else return;
+        event.preventDefault();
+        event.stopPropagation();
+      }),
+      { signal },
+    );
+    this.#list.addEventListener(
+      "pointerover",
+      guard((event) => {
+        const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
+        store.set(
+          { hovered: id === undefined ? null : { split: "train", id: Number(id) } },
+          "passing",
+        );
+      }),
+      { signal },
+    );
+    this.#list.addEventListener("pointerleave", () => store.set({ hovered: null }, "passing"), {
+      signal,
+    });
   }
 
-  update(scores: TestScores, epoch: number, when: number, scale: number, test: Face | null, chosen: number | null, { rows, height, raw, unit }: Layout): number[] {
-    const { record } = this.#context, train = record.examples.train;
+  update(
+    scores: TestScores,
+    epoch: number,
+    when: number,
+    scale: number,
+    test: Face | null,
+    chosen: number | null,
+    { rows, height, raw, unit }: Layout,
+  ): number[] {
+    const { record } = this.#context,
+      train = record.examples.train;
     const columns = scores.top(epoch, this.#side).slice(0, rows);
     say(this.#unit, unitName(unit));
     const ids = columns.map((column) => scores.train[column]!);
     const tall = Math.floor(height / Math.max(rows, FEWEST));
     // rows that leave are filled anew for those that come: making one takes as long as ten changes
     const spare: InfluencerRow[] = [];
-    for (const [id, row] of this.#rows) if (!ids.includes(id)) { this.#rows.delete(id); spare.push(row); }
+    for (const [id, row] of this.#rows)
+      if (!ids.includes(id)) {
+        this.#rows.delete(id);
+        spare.push(row);
+      }
     columns.forEach((column, rank) => {
       const id = ids[rank]!;
       let row = this.#rows.get(id);
@@ -65,7 +127,11 @@ export class Column {
       const still = row ? "" : "none";
       if (!row) {
         row = spare.pop();
-        if (!row) { row = new InfluencerRow(); row.element.id = freshId("influencer"); this.#list.append(row.element); }
+        if (!row) {
+          row = new InfluencerRow();
+          row.element.id = freshId("influencer");
+          this.#list.append(row.element);
+        }
         this.#rows.set(id, row);
       }
       if (row.element.style.transition !== still) row.element.style.transition = still;
@@ -73,21 +139,30 @@ export class Column {
       row.fill(scores, column, face, test, record.first, record.last, raw);
       row.at(scores, column, epoch, when, scale, unit);
       row.element.style.transform = `translateY(${rank * tall}px)`;
-      put(row.element, { role: "option", "aria-selected": String(id === chosen), "aria-posinset": rank + 1, "aria-setsize": columns.length });
+      put(row.element, {
+        role: "option",
+        "aria-selected": String(id === chosen),
+        "aria-posinset": rank + 1,
+        "aria-setsize": columns.length,
+      });
     });
     for (const row of spare) row.element.remove();
     this.#order = ids;
     this.#active = Math.min(this.#active, Math.max(0, ids.length - 1));
     this.#focus(false);
-    this.#list.style.height = `${rows * tall}px`; this.#list.style.setProperty("--dg-row", `${tall}px`);
+    this.#list.style.height = `${rows * tall}px`;
+    this.#list.style.setProperty("--dg-row", `${tall}px`);
     this.#none.hidden = columns.length > 0;
     return columns;
   }
 
   /** Name the column in words that fit how far the scores may be believed. */
   call(words: Words): void {
-    const side = this.#side, title = side ? words.least : words.most;
-    say(this.#title, title); say(this.#note, side ? words.leastNote : words.mostNote); say(this.#none, side ? words.noneLeast : words.noneMost);
+    const side = this.#side,
+      title = side ? words.least : words.most;
+    say(this.#title, title);
+    say(this.#note, side ? words.leastNote : words.mostNote);
+    say(this.#none, side ? words.noneLeast : words.noneMost);
     put(this.#list, { "aria-label": `Training examples: ${title.toLowerCase()}` });
   }
 
@@ -98,7 +173,9 @@ export class Column {
   }
 
   #focus(scroll: boolean): void {
-    this.#order.forEach((id, rank) => put(this.#rows.get(id)!.element, { "data-active": rank === this.#active || null }));
+    this.#order.forEach((id, rank) =>
+      put(this.#rows.get(id)!.element, { "data-active": rank === this.#active || null }),
+    );
     const active = this.#rows.get(this.#order[this.#active] ?? NaN)?.element;
     put(this.#list, { "aria-activedescendant": active?.id });
     if (scroll) active?.scrollIntoView({ block: "nearest" });

@@ -6,10 +6,17 @@ import { inUnit, type Unit } from "../../ui/unit";
 import type { Words } from "../../ui/words";
 import { linear } from "../timeline/axis";
 
-const HEIGHT = 40, PAD = 8;
+const HEIGHT = 40,
+  PAD = 8;
 
 /** The outline of a histogram; heights grow with the root of the count, so that tails can be seen. Pure. */
-export function outline(counts: ArrayLike<number>, start: number, bins: number, width: number, height: number): string {
+export function outline(
+  counts: ArrayLike<number>,
+  start: number,
+  bins: number,
+  width: number,
+  height: number,
+): string {
   let most = 0;
   for (let i = 0; i < bins; i++) most = Math.max(most, counts[start + i]!);
   if (!most) return "";
@@ -24,34 +31,83 @@ export function outline(counts: ArrayLike<number>, start: number, bins: number, 
 
 export class Distribution {
   readonly element: HTMLElement;
-  #picture: SVGSVGElement; #area: SVGPathElement; #helped: SVGPathElement; #hurt: SVGPathElement; #zero: SVGLineElement; #chosen: SVGPathElement;
-  #caption: HTMLElement; #low: HTMLElement; #high: HTMLElement;
+  #picture: SVGSVGElement;
+  #area: SVGPathElement;
+  #helped: SVGPathElement;
+  #hurt: SVGPathElement;
+  #zero: SVGLineElement;
+  #chosen: SVGPathElement;
+  #caption: HTMLElement;
+  #low: HTMLElement;
+  #high: HTMLElement;
   #width = 0;
 
   constructor() {
     this.#area = svg("path", { class: "dg-area" });
     this.#zero = svg("line", { class: "dg-mark", y1: 0, y2: HEIGHT });
-    this.#helped = svg("path", { class: "dg-ticks-helped" }); this.#hurt = svg("path", { class: "dg-ticks-hurt" });
+    this.#helped = svg("path", { class: "dg-ticks-helped" });
+    this.#hurt = svg("path", { class: "dg-ticks-hurt" });
     this.#chosen = svg("path", { class: "dg-ticks-chosen" });
-    this.#picture = svg("svg", { height: HEIGHT + 2, width: "100%", "aria-hidden": "true" }, this.#area, this.#zero, this.#helped, this.#hurt, this.#chosen);
-    this.#low = el("span"); this.#high = el("span"); this.#caption = el("span");
-    this.element = el("div", { class: "dg-distribution" }, this.#picture, el("div", { class: "dg-spread dg-small" }, this.#low, this.#caption, this.#high));
+    this.#picture = svg(
+      "svg",
+      { height: HEIGHT + 2, width: "100%", "aria-hidden": "true" },
+      this.#area,
+      this.#zero,
+      this.#helped,
+      this.#hurt,
+      this.#chosen,
+    );
+    this.#low = el("span");
+    this.#high = el("span");
+    this.#caption = el("span");
+    this.element = el(
+      "div",
+      { class: "dg-distribution" },
+      this.#picture,
+      el("div", { class: "dg-spread dg-small" }, this.#low, this.#caption, this.#high),
+    );
   }
 
-  size(width: number): void { this.#width = width; put(this.#picture, { viewBox: `0 0 ${width} ${HEIGHT + 2}` }); }
+  size(width: number): void {
+    this.#width = width;
+    put(this.#picture, { viewBox: `0 0 ${width} ${HEIGHT + 2}` });
+  }
 
-  update(scores: TestScores, epoch: number, helped: readonly number[], hurt: readonly number[], chosen: number | null, total: number, words: Words, unit: Unit): void {
-    const scale = scores.scale(epoch), width = this.#width;
+  update(
+    scores: TestScores,
+    epoch: number,
+    helped: readonly number[],
+    hurt: readonly number[],
+    chosen: number | null,
+    total: number,
+    words: Words,
+    unit: Unit,
+  ): void {
+    const scale = scores.scale(epoch),
+      width = this.#width;
     this.element.style.visibility = Number.isFinite(scale) && scale > 0 ? "" : "hidden";
     if (!width || !Number.isFinite(scale)) return;
-    const inner = width - 2 * PAD, x = linear(-scale, scale, PAD, width - PAD), { counts, start, bins } = scores.histogram(epoch);
-    put(this.#area, { d: outline(counts, start, bins, inner, HEIGHT - 6), transform: `translate(${PAD},0)` });
+    const inner = width - 2 * PAD,
+      x = linear(-scale, scale, PAD, width - PAD),
+      { counts, start, bins } = scores.histogram(epoch);
+    put(this.#area, {
+      d: outline(counts, start, bins, inner, HEIGHT - 6),
+      transform: `translate(${PAD},0)`,
+    });
     put(this.#zero, { x1: x(0), x2: x(0), y2: HEIGHT - 6 });
-    const marks = (columns: readonly number[], from: number, to: number): string => columns.map((column) => `M${x(scores.score(epoch, column)).toFixed(1)},${from}V${to}`).join("");
+    const marks = (columns: readonly number[], from: number, to: number): string =>
+      columns
+        .map((column) => `M${x(scores.score(epoch, column)).toFixed(1)},${from}V${to}`)
+        .join("");
     put(this.#helped, { d: marks(helped, HEIGHT - 15, HEIGHT) });
     put(this.#hurt, { d: marks(hurt, HEIGHT - 15, HEIGHT) });
     const column = chosen === null ? -1 : scores.train.indexOf(chosen as never);
-    put(this.#chosen, { d: column >= 0 && Number.isFinite(scores.score(epoch, column)) ? marks([column], 2, HEIGHT) : "" });
+    put(this.#chosen, {
+      d:
+        column >= 0 && Number.isFinite(scores.score(epoch, column))
+          ? marks([column], 2, HEIGHT)
+          : "",
+    });
     say(this.#low, words.low(inUnit(-scale, unit)));
     say(this.#high, words.high(inUnit(scale, unit)));
     say(this.#caption, `all ${count(total)} training examples`);

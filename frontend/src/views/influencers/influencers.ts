@@ -14,12 +14,23 @@ import { Column, ROW } from "./column";
 import { Distribution } from "./distribution";
 import { Removal } from "./removal";
 
-const ROWS = 8, CAUTION = 40;
+const ROWS = 8,
+  CAUTION = 40;
 
 class Influencers implements View {
   #context: Context;
-  #on = el("span"); #title: HTMLElement; #where: HTMLElement; #caution: HTMLElement; #removal: Removal; #light: HTMLElement; #fixed: HTMLButtonElement; #body: HTMLElement; #message: HTMLElement;
-  #helped: Column; #hurt: Column; #spread = new Distribution();
+  #on = el("span");
+  #title: HTMLElement;
+  #where: HTMLElement;
+  #caution: HTMLElement;
+  #removal: Removal;
+  #light: HTMLElement;
+  #fixed: HTMLButtonElement;
+  #body: HTMLElement;
+  #message: HTMLElement;
+  #helped: Column;
+  #hurt: Column;
+  #spread = new Distribution();
   #scores: TestScores | null = null;
   #key = ""; // what is wanted
   #held = ""; // what #scores are of; until both agree the old ones are shown dimmed
@@ -33,55 +44,179 @@ class Influencers implements View {
     const { signal, guard, redraw } = context;
     this.#title = el("bdi", { class: "dg-clip", dir: "auto" });
     this.#where = el("span", { class: "dg-muted dg-clip" });
-    this.#light = el("span", { class: "dg-light dg-spot", role: "img", "data-testid": "dg-panel-light" }, icon("grey"));
-    this.#fixed = el("button", { type: "button", class: "dg-chip", "aria-pressed": "false", title: "Scale the bars to the largest score of the whole run instead of this moment", "data-testid": "dg-fixed" }, "fixed scale");
-    this.#fixed.addEventListener("click", guard(() => { this.#wholeRun = !this.#wholeRun; put(this.#fixed, { "aria-pressed": String(this.#wholeRun) }); redraw(); }), { signal });
-    this.#helped = new Column(context, 0); this.#hurt = new Column(context, 1);
+    this.#light = el(
+      "span",
+      { class: "dg-light dg-spot", role: "img", "data-testid": "dg-panel-light" },
+      icon("grey"),
+    );
+    this.#fixed = el(
+      "button",
+      {
+        type: "button",
+        class: "dg-chip",
+        "aria-pressed": "false",
+        title: "Scale the bars to the largest score of the whole run instead of this moment",
+        "data-testid": "dg-fixed",
+      },
+      "fixed scale",
+    );
+    this.#fixed.addEventListener(
+      "click",
+      guard(() => {
+        this.#wholeRun = !this.#wholeRun;
+        put(this.#fixed, { "aria-pressed": String(this.#wholeRun) });
+        redraw();
+      }),
+      { signal },
+    );
+    this.#helped = new Column(context, 0);
+    this.#hurt = new Column(context, 1);
     this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
-    this.#message = el("div", { class: "dg-empty dg-designed", hidden: true, "data-testid": "dg-no-scores" });
+    this.#message = el("div", {
+      class: "dg-empty dg-designed",
+      hidden: true,
+      "data-testid": "dg-no-scores",
+    });
     this.#caution = el("p", { class: "dg-caution", hidden: true, "data-testid": "dg-caution" });
     this.#removal = new Removal(context);
-    slot.append(el("div", { class: "dg-h2" }, el("span", { class: "dg-clip", role: "heading", "aria-level": 3 }, this.#on, this.#title), this.#light, this.#where, el("span", { class: "dg-push" }), this.#fixed),
-      this.#caution, this.#body, this.#spread.element, this.#removal.element, this.#message);
-    context.onSize(this.#spread.element, (width) => { this.#spread.size(width); redraw(); });
+    slot.append(
+      el(
+        "div",
+        { class: "dg-h2" },
+        el("span", { class: "dg-clip", role: "heading", "aria-level": 3 }, this.#on, this.#title),
+        this.#light,
+        this.#where,
+        el("span", { class: "dg-push" }),
+        this.#fixed,
+      ),
+      this.#caution,
+      this.#body,
+      this.#spread.element,
+      this.#removal.element,
+      this.#message,
+    );
+    context.onSize(this.#spread.element, (width) => {
+      this.#spread.size(width);
+      redraw();
+    });
   }
 
   update(state: State): void {
-    const { record } = this.#context, { selection } = state;
-    const method = record.method(selection.method), test = record.examples.test.byId(selection.test);
-    const light = record.light(selection.epoch, method?.id ?? null), words = wordsFor(light);
+    const { record } = this.#context,
+      { selection } = state;
+    const method = record.method(selection.method),
+      test = record.examples.test.byId(selection.test);
+    const light = record.light(selection.epoch, method?.id ?? null),
+      words = wordsFor(light);
     say(this.#on, selection.test === null ? "Influence" : words.on);
-    say(this.#title, test ? clipped(nameOf(test), 90) : selection.test === null ? "" : `#${selection.test}`);
+    say(
+      this.#title,
+      test ? clipped(nameOf(test), 90) : selection.test === null ? "" : `#${selection.test}`,
+    );
     this.#title.title = test ? clipped(nameOf(test), 2000) : "";
-    if (!method) { this.#empty("No attribution scores yet", "This run records how it learned, not which examples taught it. Add scores, then refresh the board:", ADVICE.scores); return; }
-    if (selection.test === null) { this.#empty("No test example selected", "Choose one on the left to see the training examples that matter to it."); return; }
+    if (!method) {
+      this.#empty(
+        "No attribution scores yet",
+        "This run records how it learned, not which examples taught it. Add scores, then refresh the board:",
+        ADVICE.scores,
+      );
+      return;
+    }
+    if (selection.test === null) {
+      this.#empty(
+        "No test example selected",
+        "Choose one on the left to see the training examples that matter to it.",
+      );
+      return;
+    }
     this.#want(method.id, selection.test);
     const scores = this.#scores;
-    if (this.#trouble) { this.#empty("No scores to show", this.#trouble); return; }
-    if (this.#held !== this.#key && scores) { put(this.#body, { "data-stale": true }); return; }
-    if (!scores) { if (this.#slow) this.#empty("Reading scores …", "Waiting for the kernel, which may be busy with a cell."); put(this.#body, { "data-stale": true }); return; }
-    if (!scores.epochs.length) { this.#empty("No scores at any epoch", "The method is in the record, but no epoch has been scored yet."); return; }
-    const epoch = indexNearest(scores.epochs, selection.epoch), at = scores.epochs[epoch]!, scale = scores.scale(epoch);
+    if (this.#trouble) {
+      this.#empty("No scores to show", this.#trouble);
+      return;
+    }
+    if (this.#held !== this.#key && scores) {
+      put(this.#body, { "data-stale": true });
+      return;
+    }
+    if (!scores) {
+      if (this.#slow)
+        this.#empty("Reading scores …", "Waiting for the kernel, which may be busy with a cell.");
+      put(this.#body, { "data-stale": true });
+      return;
+    }
+    if (!scores.epochs.length) {
+      this.#empty(
+        "No scores at any epoch",
+        "The method is in the record, but no epoch has been scored yet.",
+      );
+      return;
+    }
+    const epoch = indexNearest(scores.epochs, selection.epoch),
+      at = scores.epochs[epoch]!,
+      scale = scores.scale(epoch);
     const shown = record.epochs[indexNearest(record.epochs, selection.epoch)] ?? at;
     const unit = unitOf(this.#wholeRun ? scores.largest : scale);
-    say(this.#where, `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}`);
-    if (!Number.isFinite(scale)) { this.#empty("Scores here are not numbers", `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`); return; }
+    say(
+      this.#where,
+      `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}`,
+    );
+    if (!Number.isFinite(scale)) {
+      this.#empty(
+        "Scores here are not numbers",
+        `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`,
+      );
+      return;
+    }
     this.#show(true);
-    put(this.#light, { "data-level": light.level, "aria-label": light.text, title: `${light.text}. ${light.detail}` });
+    put(this.#light, {
+      "data-level": light.level,
+      "aria-label": light.text,
+      title: `${light.text}. ${light.detail}`,
+    });
     turnInto(this.#light, light.level);
     put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
     this.#caution.hidden = !record.everRed(method.id);
     // where it may turn red the line is always there, and says what was found
     const red = light.level === "red";
-    say(this.#caution, red ? "Checked: these do not predict what removing examples would do." : light.text);
-    put(this.#caution, { "data-level": light.level, title: `${light.detail}${red ? " They describe the model at this moment; they do not explain it." : ""}` });
-    this.#helped.call(words); this.#hurt.call(words);
+    say(
+      this.#caution,
+      red ? "Checked: these do not predict what removing examples would do." : light.text,
+    );
+    put(this.#caution, {
+      "data-level": light.level,
+      title: `${light.detail}${red ? " They describe the model at this moment; they do not explain it." : ""}`,
+    });
+    this.#helped.call(words);
+    this.#hurt.call(words);
     // the room of what may appear on the way is kept free, so that nothing moves while scrubbing
-    const height = ROWS * ROW - (record.attrs.has_removal ? ROW : 0) - (this.#caution.hidden ? 0 : CAUTION);
-    const layout = { rows: Math.min(Math.floor(height / ROW), scores.most), height, raw: this.#wholeRun, unit };
+    const height =
+      ROWS * ROW - (record.attrs.has_removal ? ROW : 0) - (this.#caution.hidden ? 0 : CAUTION);
+    const layout = {
+      rows: Math.min(Math.floor(height / ROW), scores.most),
+      height,
+      raw: this.#wholeRun,
+      unit,
+    };
     const bars = this.#wholeRun ? scores.largest : scale;
-    const helped = this.#helped.update(scores, epoch, selection.epoch, bars, test, selection.train, layout);
-    const hurt = this.#hurt.update(scores, epoch, selection.epoch, bars, test, selection.train, layout);
+    const helped = this.#helped.update(
+      scores,
+      epoch,
+      selection.epoch,
+      bars,
+      test,
+      selection.train,
+      layout,
+    );
+    const hurt = this.#hurt.update(
+      scores,
+      epoch,
+      selection.epoch,
+      bars,
+      test,
+      selection.train,
+      layout,
+    );
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
     this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words, unit);
     this.#removal.update(method.id, selection.test, selection.epoch);
@@ -89,8 +224,11 @@ class Influencers implements View {
   }
 
   #faces(scores: TestScores, columns: readonly number[]): void {
-    const { record, redraw, report } = this.#context, train = record.examples.train;
-    const missing = columns.map((column) => scores.position[column]!).filter((position) => !train.face(position));
+    const { record, redraw, report } = this.#context,
+      train = record.examples.train;
+    const missing = columns
+      .map((column) => scores.position[column]!)
+      .filter((position) => !train.face(position));
     if (missing.length) train.load(missing).then(redraw, report);
   }
 
@@ -98,25 +236,51 @@ class Influencers implements View {
   #want(method: string, test: number): void {
     const key = `${method}/${test}`;
     if (key === this.#key) return;
-    this.#key = key; this.#trouble = ""; this.#slow = false;
+    this.#key = key;
+    this.#trouble = "";
+    this.#slow = false;
     clearTimeout(this.#waiting);
     const { record, redraw } = this.#context;
     const here = record.scoresNow(method, test);
-    if (here) { this.#scores = here; this.#held = key; return; }
-    this.#waiting = setTimeout(() => { this.#slow = true; this.#scores = null; redraw(); }, 600);
+    if (here) {
+      this.#scores = here;
+      this.#held = key;
+      return;
+    }
+    this.#waiting = setTimeout(() => {
+      this.#slow = true;
+      this.#scores = null;
+      redraw();
+    }, 600);
     record.scores(method, test).then(
-      (scores) => { if (key === this.#key) { this.#scores = scores; this.#held = key; clearTimeout(this.#waiting); redraw(); } },
+      (scores) => {
+        if (key === this.#key) {
+          this.#scores = scores;
+          this.#held = key;
+          clearTimeout(this.#waiting);
+          redraw();
+        }
+      },
       (error: Error) => {
         if (key !== this.#key) return;
         clearTimeout(this.#waiting);
         this.#scores = null;
-        this.#trouble = error instanceof NotHere && this.#context.isStatic ? "This page was saved without the scores of this test example." : error.message;
+        this.#trouble =
+          error instanceof NotHere && this.#context.isStatic
+            ? "This page was saved without the scores of this test example."
+            : error.message;
         redraw();
-      });
+      },
+    );
   }
 
   #show(scores: boolean): void {
-    this.#body.hidden = this.#spread.element.hidden = this.#removal.element.hidden = this.#fixed.hidden = this.#light.hidden = !scores;
+    this.#body.hidden =
+      this.#spread.element.hidden =
+      this.#removal.element.hidden =
+      this.#fixed.hidden =
+      this.#light.hidden =
+        !scores;
     this.#message.hidden = scores;
     if (!scores) this.#caution.hidden = true;
   }
@@ -125,11 +289,25 @@ class Influencers implements View {
     this.#show(false);
     if (this.#message.dataset.said === title + text) return;
     this.#message.dataset.said = title + text;
-    this.#message.replaceChildren(icon("grey"), el("b", {}, title), el("p", {}, text), ...(code ? [el("code", {}, code)] : []));
+    this.#message.replaceChildren(
+      icon("grey"),
+      el("b", {}, title),
+      el("p", {}, text),
+      ...(code ? [el("code", {}, code)] : []),
+    );
     say(this.#where, "");
   }
 
-  destroy(): void { clearTimeout(this.#waiting); this.#removal.destroy(); }
+  destroy(): void {
+    clearTimeout(this.#waiting);
+    this.#removal.destroy();
+  }
 }
 
-export const influencers: ViewKind = { name: "influencers", title: "Influence", slot: "middle", has: () => true, make: (context, slot) => new Influencers(context, slot) };
+export const influencers: ViewKind = {
+  name: "influencers",
+  title: "Influence",
+  slot: "middle",
+  has: () => true,
+  make: (context, slot) => new Influencers(context, slot),
+};

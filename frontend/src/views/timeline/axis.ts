@@ -1,32 +1,56 @@
 // Where things lie along the timeline: scale, round ticks, labels that do not collide. Pure.
 
-export interface Scale { (value: number): number; invert(pixel: number): number }
+export interface Scale {
+  (value: number): number;
+  invert(pixel: number): number;
+}
 
 /** A linear scale; a domain without extent maps to the middle. */
 export function linear(first: number, last: number, from: number, to: number): Scale {
   const extent = last - first;
-  const scale = (value: number): number => (extent ? from + ((value - first) / extent) * (to - from) : (from + to) / 2);
-  return Object.assign(scale, { invert: (pixel: number): number => (to === from ? first : first + Math.min(1, Math.max(0, (pixel - from) / (to - from))) * extent) });
+  const scale = (value: number): number =>
+    extent ? from + ((value - first) / extent) * (to - from) : (from + to) / 2;
+  return Object.assign(scale, {
+    invert: (pixel: number): number =>
+      to === from ? first : first + Math.min(1, Math.max(0, (pixel - from) / (to - from))) * extent,
+  });
 }
 
 /** About `about` round values between the ends. */
 export function ticks(first: number, last: number, about: number): number[] {
   const extent = last - first;
   if (!(extent > 0) || about < 1) return [first];
-  const rough = extent / about, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = extent / about,
+    power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 2.5, 5, 10].find((m) => m * power >= rough) ?? 10);
   const out: number[] = [];
-  for (let i = Math.ceil(first / step - 1e-9); i * step <= last + step * 1e-9; i++) out.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(first / step - 1e-9); i * step <= last + step * 1e-9; i++)
+    out.push(Number((i * step).toPrecision(12)));
   return out;
 }
 
-export interface Label { readonly x: number; readonly width: number }
-export interface Placed { readonly x: number; readonly anchor: "start" | "end"; readonly row: number }
+export interface Label {
+  readonly x: number;
+  readonly width: number;
+}
+export interface Placed {
+  readonly x: number;
+  readonly anchor: "start" | "end";
+  readonly row: number;
+}
 
 /** Puts each label right of its line, a row higher where another is in the way, and left of it at the right end. */
-export function placeLabels(labels: readonly Label[], left: number, right: number, gap = 5): Placed[] {
+export function placeLabels(
+  labels: readonly Label[],
+  left: number,
+  right: number,
+  gap = 5,
+): Placed[] {
   const taken: { row: number; from: number; to: number }[] = [];
-  const free = (row: number, from: number, to: number): boolean => from >= left && to <= right && !taken.some((t) => t.row === row && from < t.to + gap && to > t.from - gap);
+  const free = (row: number, from: number, to: number): boolean =>
+    from >= left &&
+    to <= right &&
+    !taken.some((t) => t.row === row && from < t.to + gap && to > t.from - gap);
   return labels.map(({ x, width }) => {
     for (const anchor of ["start", "end"] as const) {
       for (let row = 0; row < 6; row++) {
@@ -42,11 +66,20 @@ export function placeLabels(labels: readonly Label[], left: number, right: numbe
 }
 
 /** An SVG path through points; a gap where a value is not finite. */
-export function path(xs: ArrayLike<number>, ys: ArrayLike<number>, x: (v: number) => number, y: (v: number) => number): string {
-  let out = "", pen = false;
+export function path(
+  xs: ArrayLike<number>,
+  ys: ArrayLike<number>,
+  x: (v: number) => number,
+  y: (v: number) => number,
+): string {
+  let out = "",
+    pen = false;
   for (let i = 0; i < xs.length; i++) {
     const value = ys[i]!;
-    if (!Number.isFinite(value)) { pen = false; continue; }
+    if (!Number.isFinite(value)) {
+      pen = false;
+      continue;
+    }
     out += `${pen ? "L" : "M"}${x(xs[i]!).toFixed(1)},${y(value).toFixed(1)}`;
     pen = true;
   }

@@ -6,12 +6,15 @@ import { el, put, say } from "../../ui/dom";
 import { percent } from "../../ui/format";
 import { turnInto } from "../../ui/icons";
 import type { Context, State } from "../../view";
-import { defaultRange } from "./phases";
 import type { Line } from "./lines";
+import { defaultRange } from "./phases";
 
 export class Controls {
   readonly element: HTMLElement;
-  #play: HTMLButtonElement; #loop: HTMLButtonElement; #range: HTMLButtonElement; #speed: HTMLSelectElement;
+  #play: HTMLButtonElement;
+  #loop: HTMLButtonElement;
+  #range: HTMLButtonElement;
+  #speed: HTMLSelectElement;
   #context: Context;
   #values: { line: Line; value: HTMLElement }[];
 
@@ -21,11 +24,24 @@ export class Controls {
     this.#play = iconButton("play", "Play (Space)", "dg-play");
     this.#play.classList.add("dg-play");
     const back = iconButton("back", `Previous recorded ${record.unit} (Left arrow)`, "dg-back");
-    const forward = iconButton("forward", `Next recorded ${record.unit} (Right arrow)`, "dg-forward");
+    const forward = iconButton(
+      "forward",
+      `Next recorded ${record.unit} (Right arrow)`,
+      "dg-forward",
+    );
     this.#loop = iconButton("loop", "Loop", "dg-loop");
-    this.#range = iconButton("range", "Compare two moments: set or clear the range (or Shift-drag; [ and ] set its ends)", "dg-range");
-    this.#speed = menu("Speed", SPEEDS.map((s) => ({ value: String(s), text: `${s}×` })), "dg-speed");
-    const on = (element: Element, act: () => void, event = "click"): void => element.addEventListener(event, guard(act), { signal });
+    this.#range = iconButton(
+      "range",
+      "Compare two moments: set or clear the range (or Shift-drag; [ and ] set its ends)",
+      "dg-range",
+    );
+    this.#speed = menu(
+      "Speed",
+      SPEEDS.map((s) => ({ value: String(s), text: `${s}×` })),
+      "dg-speed",
+    );
+    const on = (element: Element, act: () => void, event = "click"): void =>
+      element.addEventListener(event, guard(act), { signal });
     on(this.#play, () => player.toggle());
     on(back, () => player.step(-1));
     on(forward, () => player.step(1));
@@ -33,21 +49,55 @@ export class Controls {
     on(this.#speed, () => player.set({ speed: Number(this.#speed.value) }), "change");
     on(this.#range, () => store.set({ range: store.value.range ? null : defaultRange(record) }));
     const still = record.epochs.length < 2;
-    for (const button of [this.#play, back, forward, this.#loop, this.#range]) button.disabled = still;
+    for (const button of [this.#play, back, forward, this.#loop, this.#range])
+      button.disabled = still;
     this.#speed.disabled = still;
     this.#values = lines.map((line) => ({ line, value: el("b") }));
-    this.element = el("div", { class: "dg-controls" },
-      el("div", { class: "dg-transport" }, back, this.#play, forward, this.#speed, this.#loop, this.#range),
-      el("div", { class: "dg-legend", "data-testid": "dg-readout" }, ...this.#values.map(({ line, value }) => el("span", { class: `dg-key dg-${line.role}`, title: `${line.title}: ${line.about}` }, el("i"), line.title, value))));
+    this.element = el(
+      "div",
+      { class: "dg-controls" },
+      el(
+        "div",
+        { class: "dg-transport" },
+        back,
+        this.#play,
+        forward,
+        this.#speed,
+        this.#loop,
+        this.#range,
+      ),
+      el(
+        "div",
+        { class: "dg-legend", "data-testid": "dg-readout" },
+        ...this.#values.map(({ line, value }) =>
+          el(
+            "span",
+            { class: `dg-key dg-${line.role}`, title: `${line.title}: ${line.about}` },
+            el("i"),
+            line.title,
+            value,
+          ),
+        ),
+      ),
+    );
   }
 
   update({ selection }: State): void {
     const { player } = this.#context;
     turnInto(this.#play, player.playing ? "pause" : "play");
-    put(this.#play, { "aria-label": player.playing ? "Pause (Space)" : "Play (Space)", title: player.playing ? "Pause (Space)" : "Play (Space)" });
+    put(this.#play, {
+      "aria-label": player.playing ? "Pause (Space)" : "Play (Space)",
+      title: player.playing ? "Pause (Space)" : "Play (Space)",
+    });
     put(this.#loop, { "aria-pressed": String(player.loop) });
     put(this.#range, { "aria-pressed": String(selection.range !== null) });
     this.#speed.value = String(player.speed);
-    for (const { line, value } of this.#values) say(value, line.format === "share" ? percent(valueAt(line.epochs, line.values, selection.epoch)) : valueAt(line.epochs, line.values, selection.epoch).toPrecision(3));
+    for (const { line, value } of this.#values)
+      say(
+        value,
+        line.format === "share"
+          ? percent(valueAt(line.epochs, line.values, selection.epoch))
+          : valueAt(line.epochs, line.values, selection.epoch).toPrecision(3),
+      );
   }
 }

@@ -2,17 +2,52 @@
 import type { Numbers } from "../../data/blocks";
 import type { Record } from "../../data/record";
 
-export interface Line { role: "train-line" | "test-line" | "gap-line"; title: string; about: string; epochs: Numbers; values: ArrayLike<number>; format: "share" | "plain" }
+export interface Line {
+  role: "train-line" | "test-line" | "gap-line";
+  title: string;
+  about: string;
+  epochs: Numbers;
+  values: ArrayLike<number>;
+  format: "share" | "plain";
+}
 
 export function linesOf(record: Record): Line[] {
-  for (const [measure, format] of [["accuracy", "share"], ["loss", "plain"]] as const) {
-    const train = record.curve(`train_${measure}`), test = record.curve(`test_${measure}`);
+  for (const [measure, format] of [
+    ["accuracy", "share"],
+    ["loss", "plain"],
+  ] as const) {
+    const train = record.curve(`train_${measure}`),
+      test = record.curve(`test_${measure}`);
     const lines: Line[] = [];
-    if (train) lines.push({ role: "train-line", title: `train ${measure}`, about: `of the training examples at the moment shown`, epochs: train.epochs, values: train.values, format });
-    if (test) lines.push({ role: "test-line", title: `test ${measure}`, about: `of the test examples at the moment shown`, epochs: test.epochs, values: test.values, format });
+    if (train)
+      lines.push({
+        role: "train-line",
+        title: `train ${measure}`,
+        about: `of the training examples at the moment shown`,
+        epochs: train.epochs,
+        values: train.values,
+        format,
+      });
+    if (test)
+      lines.push({
+        role: "test-line",
+        title: `test ${measure}`,
+        about: `of the test examples at the moment shown`,
+        epochs: test.epochs,
+        values: test.values,
+        format,
+      });
     if (train && test && measure === "accuracy") {
       // a model-level proxy: what it gets right on the examples it saw and not on the others
-      lines.push({ role: "gap-line", title: "memorization", about: "what the model gets right only where it saw the answer: train accuracy less test accuracy", epochs: train.epochs, values: Array.from(train.values, (v, i) => v - test.values[i]!), format });
+      lines.push({
+        role: "gap-line",
+        title: "memorization",
+        about:
+          "what the model gets right only where it saw the answer: train accuracy less test accuracy",
+        epochs: train.epochs,
+        values: Array.from(train.values, (v, i) => v - test.values[i]!),
+        format,
+      });
     }
     if (lines.length) return lines;
   }
@@ -23,6 +58,8 @@ export function linesOf(record: Record): Line[] {
 export function ceiling(lines: readonly Line[]): number {
   if (!lines.length || lines[0]!.format === "share") return 1;
   let most = 0;
-  for (const line of lines) for (let i = 0; i < line.values.length; i++) if (Number.isFinite(line.values[i]!)) most = Math.max(most, line.values[i]!);
+  for (const line of lines)
+    for (let i = 0; i < line.values.length; i++)
+      if (Number.isFinite(line.values[i]!)) most = Math.max(most, line.values[i]!);
   return most || 1;
 }

@@ -11,7 +11,9 @@ const EDGE = 12; // between the flag and the board's edge
 export class Playhead {
   readonly element: SVGGElement;
   half = 30;
-  #flag: SVGGElement; #pill: SVGRectElement; #text: SVGTextElement;
+  #flag: SVGGElement;
+  #pill: SVGRectElement;
+  #text: SVGTextElement;
   #dots: { line: Line; dot: SVGCircleElement }[];
   #y: Scale;
 
@@ -19,14 +21,24 @@ export class Playhead {
     this.#pill = svg("rect", { class: "dg-pill", y: 2, height: 19, rx: 9.5 });
     this.#text = svg("text", { class: "dg-flag", y: 15.5, "text-anchor": "middle" });
     this.#flag = svg("g", {}, this.#pill, this.#text);
-    this.#dots = lines.map((line) => ({ line, dot: svg("circle", { class: `dg-dot dg-${line.role}`, r: 3.5 }) }));
+    this.#dots = lines.map((line) => ({
+      line,
+      dot: svg("circle", { class: `dg-dot dg-${line.role}`, r: 3.5 }),
+    }));
     this.#y = yScale(lines);
-    this.element = svg("g", { class: "dg-playhead" },
-      svg("line", { x1: 0, x2: 0, y1: 20, y2: BOTTOM + 6 }), ...this.#dots.map(({ dot }) => dot),
-      svg("circle", { class: "dg-knob", cx: 0, cy: BOTTOM + 7, r: 6 }), this.#flag);
+    this.element = svg(
+      "g",
+      { class: "dg-playhead" },
+      svg("line", { x1: 0, x2: 0, y1: 20, y2: BOTTOM + 6 }),
+      ...this.#dots.map(({ dot }) => dot),
+      svg("circle", { class: "dg-knob", cx: 0, cy: BOTTOM + 7, r: 6 }),
+      this.#flag,
+    );
   }
 
-  layout(lines: readonly Line[]): void { this.#y = yScale(lines); }
+  layout(lines: readonly Line[]): void {
+    this.#y = yScale(lines);
+  }
 
   update(moment: number, text: string, x: Scale, width: number): void {
     const at = x(moment);
@@ -39,7 +51,12 @@ export class Playhead {
     put(this.#flag, { transform: `translate(${edge},0)` });
     for (const { line, dot } of this.#dots) {
       const value = valueAt(line.epochs, line.values, moment);
-      put(dot, Number.isFinite(value) ? { cy: Math.min(BOTTOM, Math.max(TOP, this.#y(value))).toFixed(1), visibility: null } : { visibility: "hidden" });
+      put(
+        dot,
+        Number.isFinite(value)
+          ? { cy: Math.min(BOTTOM, Math.max(TOP, this.#y(value))).toFixed(1), visibility: null }
+          : { visibility: "hidden" },
+      );
     }
   }
 }

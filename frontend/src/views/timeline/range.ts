@@ -15,13 +15,19 @@ export class RangeBand {
   #x: () => Scale;
 
   constructor(context: Context, x: () => Scale) {
-    this.#context = context; this.#x = x;
+    this.#context = context;
+    this.#x = x;
     this.#band = svg("rect", { class: "dg-band", y: TOP, height: BOTTOM - TOP });
     this.shade = svg("g", {}, this.#band);
     this.#ends = [0, 1].map((end) => {
       const handle = el("div", {
-        class: "dg-handle", role: "slider", tabindex: 0, "aria-label": end ? "Range: after" : "Range: before", "data-testid": end ? "dg-after" : "dg-before",
-        "aria-valuemin": context.record.first, "aria-valuemax": context.record.last,
+        class: "dg-handle",
+        role: "slider",
+        tabindex: 0,
+        "aria-label": end ? "Range: after" : "Range: before",
+        "data-testid": end ? "dg-after" : "dg-before",
+        "aria-valuemin": context.record.first,
+        "aria-valuemax": context.record.last,
       });
       this.#listen(handle, end);
       return handle;
@@ -30,7 +36,8 @@ export class RangeBand {
   }
 
   #set(end: number, value: number, how: "passing" | "settled" = "settled"): void {
-    const { store } = this.#context, range = store.value.range;
+    const { store } = this.#context,
+      range = store.value.range;
     if (!range) return;
     const next: [number, number] = [...range];
     next[end] = end ? Math.max(value, range[0]) : Math.min(value, range[1]);
@@ -45,26 +52,61 @@ export class RangeBand {
       const at = this.#x().invert(event.clientX - this.handles.getBoundingClientRect().left);
       this.#set(end, record.epochs[indexNearest(record.epochs, at)] ?? at, how);
     };
-    handle.addEventListener("pointerdown", (event) => { held = true; handle.setPointerCapture(event.pointerId); event.preventDefault(); handle.focus({ preventScroll: true }); }, { signal });
-    handle.addEventListener("pointermove", guard((event) => moved(event, "passing")), { signal });
-    handle.addEventListener("pointerup", guard((event) => { moved(event, "settled"); held = false; }), { signal });
-    handle.addEventListener("keydown", guard((event) => {
-      const direction = event.key === "ArrowLeft" || event.key === "ArrowDown" ? -1 : event.key === "ArrowRight" || event.key === "ArrowUp" ? 1 : 0;
-      if (!direction || !store.value.range) return;
-      event.preventDefault(); event.stopPropagation();
-      this.#set(end, neighbour(record.epochs, store.value.range[end]!, direction));
-    }), { signal });
+    handle.addEventListener(
+      "pointerdown",
+      (event) => {
+        held = true;
+        handle.setPointerCapture(event.pointerId);
+        event.preventDefault();
+        handle.focus({ preventScroll: true });
+      },
+      { signal },
+    );
+    handle.addEventListener(
+      "pointermove",
+      guard((event) => moved(event, "passing")),
+      { signal },
+    );
+    handle.addEventListener(
+      "pointerup",
+      guard((event) => {
+        moved(event, "settled");
+        held = false;
+      }),
+      { signal },
+    );
+    handle.addEventListener(
+      "keydown",
+      guard((event) => {
+        const direction =
+          event.key === "ArrowLeft" || event.key === "ArrowDown"
+            ? -1
+            : event.key === "ArrowRight" || event.key === "ArrowUp"
+              ? 1
+              : 0;
+        if (!direction || !store.value.range) return;
+        event.preventDefault();
+        event.stopPropagation();
+        this.#set(end, neighbour(record.epochs, store.value.range[end]!, direction));
+      }),
+      { signal },
+    );
   }
 
   update(range: readonly [number, number] | null): void {
     this.handles.hidden = !range;
     put(this.#band, { visibility: range ? null : "hidden" });
     if (!range) return;
-    const x = this.#x(), [from, to] = [x(range[0]), x(range[1])];
+    const x = this.#x(),
+      [from, to] = [x(range[0]), x(range[1])];
     put(this.#band, { x: from, width: Math.max(0, to - from) });
     this.#ends.forEach((handle, end) => {
       handle.style.transform = `translateX(${(end ? to : from).toFixed(1)}px)`;
-      put(handle, { "aria-valuenow": range[end]!, "aria-valuetext": `${this.#context.record.unit} ${moment(range[end]!)}`, title: `${end ? "after" : "before"}: ${moment(range[end]!)}` });
+      put(handle, {
+        "aria-valuenow": range[end]!,
+        "aria-valuetext": `${this.#context.record.unit} ${moment(range[end]!)}`,
+        title: `${end ? "after" : "before"}: ${moment(range[end]!)}`,
+      });
     });
   }
 }

@@ -16,8 +16,11 @@ class Timeline implements View {
   #lines: Line[];
   #controls: Controls;
   #slider: HTMLElement;
-  #picture: SVGSVGElement; #plot: SVGGElement; #names = svg("g");
-  #band: RangeBand; #playhead: Playhead;
+  #picture: SVGSVGElement;
+  #plot: SVGGElement;
+  #names = svg("g");
+  #band: RangeBand;
+  #playhead: Playhead;
   #x: Scale = linear(0, 1, 0, 1);
   #width = 0;
 
@@ -29,34 +32,84 @@ class Timeline implements View {
     this.#plot = svg("g");
     this.#band = new RangeBand(context, () => this.#x);
     this.#playhead = new Playhead(this.#lines);
-    this.#picture = svg("svg", { height: HEIGHT, width: "100%", "aria-hidden": "true" }, this.#band.shade, this.#plot, this.#playhead.element, this.#names);
-    this.#slider = el("div", {
-      class: "dg-scrubber", role: "slider", tabindex: 0, "aria-label": `Training ${record.unit}`, "data-testid": "dg-timeline",
-      "aria-valuemin": record.first, "aria-valuemax": record.last,
-    }, this.#picture);
-    slot.append(this.#controls.element, el("div", { class: "dg-track" }, this.#slider, this.#band.handles));
-    if (!record.epochs.length) slot.append(el("p", { class: "dg-empty" }, "Nothing is recorded yet. A Recorder writes the first epoch here."));
+    this.#picture = svg(
+      "svg",
+      { height: HEIGHT, width: "100%", "aria-hidden": "true" },
+      this.#band.shade,
+      this.#plot,
+      this.#playhead.element,
+      this.#names,
+    );
+    this.#slider = el(
+      "div",
+      {
+        class: "dg-scrubber",
+        role: "slider",
+        tabindex: 0,
+        "aria-label": `Training ${record.unit}`,
+        "data-testid": "dg-timeline",
+        "aria-valuemin": record.first,
+        "aria-valuemax": record.last,
+      },
+      this.#picture,
+    );
+    slot.append(
+      this.#controls.element,
+      el("div", { class: "dg-track" }, this.#slider, this.#band.handles),
+    );
+    if (!record.epochs.length)
+      slot.append(
+        el(
+          "p",
+          { class: "dg-empty" },
+          "Nothing is recorded yet. A Recorder writes the first epoch here.",
+        ),
+      );
     drag(this.#slider, context, () => this.#x);
-    this.#slider.addEventListener("keydown", context.guard((event) => this.#key(event)), { signal: context.signal });
-    context.onSize(this.#slider, (width) => { if (width && width !== this.#width) { this.#width = width; this.#layout(); context.redraw(); } });
+    this.#slider.addEventListener(
+      "keydown",
+      context.guard((event) => this.#key(event)),
+      { signal: context.signal },
+    );
+    context.onSize(this.#slider, (width) => {
+      if (width && width !== this.#width) {
+        this.#width = width;
+        this.#layout();
+        context.redraw();
+      }
+    });
   }
 
   update(state: State): void {
     this.#controls.update(state);
     if (!this.#width) return;
-    const { record } = this.#context, { epochs } = record;
-    const shown = epochs.length ? epochs[indexNearest(epochs, state.selection.epoch)]! : state.selection.epoch;
+    const { record } = this.#context,
+      { epochs } = record;
+    const shown = epochs.length
+      ? epochs[indexNearest(epochs, state.selection.epoch)]!
+      : state.selection.epoch;
     const test = this.#lines.find((line) => line.role === "test-line");
     put(this.#slider, {
       "aria-valuenow": shown,
-      "aria-valuetext": `${record.unit} ${moment(shown)}` + (test?.format === "share" ? `, test accuracy ${percent(test.values[indexNearest(test.epochs, shown)] ?? NaN)}` : ""),
+      "aria-valuetext":
+        `${record.unit} ${moment(shown)}` +
+        (test?.format === "share"
+          ? `, test accuracy ${percent(test.values[indexNearest(test.epochs, shown)] ?? NaN)}`
+          : ""),
     });
     put(this.#playhead.element, { visibility: epochs.length ? null : "hidden" });
-    this.#playhead.update(state.selection.epoch, `${record.unit} ${moment(shown)}`, this.#x, this.#width);
+    this.#playhead.update(
+      state.selection.epoch,
+      `${record.unit} ${moment(shown)}`,
+      this.#x,
+      this.#width,
+    );
     this.#band.update(state.selection.range);
     for (const label of this.#plot.querySelectorAll<SVGTextElement>("text.dg-phase-name")) {
       // the playhead's flag lies in the same strip; whatever it would touch steps back
-      const far = Math.abs(Number(label.getAttribute("x")) - this.#x(state.selection.epoch)) > this.#playhead.half + Number(label.dataset.half);
+      const far =
+        Math.abs(Number(label.getAttribute("x")) - this.#x(state.selection.epoch)) >
+        this.#playhead.half + Number(label.dataset.half);
       label.classList.toggle("dg-away", !far);
     }
   }
@@ -71,17 +124,31 @@ class Timeline implements View {
   }
 
   #key(event: KeyboardEvent): void {
-    const { record, store, player } = this.#context, { epochs } = record;
+    const { record, store, player } = this.#context,
+      { epochs } = record;
     if (event.ctrlKey || event.metaKey || event.altKey || !epochs.length) return;
     const far = Math.max(1, Math.round(epochs.length / 10));
     const by = (steps: number): void => {
       let at = store.value.epoch;
       for (let i = 0; i < Math.abs(steps); i++) at = neighbour(epochs, at, steps < 0 ? -1 : 1);
-      player.pause(); store.set({ epoch: at });
+      player.pause();
+      store.set({ epoch: at });
     };
     const acts: { [key: string]: () => void } = {
-      ArrowLeft: () => by(-1), ArrowDown: () => by(-1), ArrowRight: () => by(1), ArrowUp: () => by(1), PageDown: () => by(-far), PageUp: () => by(far),
-      Home: () => { player.pause(); store.set({ epoch: record.first }); }, End: () => { player.pause(); store.set({ epoch: record.last }); },
+      ArrowLeft: () => by(-1),
+      ArrowDown: () => by(-1),
+      ArrowRight: () => by(1),
+      ArrowUp: () => by(1),
+      PageDown: () => by(-far),
+      PageUp: () => by(far),
+      Home: () => {
+        player.pause();
+        store.set({ epoch: record.first });
+      },
+      End: () => {
+        player.pause();
+        store.set({ epoch: record.last });
+      },
       " ": () => player.toggle(),
     };
     const act = acts[event.key];
@@ -90,7 +157,15 @@ class Timeline implements View {
     act();
   }
 
-  destroy(): void { /* listeners and observers end with the signal */ }
+  destroy(): void {
+    /* listeners and observers end with the signal */
+  }
 }
 
-export const timeline: ViewKind = { name: "timeline", title: "Timeline", slot: "timeline", has: () => true, make: (context, slot) => new Timeline(context, slot) };
+export const timeline: ViewKind = {
+  name: "timeline",
+  title: "Timeline",
+  slot: "timeline",
+  has: () => true,
+  make: (context, slot) => new Timeline(context, slot),
+};
