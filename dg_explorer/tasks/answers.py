@@ -1,0 +1,119 @@
+"""What models return, read as logits: tensors, tuples, dicts, Hugging Face outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..errors import DataError
+
+#: names of the entry that holds the answer, in the order in which they are looked for
+KEYS = ("logits", "prediction_logits", "output", "outputs", "prediction", "predictions", "out")
+# how autograd names the steps that move numbers but do not change them
+_MOVES = (
+    "View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Select", "Slice", "Transpose",
+    "Permute", "Expand", "Clone", "ToCopy", "Alias", "T", "Index", "Flatten",
+)  # fmt: skip
+
+
+def logits_of(answer: Any) -> torch.Tensor:
+    """The answer of a model as one tensor, in at least single precision.
+
+    A tensor is taken as it is; of a Hugging Face output or a dict the entry `logits` (or another
+    of `KEYS`, or its only tensor of numbers); of a tuple or list the first entry.
+
+    Raises
+    ------
+    DataError
+        Several entries could be meant, or there are no real numbers.
+    """
+    found = _entry(answer)
+    if not torch.is_tensor(found):
+        raise DataError(
+            f"The model returns {type(answer).__name__} without a tensor that could be the "
+            f"answer. Say which it is: CustomTask(predict=lambda model, batch: ...)."
+        )
+    if found.is_complex():
+        raise DataError(
+            "The model answers with complex numbers, and a loss needs real ones. Say how it reads "
+            "them: CustomTask(predict=lambda model, batch: model(batch[0]).abs(), ...)."
+        )
+    return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
+
+
+def _entry(answer: Any) -> Any:
+    if torch.is_tensor(answer):
+        return answer
+    if isinstance(answer, Mapping):
+        for key in KEYS:
+            if torch.is_tensor(answer.get(key)):
+                return answer[key]
+        tensors = {k: v for k, v in answer.items() if torch.is_tensor(v) and v.is_floating_point()}
+        if len(tensors) == 1:
+            return next(iter(tensors.values()))
+        raise DataError(
+            f"The model returns a dict with {', '.join(map(str, answer))}, and it is not plain "
+            f"which entry is the answer. Call it 'logits', or say it: "
+            f"CustomTask(predict=lambda model, batch: model(...)['...'], ...)."
+        )
+    for key in KEYS:
+        if torch.is_tensor(getattr(answer, key, None)):
+            return getattr(answer, key)
+    if isinstance(answer, (tuple, list)) and answer:
+        return _entry(answer[0])
+    return None
+
+
+def last_operation(prediction: Any) -> str:
+    """What made a tensor, as autograd names it ("Softmax", "Addmm"); "" where there is no graph."""
+    node = getattr(prediction, "grad_fn", None)
+    while node is not None:
+        name = type(node).__name__.partition("Backward")[0]
+        if name.lstrip("_") not in _MOVES or not node.next_functions:
+            return name
+        node = node.next_functions[0][0]
+    return ""
+
+
+def are_probabilities(prediction: torch.Tensor) -> bool:
+    """Whether each row (the last axis) is a distribution: in [0, 1], with sum one.
+
+    Two rows or more, and not all of them one-hot: logits do that by accident only.
+    """
+    rows = prediction.detach().reshape(-1, prediction.shape[-1])
+    if prediction.shape[-1] < 2 or len(rows) < 2:
+        return False
+    # the first row alone decides nearly always
+    if not _distributions(rows[:1]) or not _distributions(rows):
+        return False
+    return bool(((rows > 0) & (rows < 1)).any())
+
+
+def _distributions(rows: torch.Tensor) -> bool:
+    off = (rows.double().sum(-1) - 1).abs().max()
+    room = 4 * rows.shape[-1] ** 0.5 * torch.finfo(rows.dtype).eps
+    return bool((off <= max(room, 1e-6)) & (rows.min() >= 0) & (rows.max() <= 1))
+
+
+def refuse_probabilities(prediction: torch.Tensor, wanted: str) -> None:
+    """`DataError` where the answers of a model end in a softmax but are read as logits."""
+    if last_operation(prediction) == "Softmax" or are_probabilities(prediction):
+        raise DataError(
+            f"The model answers with probabilities (each row is in [0, 1] and sums to one), but "
+            f"{wanted} reads logits: with a softmax of a softmax every loss and score would be "
+            f"wrong. Leave the Softmax out of the model, or pass task='probabilities' where the "
+            f"training loss was that of these probabilities. If cross-entropy was really taken "
+            f"of them: ClassificationTask(softmax_twice=True)."
+        )
+
+
+def refuse_sigmoid(prediction: torch.Tensor, wanted: str) -> None:
+    """`DataError` where the answers of a model end in a sigmoid but are read as logits."""
+    if last_operation(prediction) == "Sigmoid":
+        raise DataError(
+            f"The model ends in a sigmoid, so it answers with probabilities, but {wanted} reads "
+            f"logits. Leave the Sigmoid out (and train with binary_cross_entropy_with_logits), or "
+            f"undo it: CustomTask(predict=lambda model, batch: model(...).logit(), ...)."
+        )

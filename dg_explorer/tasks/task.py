@@ -1,0 +1,175 @@
+"""`Task`: one answer to what a model's output is, what its loss is, and what a label is.
+
+A task turns a batch into one *output* per example (what a score explains), one *loss*, and the
+*weight* that links them: minus the derivative of the loss by the output. The same task says what
+a recorder keeps of each example. For classification the output is the margin log p/(1-p) of the
+right class and the weight is 1 - p, so that the gradient of the loss is -(1 - p) times that of
+the margin.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import DataError, SettingError
+from .answers import logits_of
+from .parts import labels_of, parts_of
+
+#: column -> (what an example not seen has, dtype), for every measure that a task may record
+COLUMNS: dict[str, tuple[Any, type]] = {
+    "loss": (np.nan, np.float32),
+    "confidence": (np.nan, np.float32),
+    "margin": (np.nan, np.float32),
+    "output": (np.nan, np.float32),
+    "accuracy": (np.nan, np.float32),
+    "prediction": (-1, np.int32),
+    "correct": (False, np.bool_),
+    "tokens": (0, np.int32),
+    "seen": (False, np.bool_),
+}
+
+
+class Task:
+    """What is attributed and recorded. Subclass and give `output`, `loss`, `weight`, `measures`.
+
+    Predictions are what `predict` returns. Labels and inputs are those of the batch; see
+    `parts_of` for the forms that a batch may have.
+    """
+
+    name = "custom"
+    #: the output is the margin of one answer and the weight its 1 - p
+    doubts = False
+    #: the output in words, and its unit
+    output_name, output_unit = "output", ""
+    loss_unit = "nats"
+    #: how the curvature of the loss is had: "Gauss-Newton", "empirical Fisher", ... or None
+    curvature: str | None = None
+    #: what `measures` gives, names of `COLUMNS`; `output_column` is the output among them
+    columns: tuple[str, ...] = ()
+    output_column = "margin"
+
+    # ---------------------------------------------------------------- the model's answer
+
+    def predict(self, model: Callable, batch: Any) -> Any:
+        """The model's answer to a batch (by `forward=` where that was given), read by `read`."""
+        return self.read(answer_of(model, batch))
+
+    def read(self, answer: Any) -> Any:
+        """What a model returns as a prediction: half precision is widened, logits are unwrapped."""
+        return logits_of(answer)
+
+    def check_model(self, model: Callable) -> None:
+        """Raise `SettingError` where the model is plainly of another kind."""
+
+    def check(self, prediction: Any, batch: Any) -> None:
+        """Raise `DataError` where labels do not fit the prediction."""
+
+    # ---------------------------------------------------------------- attribution
+
+    def output(self, prediction: Any, batch: Any) -> torch.Tensor:
+        """What is attributed, shape (example,), differentiable."""
+        raise NotImplementedError
+
+    def softened(self, prediction: Any, batch: Any, *, temperature: float) -> torch.Tensor:
+        """The output of a model less sure of itself, shape (example,), where that differs."""
+        return self.output(prediction, batch)
+
+    def loss(self, prediction: Any, batch: Any) -> torch.Tensor:
+        """The training loss of each example, shape (example,), differentiable."""
+        raise NotImplementedError
+
+    def weight(self, prediction: Any, batch: Any) -> torch.Tensor:
+        """-d loss / d output of each example, float64, shape (example,)."""
+        raise NotImplementedError
+
+    def ascent(self, prediction: Any, batch: Any, *, temperature: float = 1.0) -> torch.Tensor:
+        """A scalar an example whose gradient is minus that of the loss, shape (example,).
+
+        At a temperature below 1 the loss is that of a model less sure of itself.
+        """
+        return -self.loss(prediction, batch)
+
+    def curvature_rows(
+        self, prediction: Any, batch: Any, *, rows: int, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """Scalars whose squared gradients sum to the Gauss-Newton matrix, shape (example, row).
+
+        With H = L L' the Hessian of the loss by the prediction, row r is (L' z)_r with L held
+        constant, so that sum_r grad_r grad_r' = J' H J; at most `rows` of them, the largest.
+        Probabilities are those of the prediction times `temperature`.
+        """
+        raise SettingError(
+            f"The task {self.name!r} defines no curvature. Give it one: "
+            f"CustomTask(..., curvature='empirical') or a function."
+        )
+
+    def trained(self, prediction: Any, batch: Any) -> torch.Tensor:
+        """How many labels each example is trained on, int64, shape (example,): n_i."""
+        n = len(prediction) if torch.is_tensor(prediction) else len(self.output(prediction, batch))
+        return torch.ones(n, dtype=torch.int64)
+
+    # ---------------------------------------------------------------- recording
+
+    def measures(self, prediction: Any, batch: Any) -> dict[str, torch.Tensor]:
+        """What is recorded of each example, each of shape (example,): see `columns`.
+
+        NaN says that the model answered NaN or that the example has no label.
+        """
+        raise SettingError(f"The task {self.name!r} cannot be recorded.")
+
+    def class_labels(self, batch: Any) -> torch.Tensor | None:
+        """One number an example that the record's labels must agree with, or None."""
+        labels = labels_of(batch)
+        return labels if torch.is_tensor(labels) and labels.ndim == 1 else None
+
+    def summary(self, columns: Mapping[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:
+        """The means of a split from the columns of its examples; NaN where there is none."""
+        found = {"loss": mean_of(columns["loss"], seen)}
+        for name in ("accuracy", "correct"):
+            if name in columns:
+                found["accuracy"] = mean_of(columns[name], seen)
+                break
+        return found
+
+    # ---------------------------------------------------------------- identity
+
+    def settings(self) -> dict[str, Any]:
+        """What makes two tasks of one name differ, as plain values."""
+        return {}
+
+    def digest(self) -> str:
+        """A short name for the task and its settings: results of another one are not its own."""
+        told = f"{type(self).__name__} {self.name} {sorted(self.settings().items())!r}"
+        return f"{zlib.crc32(told.encode()):08x}"
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        return f"{type(self).__name__}({told})"
+
+
+def answer_of(model: Callable, batch: Any) -> Any:
+    """What the model returns for a batch, whatever that is."""
+    if hasattr(batch, "predict"):
+        return batch.predict(model)
+    inputs, keywords, _ = parts_of(batch)
+    return model(*inputs, **keywords)
+
+
+def mean_of(column: np.ndarray, there: np.ndarray) -> float:
+    """The mean of a column over some of its examples, in double precision; NaN of none."""
+    return float(column[there].mean(dtype=np.float64)) if there.any() else float("nan")
+
+
+def needed_labels(batch: Any, task: str, form: str) -> torch.Tensor:
+    """The labels of a batch; `DataError` where there are none."""
+    labels = labels_of(batch)
+    if labels is None:
+        raise DataError(
+            f"The task {task!r} needs labels: batches of {form}, or label= to say where they are."
+        )
+    return torch.as_tensor(labels)

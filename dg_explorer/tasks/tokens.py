@@ -1,0 +1,242 @@
+"""Tasks over tokens: next-token prediction, and labels that stand at their own positions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..errors import DataError, SettingError
+from .model_kinds import bare, kind_of
+from .parts import parts_of, tokens_of
+from .positions import IGNORED, PositionsTask
+
+# fewer labels than this agree with their neighbours by accident
+_ENOUGH = 8
+
+
+class TokensTask(PositionsTask):
+    """Logits (example, token, class) and labels (example, token); -100 counts for nothing.
+
+    Output and loss of a sequence are sums over its tokens; what is recorded is a mean over them.
+
+    Parameters
+    ----------
+    padding : "count" or "ignore", optional
+        What labels at padding (`attention_mask` 0) are that are not -100: trained on, as
+        transformers' own losses do, or ignored. By default such labels are refused.
+    """
+
+    output_name, output_unit = "sum of the margins of its tokens", "log odds"
+    loss_unit = "nats, recorded as nats a token"
+
+    def __init__(self, *, padding: str | None = None):
+        if padding not in (None, "count", "ignore"):
+            raise SettingError(f"padding={padding!r} must be 'count' or 'ignore'.")
+        self.padding = padding
+
+    def settings(self) -> dict:
+        return {} if self.padding is None else {"padding": self.padding}
+
+    def labels(self, batch) -> torch.Tensor:
+        """Labels (example, token) at their places in the batch, -100 where none counts."""
+        _, keywords, labels = parts_of(batch)
+        if labels is None:
+            raise DataError(
+                f"The task {self.name!r} needs labels of shape (example, token): a column "
+                f"'labels', or label= to say where they are."
+            )
+        mask = self._mask(keywords, labels)
+        if mask is None or self.padding == "count":
+            return labels
+        return labels.masked_fill(mask == 0, IGNORED)
+
+    def _mask(self, keywords, labels):
+        mask = keywords.get("attention_mask")
+        whole = torch.is_tensor(mask) and mask.shape == labels.shape
+        return mask if whole else None
+
+    def aligned(self, prediction, batch):
+        labels = self.labels(batch).to(prediction.device)
+        counts = labels != IGNORED
+        return prediction, labels.masked_fill(~counts, 0).long(), counts
+
+    def check(self, prediction, batch) -> None:
+        if prediction.ndim != 3:
+            raise DataError(
+                f"The task {self.name!r} expects logits of shape (example, token, class); "
+                f"the model gave {tuple(prediction.shape)}."
+            )
+        labels = self.labels(batch)
+        if labels.is_floating_point() or labels.shape != prediction.shape[:2]:
+            raise DataError(
+                f"The task {self.name!r} expects integer labels of shape "
+                f"{tuple(prediction.shape[:2])}; got {labels.dtype} of {tuple(labels.shape)}."
+            )
+        counted = labels[labels != IGNORED]
+        if counted.numel() and (counted.max() >= prediction.shape[2] or counted.min() < 0):
+            raise DataError(
+                f"Labels run from {int(counted.min())} to {int(counted.max())}, but the model "
+                f"answers with {prediction.shape[2]} classes. Positions without a label have -100."
+            )
+        self._check_padding(batch)
+        super().check(prediction, batch)
+
+    def _check_padding(self, batch) -> None:
+        _, keywords, labels = parts_of(batch)
+        mask = None if labels is None else self._mask(keywords, labels)
+        if self.padding is not None or mask is None:
+            return
+        wrong = int(((labels != IGNORED) & (mask == 0)).sum())
+        if wrong:
+            raise DataError(
+                f"{wrong} labels of a batch stand at padding (attention_mask 0) and are not -100. "
+                f"The losses of transformers train on them. Say what your training did: "
+                f"{type(self).__name__}(padding='count') or (padding='ignore'); or set them to "
+                f"-100 in the data."
+            )
+
+    def check_model(self, model) -> None:
+        kind = kind_of(model)
+        if kind is not None and kind != self.name and kind in _TOKEN_TASKS:
+            raise SettingError(
+                f"task={self.name!r} was asked for, but {type(bare(model)).__name__} is trained "
+                f"on {kind!r}, whose labels stand at other positions. Pass task={kind!r}."
+            )
+
+    def summary(self, columns, seen):
+        found = super().summary(columns, seen)
+        with_overflow = min(found["loss"], 700.0) if found["loss"] == found["loss"] else math.nan
+        return found | {"perplexity": math.exp(with_overflow)}
+
+
+class LanguageModelingTask(TokensTask):
+    """Next-token prediction: the label of a position is the token that follows it.
+
+    A mapping follows Hugging Face: `labels` are the tokens themselves and are shifted by one here
+    (without labels: `input_ids` where `attention_mask` is 1). A pair (tokens, targets) is taken
+    as shifted already. A lone tensor of tokens is shifted.
+
+    Parameters
+    ----------
+    shifted : bool, optional
+        Whether labels are shifted already, where the form of the batch misleads.
+    padding : "count" or "ignore", optional
+        As for every task over tokens.
+    """
+
+    name = "language_modeling"
+    output_name = "sum of the margins of the next tokens"
+
+    def __init__(self, *, shifted: bool | None = None, padding: str | None = None):
+        super().__init__(padding=padding)
+        self.shifted = shifted
+
+    def settings(self) -> dict:
+        return super().settings() | ({} if self.shifted is None else {"shifted": self.shifted})
+
+    def _is_shifted(self, batch) -> bool:
+        _, keywords, labels = parts_of(batch)
+        if labels is None:
+            return False
+        return not keywords if self.shifted is None else self.shifted
+
+    def labels(self, batch):
+        _, keywords, labels = parts_of(batch)
+        if labels is not None:
+            return super().labels(batch)
+        tokens = tokens_of(batch)
+        if tokens is None:
+            raise DataError(
+                "Language modelling needs tokens: a column 'input_ids', or integers of shape "
+                "(example, token)."
+            )
+        mask = self._mask(keywords, tokens)
+        return tokens if mask is None else tokens.masked_fill(mask == 0, IGNORED)
+
+    def aligned(self, prediction, batch):
+        logits, labels, counts = super().aligned(prediction, batch)
+        if self._is_shifted(batch):
+            return logits, labels, counts
+        return logits[:, :-1], labels[:, 1:], counts[:, 1:]
+
+    def check(self, prediction, batch) -> None:
+        super().check(prediction, batch)
+        if self.shifted is None:
+            self._check_shift(batch)
+
+    def _check_shift(self, batch) -> None:
+        _, _, labels = parts_of(batch)
+        tokens = tokens_of(batch)
+        if labels is None or tokens is None or labels.shape != tokens.shape:
+            return
+        labels = labels.to(tokens.device)
+        counts = labels != IGNORED
+        if int(counts.sum()) < _ENOUGH:
+            return
+        same = bool((labels == tokens)[counts].all())
+        following = bool((labels[:, :-1] == tokens[:, 1:])[counts[:, :-1]].all())
+        shifted = self._is_shifted(batch)
+        if same != following and shifted != following:
+            what = "the very tokens of their positions" if same else "the tokens that follow"
+            raise DataError(
+                f"Labels are {what}, but {'a pair' if shifted else 'a mapping'} is taken as "
+                f"{'shifted already' if shifted else 'still to be shifted'}. Say what the "
+                f"training loss did: LanguageModelingTask(shifted={not shifted}) or "
+                f"(shifted={shifted})."
+            )
+
+
+class TokenClassificationTask(TokensTask):
+    """A class for each token, such as a part of speech."""
+
+    name = "token_classification"
+
+
+class MaskedLanguageModelingTask(TokensTask):
+    """Tokens that were hidden are predicted at their own positions; others have label -100."""
+
+    name = "masked_language_modeling"
+
+
+class SequenceToSequenceTask(TokensTask):
+    """A decoder's labels, at their own positions; -100 (and never the encoder's mask) hides one.
+
+    The decoder reads its labels shifted to the right, as transformers' models do in training.
+    """
+
+    name = "sequence_to_sequence"
+
+    def _mask(self, keywords, labels):
+        mask = keywords.get("decoder_attention_mask")
+        return mask if torch.is_tensor(mask) and mask.shape == labels.shape else None
+
+    def predict(self, model, batch):
+        inputs, keywords, labels = parts_of(batch)
+        said = getattr(batch, "forward", None) is not None or "decoder_input_ids" in keywords
+        if said or labels is None or inputs:
+            return super().predict(model, batch)
+        return self.read(model(**keywords, decoder_input_ids=_shifted_right(model, labels)))
+
+
+def _shifted_right(model, labels: torch.Tensor) -> torch.Tensor:
+    """Labels one place later, behind the token that begins every answer."""
+    config = getattr(bare(model), "config", None)
+    start = getattr(config, "decoder_start_token_id", None)
+    pad = getattr(config, "pad_token_id", None)
+    if start is None:
+        raise DataError(
+            "The decoder needs 'decoder_input_ids' in each batch: the model's config has no "
+            "decoder_start_token_id from which to make them."
+        )
+    first = torch.full_like(labels[:, :1], start)
+    before = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, start if pad is None else pad)
+    return torch.cat([first, before], 1)
+
+
+_TOKEN_TASKS = (
+    "language_modeling",
+    "token_classification",
+    "masked_language_modeling",
+    "sequence_to_sequence",
+)
