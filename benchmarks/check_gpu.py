@@ -31,8 +31,8 @@ from dg_explorer.attribution.methods.trak import TRAKAttributor
 from dg_explorer.attribution.projections import random_entries, random_signs
 from dg_explorer.attribution.projections.dense import Projection
 from dg_explorer.attribution.projections.sketches import FactoredSketch
-from dg_explorer.attribution.tasks import as_task
 from dg_explorer.attribution.top.top_scores import top_attributions
+from dg_explorer.tasks import as_task
 
 NO_GPU = 2
 

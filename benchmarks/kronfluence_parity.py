@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 
 from benchmarks.traker_parity import correlation, digits
 from dg_explorer.attribution.methods.influence import InfluenceFunctionAttributor
-from dg_explorer.attribution.tasks import as_task
+from dg_explorer.tasks import as_task
 
 ROWS = 9  # of a softmax over ten classes
 

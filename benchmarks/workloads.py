@@ -35,11 +35,11 @@ from dg_explorer.attribution.methods.trak import TRAKAttributor
 from dg_explorer.attribution.projections.dense import Projection
 from dg_explorer.attribution.projections.kernel import gram
 from dg_explorer.attribution.projections.sketches import FactoredSketch
-from dg_explorer.attribution.tasks import as_task
 from dg_explorer.attribution.top.best import best_of_row
 from dg_explorer.attribution.top.row_scores import RowScores
 from dg_explorer.attribution.top.top_scores import top_attributions
 from dg_explorer.schema import SIGN
+from dg_explorer.tasks import as_task
 
 CLASSES = as_task("classification")
 TOKENS = as_task("language_modeling")

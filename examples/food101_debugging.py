@@ -31,7 +31,7 @@ from transformers import (
 
 import dg_explorer as dg
 from dg_explorer.analysis import debias
-from dg_explorer.attribution.tasks import ClassificationTask
+from dg_explorer.tasks import ClassificationTask
 
 
 class LogitsOfOutput(ClassificationTask):

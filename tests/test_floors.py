@@ -53,13 +53,11 @@ LOOSE = {
     "attribution.attach": "attribution/gradients",
     "attribution.batches": "attribution/gradients",
     "attribution.capture": "attribution/gradients",
-    "attribution.clip_task": "tasks",
     "attribution.convolution": "attribution/gradients",
     "attribution.factors": "attribution/gradients",
     "attribution.layers": "attribution/gradients",
     "attribution.memory_estimate": "attribution",
     "attribution.tasks": "tasks",
-    "attribution.token_examples": "tasks",
     "attribution.units": "attribution",
     "attribution.unrolled_training": "attribution",
     "attribution.walk": "attribution",
@@ -110,8 +108,7 @@ def test_imports_point_down_only():
 
 def test_no_modules_import_each_other_in_a_circle():
     # `lazy_names` load their module when a name is asked for: the package file imports none
-    tasks = ["attribution.clip_task", "attribution.tasks"]  # until the room `tasks` takes them in
-    assert [circle for circle in circles(graph()) if circle != tasks] == []
+    assert circles(graph()) == []
 
 
 def test_no_rooms_import_each_other_in_a_circle():
@@ -126,7 +123,7 @@ def test_a_room_holds_about_fifteen_files_at_most():
     sizes: dict[str, int] = {}
     for name in modules():
         sizes[room_of(name)] = sizes.get(room_of(name), 0) + 1
-    limits = {"maths": 22}
+    limits = {"maths": 22, "tasks": 21}  # a file a quantity, a file a kind of learning
     assert {room: n for room, n in sizes.items() if n > limits.get(room, 16)} == {}
 
 

@@ -8,8 +8,8 @@ import torch
 from ..attribution.attributor.patterns import analyze_attribution_patterns
 from ..attribution.batches import batches_with_ids
 from ..attribution.over_epochs.stability import compute_attribution_stability
-from ..attribution.tasks import split_batch
 from ..data.ids import ids_of
+from ..tasks.parts import labels_of
 from .lds import linear_datamodeling_score
 from .retraining import random_subsets, subset_retraining
 
@@ -82,7 +82,7 @@ def class_labels(loader) -> torch.Tensor | None:
     """The labels of a loader's examples in the dataset's order, or None where it has none."""
     labels, served = [], []
     for batch, ids in batches_with_ids(loader):
-        target = split_batch(batch)[2]
+        target = labels_of(batch)
         if not torch.is_tensor(target) or target.ndim != 1 or target.is_floating_point():
             return None
         labels.append(target.cpu())

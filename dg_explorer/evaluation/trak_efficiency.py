@@ -8,7 +8,7 @@ import torch
 
 from ..attribution.attributor.dummy_data import create_dummy_loader
 from ..attribution.methods.trak import TRAKAttributor
-from ..attribution.tasks import ClassificationTask
+from ..tasks import ClassificationTask
 
 
 def benchmark_trak_efficiency(

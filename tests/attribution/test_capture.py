@@ -15,8 +15,8 @@ from dg_explorer.attribution.attach import (
 )
 from dg_explorer.attribution.factors import concatenate
 from dg_explorer.attribution.projections.kernel import diagonal, gram
-from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import NonFiniteError, SettingError
+from dg_explorer.tasks import as_task
 
 TASK = as_task("classification")
 

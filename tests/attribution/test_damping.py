@@ -15,7 +15,7 @@ from dg_explorer.attribution.attach import attach
 from dg_explorer.attribution.factors import Explicit
 from dg_explorer.attribution.projections import kernel
 from dg_explorer.attribution.solve.damping import DEFAULT_RELATIVE, HIGHEST, LOWEST, resting_damping
-from dg_explorer.attribution.tasks import as_task
+from dg_explorer.tasks import as_task
 
 
 def ridge_regression(ridge, n=200):

@@ -8,9 +8,9 @@ from torch.utils.data import TensorDataset
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import GradientSimilarityAttributor, TracInAttributor, attribute
-from dg_explorer.attribution.tasks import margin
 from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import CheckpointError, SettingError
+from dg_explorer.tasks import margin
 
 
 def by_hand(model, train, test):

@@ -9,8 +9,8 @@ from torch.utils.data import TensorDataset
 from dg_explorer.attribution import InfluenceFunctionAttributor
 from dg_explorer.attribution.solve.hessian import loss_hessian
 from dg_explorer.attribution.solve.solvers import NotConvergedError, leading_eigenpairs
-from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import SettingError
+from dg_explorer.tasks import as_task
 
 
 def jacobian(model, x):

@@ -12,8 +12,8 @@ from dg_explorer.attribution.projections import sketch_entries, sketches
 from dg_explorer.attribution.projections.dense import Projection
 from dg_explorer.attribution.projections.kernel import gram
 from dg_explorer.attribution.projections.sketches import FactoredSketch
-from dg_explorer.attribution.tasks import as_task
 from dg_explorer.errors import SettingError
+from dg_explorer.tasks import as_task
 
 TASK = as_task("classification")
 

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import GradientDotAttributor, TRAKAttributor
-from dg_explorer.attribution.clip_task import CLIPPairsTask
-from dg_explorer.attribution.token_examples import EachToken
 from dg_explorer.attribution.traker.traker import TRAKer
 from dg_explorer.errors import DataError
+from dg_explorer.tasks import CLIPPairsTask
+from dg_explorer.tasks.token_examples import EachToken
 
 
 class Answer:

@@ -6,8 +6,8 @@ import torch
 from attribution_models import examples, mlp
 
 from dg_explorer.attribution import TRAKAttributor
-from dg_explorer.attribution.tasks import margin
 from dg_explorer.errors import CheckpointError, DataError, SettingError
+from dg_explorer.tasks import margin
 
 
 def by_hand(models, train, test, relative=1.0):

@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dg_explorer import with_ids
 from dg_explorer.attribution import TRAKAttributor
-from dg_explorer.attribution.tasks import margin
 from dg_explorer.errors import DataError
 from dg_explorer.evaluation import (
     analyze_bias_attributions,
@@ -18,6 +17,7 @@ from dg_explorer.evaluation import (
     random_subsets,
 )
 from dg_explorer.evaluation.attribution_quality import class_labels
+from dg_explorer.tasks import margin
 
 
 def blobs(n, seed, *, patch=0.0):

@@ -16,7 +16,7 @@ from benchmarks import (
 from benchmarks.measures import against, exact_kernel, fidelity, peak_over, row_correlation
 from benchmarks.models import GrokkingTransformer, modular_data
 from dg_explorer.attribution.attach import attach, explicit_gradients
-from dg_explorer.attribution.tasks import as_task
+from dg_explorer.tasks import as_task
 
 TASK = as_task("classification")
 

@@ -14,6 +14,7 @@ from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import check_finite, load_into
 from ...data.ids import ids_of
 from ...errors import CheckpointError, DataError, SettingError
+from ...tasks import Task, as_task
 from ..attach import attach
 from ..batches import as_loader, batches_with_ids, to_device
 from ..capture import Capture
@@ -21,7 +22,6 @@ from ..factors import concatenate
 from ..gradients.memory import memory_advice
 from ..layers import compact
 from ..solve.damping import check_damping
-from ..tasks import Task, as_task
 from .features import GradientFeatures, Origin, check_same_origin
 from .patterns import analyze_attribution_patterns, find_top_attributions
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ...errors import DataError, NonFiniteError, SettingError
+from ...tasks.parts import labels_of
 from ..attributor.base import Attributor
 from ..attributor.features import Origin, check_same_origin
 from ..capture import undisturbed
-from ..tasks import split_batch
 
 
 @dataclass
@@ -95,7 +95,7 @@ class RepresentationSimilarityAttributor(Attributor):
             for batch, which in self.batches(data, num_samples, model):
                 layer = layer or last_linear(model, self.task, batch)
                 parts.append(activations(model, self.task, batch, layer, self.layer is None))
-                labels.append(split_batch(batch)[2])
+                labels.append(labels_of(batch))
                 ids.append(which)
             order = self.order(data, np.concatenate(ids))
             found = torch.cat(parts)[order.to(parts[0].device)].double()

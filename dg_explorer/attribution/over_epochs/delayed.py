@@ -11,10 +11,10 @@ from ...data.ids import ids_of
 from ...errors import MissingGroupError, SettingError
 from ...run import Run
 from ...schema import SIGN
+from ...tasks.parts import labels_of
 from ..attributor.base import weights_digest
 from ..batches import batches_with_ids
 from ..methods.trak import TRAKAttributor
-from ..tasks import split_batch
 from .score_changes import attribution_evolution, phase_transition_examples
 
 SPLITS = ("train", "test")
@@ -195,7 +195,7 @@ class DelayedGeneralizationTRAK(TRAKAttributor):
             return
         labels, ids = [], []
         for batch, which in batches_with_ids(dataloader):
-            target = split_batch(batch)[2]
+            target = labels_of(batch)
             if target is None or target.ndim != 1:
                 return
             labels.append(np.asarray(target.cpu()))

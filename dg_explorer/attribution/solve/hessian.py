@@ -9,8 +9,8 @@ from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import NonFiniteError, SettingError
+from ...tasks import Task
 from ..capture import undisturbed
-from ..tasks import Task
 
 MOST_PARAMETERS = 20_000
 COLUMNS = 64  # Hessian-vector products taken together

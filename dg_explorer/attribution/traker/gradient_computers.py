@@ -8,11 +8,11 @@ import torch
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ...tasks import Task
 from ..attach import attach
 from ..batches import batch_length, take
 from ..capture import select_parameters, undisturbed
 from ..factors import Explicit, Factor
-from ..tasks import Task
 from .model_outputs import IterativeTask
 
 

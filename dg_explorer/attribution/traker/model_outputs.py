@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch.func import functional_call
 
-from ..clip_task import CLIPPairsTask
-from ..tasks import ClassificationTask, Task, as_task, margin
+from ...tasks import ClassificationTask, CLIPPairsTask, Task, as_task, margin
 
 
 class AbstractModelOutput(ABC):
