@@ -21,7 +21,6 @@ class MultilabelTask(Task):
     """
 
     name = "multilabel"
-    doubts = True
     output_name, output_unit = "mean margin of the labels", "log odds"
     curvature = "Gauss-Newton"
     columns = ("loss", "confidence", "margin", "accuracy", "correct", "seen")

@@ -18,7 +18,6 @@ class PositionsTask(Task):
     weight is the mean of 1 - p over them (Park et al. 2023, sec. 5.3).
     """
 
-    doubts = True
     averaged = False
     curvature = "Gauss-Newton, by drawn answers"
     columns = ("loss", "confidence", "margin", "accuracy", "correct", "tokens", "seen")
