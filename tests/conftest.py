@@ -4,12 +4,15 @@ import os
 import sys
 from pathlib import Path
 
+from rings import Rings, add_options
+
 # Read once, when the libraries load: two workers on two cores, a thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser):
+    add_options(parser)
     parser.addoption(
         "--notebooks-in-browser",
         action="store_true",
@@ -19,6 +22,11 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "browser: opens a real browser")
+    config.addinivalue_line(
+        "markers",
+        "second_ring(sample=2): a large matrix; so many of its cases are drawn in the first ring",
+    )
+    config.pluginmanager.register(Rings(config))
     if config.option.notebooks_in_browser:
         sys.path.insert(0, str(Path(__file__).parent / "browser"))
         import nbval_in_browser

@@ -1,4 +1,8 @@
-"""The test command: `python3 tests/run.py`. It installs what the tests need and runs them all.
+"""The test command: `python3 tests/run.py`. It installs what the tests need and runs them.
+
+It runs the first ring: every test, and of each large matrix (model families, kills, mutations) a
+few cases, drawn by a seed that is printed. `python3 tests/run.py --all` runs the second ring too:
+all cases, and the notebooks as other processors would run them.
 
 Outside a virtual environment it makes `.venv` here and works in that. A browser is taken from the
 PATH, else installed with apt, else with playwright; Node from the PATH or with apt; without them
@@ -82,6 +86,8 @@ def browser(python: Path) -> str:
 
 
 def main(options: list[str]) -> int:
+    whole = "--all" in options
+    options = [option for option in options if option != "--all"]
     started = time.monotonic()
     python = environment_python()
     say("installing the package and what its tests need")
@@ -96,14 +102,18 @@ def main(options: list[str]) -> int:
     # One thread a worker, so that two workers on two cores do not slow each other down.
     os.environ.update(OMP_NUM_THREADS="1", JUPYTER_PREFER_ENV_PATH="1")
     workers = min(os.cpu_count() or 1, 4)
-    return run(
+    code = run(
         *(python, "-m", "pytest", "--durations=15"),
+        *(["--all-rings"] if whole else []),
         *(f"--numprocesses={workers}", "--dist=loadfile"),
         *("--nbval", "--nbval-current-env", "--nbval-sanitize-with=tests/nbval_sanitize.cfg"),
         "--notebooks-in-browser",
         *("tests", "notebooks", *options),
         check=False,
     )
+    if whole and not code:
+        code = run(python, "tests/processors.py", check=False)
+    return code
 
 
 if __name__ == "__main__":
