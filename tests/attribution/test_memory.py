@@ -41,8 +41,8 @@ def test_features_that_do_not_fit_say_what_to_lower(monkeypatch, settings):
 @pytest.mark.parametrize(
     ("attributor", "where", "lower"),
     [
-        (TRAKAttributor(mlp()), "trak", "proj_dim"),
-        (InfluenceFunctionAttributor(mlp()), "gauss_newton", "rows="),
+        (TRAKAttributor(mlp()), "methods.trak", "proj_dim"),
+        (InfluenceFunctionAttributor(mlp()), "solve.gauss_newton", "rows="),
     ],
 )
 def test_a_kernel_that_does_not_fit_says_what_to_lower(monkeypatch, attributor, where, lower):

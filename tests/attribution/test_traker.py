@@ -316,7 +316,7 @@ def test_work_goes_on_where_another_process_was_killed(tmp_path, train, test, ch
 import os, sys, torch
 sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
 from attribution_models import examples, mlp
-from dg_explorer.attribution import traker as module
+from dg_explorer.attribution.traker import traker as module
 module.PENDING = 8
 train = examples({N_TRAIN}, dtype=torch.float32)
 traker = module.TRAKer(mlp(9, dtype=torch.float32), "image_classification", {N_TRAIN},
