@@ -113,6 +113,7 @@ _EXPORTS = {
     "ReplayMissingError": "training.from_run",
     "ResumeMismatchError": "evaluation.retraining",
     "TooLittleMemoryError": "attribution.unrolled.memory_needed",
+    "TrainedLossError": "training.trained_loss",
     "UnfinishedError": "attribution.traker.store",
     "UnsupportedModelError": "attribution.attach",
     "UnsupportedOptimizerError": "training.optimizers",

@@ -60,11 +60,15 @@ from .checkpoints.store import (
     load_into as load_into,
     save_checkpoint as save_checkpoint,
 )
+from .data.ids import (
+    ids_of as ids_of,
+    with_ids as with_ids,
+)
 from .errors import (
     ArchitectureMismatchError as ArchitectureMismatchError,
     CheckpointError as CheckpointError,
-    DataError as DataError,
     DGExplorerError as DGExplorerError,
+    DataError as DataError,
     MissingGroupError as MissingGroupError,
     NewerSchemaError as NewerSchemaError,
     NonFiniteError as NonFiniteError,
@@ -99,10 +103,6 @@ from .evaluation.retraining import (
     subset_retraining as subset_retraining,
 )
 from .evaluation.smoothness import metasmoothness as metasmoothness
-from .ids import (
-    ids_of as ids_of,
-    with_ids as with_ids,
-)
 from .recording.huggingface import HuggingFaceRecorder as HuggingFaceRecorder
 from .recording.lightning import LightningRecorder as LightningRecorder
 from .recording.recorder import Recorder as Recorder
@@ -116,6 +116,7 @@ from .training.from_run import (
 )
 from .training.optimizers import UnsupportedOptimizerError as UnsupportedOptimizerError
 from .training.products import NoSecondDerivativeError as NoSecondDerivativeError
+from .training.trained_loss import TrainedLossError as TrainedLossError
 from .training.training import (
     NotDeterministicError as NotDeterministicError,
     Training as Training,

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # page -> its title, and the modules (as `dg_explorer._EXPORTS` has them) whose names it explains
 REFERENCE = {
-    "record": ("The record", ("run", "ids", "checkpoints")),
+    "record": ("The record", ("run", "data", "checkpoints")),
     "recording": ("Recording", ("recording",)),
     "attribution": ("Attribution", ("attribution",)),
     "evaluation": ("Evaluation", ("evaluation",)),
