@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 import xarray as xr
 
+from ..data.batch import Batch
+from ..data.evaluating import evaluating
+from ..data.leaves import shapes
+from ..errors import DataError
 from .layer_outputs import POOLING, layer_outputs
 from .measures import measure
 
 
-def evaluation_pass(model, served, table, chosen, layers, forward) -> dict[str, np.ndarray]:
+def evaluation_pass(model, served, table, chosen, layers) -> dict[str, np.ndarray]:
     """Evaluate a split; the model's mode and weights are as before afterwards.
 
     Parameters
@@ -31,9 +33,13 @@ def evaluation_pass(model, served, table, chosen, layers, forward) -> dict[str, 
     """
     ids_seen, outputs = [], {layer: [] for layer in layers}
     with evaluating(model), torch.no_grad(), layer_outputs(model, layers) as collected:
-        for batch, ids in served:
-            logits, labels = forward(model, batch)
+        for batch in served:
+            batch = on_device_of(model, batch)
+            ids = batch.ids
+            logits = batch.predict(model)
+            logits = getattr(logits, "logits", logits)
             if table is not None:
+                labels = labels_of(batch)
                 found = measure(logits, labels)
                 values = {k: v.cpu().numpy() for k, v in zip(found._fields, found)}
                 table.fill(ids, labels.cpu().numpy(), values)
@@ -52,16 +58,19 @@ def evaluation_pass(model, served, table, chosen, layers, forward) -> dict[str, 
     return {layer: np.concatenate(blocks)[order] for layer, blocks in outputs.items()}
 
 
-@contextmanager
-def evaluating(model):
-    """Evaluation mode inside the block; each module gets its own mode back, frozen ones too."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def on_device_of(model, batch: Batch) -> Batch:
+    """A batch where the model is, floating point inputs in the model's own precision."""
+    parameter = next(iter(model.parameters()), None)
+    return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
+
+
+def labels_of(batch: Batch) -> torch.Tensor:
+    """The labels of a batch, or `DataError` where it has none."""
+    if batch.labels is None:
+        raise DataError(
+            f"A batch has no labels; it holds {shapes(batch.raw)}. Say where they are with label=."
+        )
+    return batch.labels
 
 
 def feature_row(epoch: int, outputs: dict[str, np.ndarray], ids: dict[str, np.ndarray]):

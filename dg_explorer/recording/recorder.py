@@ -10,9 +10,9 @@ import xarray as xr
 
 from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
+from ..data.served import Served
 from ..errors import SettingError
 from ..training.trained_loss import TrainedLossWarning, conclude
-from . import serving
 from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
 from .gradient_sampling import GradientSampler
@@ -52,8 +52,9 @@ class Recorder:
     model : module
     optimizer : torch optimizer, optional
         Needed for gradients, learning rate, resumption and replay. Watched through its own hooks.
-    train, test : Dataset, DataLoader, or tuple of tensors, optional
-        Evaluated at `epoch`; a shuffled loader must yield ids.
+    train, test : data, optional
+        Evaluated at `epoch`: whatever `Served` takes, read as the loader's own `collate_fn` gives
+        it and never through the loader. A shuffled loader must yield ids.
     layers : list of module names
         Whose outputs are kept as `features/<layer>`.
     checkpoint_every, feature_every : int
@@ -67,8 +68,14 @@ class Recorder:
         and unrolled influence need. The record says what is missing.
     batch_size : int
         For evaluating datasets.
-    forward : function (model, batch) -> (logits, labels)
-        For batches that are neither (inputs, ..., labels) nor a dict with `labels`.
+    forward : function, key, place, or list of keys or places, optional
+        How the model is called where that is not plain: a function (model, batch) that returns
+        its prediction, or (prediction, labels); or which entries of a batch are its inputs.
+    label : function, key or place, optional
+        Where the labels of a batch are, such as 1 for rows of (input, label, group).
+    augment : "fixed", optional
+        Draw the random numbers of an augmented example from a generator seeded by its id, so that
+        each epoch sees the same.
 
     Raises
     ------
@@ -93,7 +100,9 @@ class Recorder:
         feature_examples: int = 1000,
         replay: bool = False,
         batch_size: int = 512,
-        forward=serving.forward,
+        forward=None,
+        label=None,
+        augment: str | None = None,
     ):
         _check_counts(
             checkpoint_every=checkpoint_every,
@@ -115,9 +124,9 @@ class Recorder:
         self.optimizer = optimizer
         self.layers = list(layers)
         self.steps_taken = 0
-        self._forward = forward
+        how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
-            split: serving.Served(data, batch_size)
+            split: Served(data, split=split, model=model, run=run, **how)
             for split, data in (("train", train), ("test", test))
             if data is not None
         }
@@ -179,7 +188,7 @@ class Recorder:
         SettingError
             Epochs do not ascend, or the record has this one already.
         """
-        epoch = int(epoch)
+        epoch = whole_epoch(epoch)
         self._check_order(epoch)
         self._buffer.reduce()
         unseen = self._watched is not None and self._watched.look()
@@ -362,6 +371,9 @@ class Recorder:
         seen_in_training = bool(self._tables["train"].seen)
         if seen_in_training:
             measured["train"] = "while training, before each step"
+        for split, data in self._data.items():
+            if data.augmented and not (split == "train" and seen_in_training):
+                measured[split] += ", on examples that differ from one reading to the next"
         features = self._feature_every and self._calls % self._feature_every == 0
         layers = self.layers if features else []
         wanted = {}
@@ -375,8 +387,7 @@ class Recorder:
                 wanted[split] = (data, self._tables[split], chosen)
         with untouched_rng():
             outputs = {
-                split: evaluation_pass(self.model, *how, layers, self._forward)
-                for split, how in wanted.items()
+                split: evaluation_pass(self.model, *how, layers) for split, how in wanted.items()
             }
         self._features = {
             layer: {split: found[layer] for split, found in outputs.items()} for layer in layers
@@ -417,6 +428,17 @@ class Recorder:
             row["learning_rate"] = float(rate)
             row["steps_taken"] = self.steps_taken
         return row
+
+
+def whole_epoch(epoch) -> int:
+    """The moment as a whole number, or `SettingError`: no moment is moved to another."""
+    if isinstance(epoch, bool) or int(epoch) != epoch:
+        raise SettingError(
+            f"epoch({epoch!r}): the moments of a record are whole numbers. Number the calls "
+            f"0, 1, 2 ..., or give the step: Run.create(..., time_unit='step') and "
+            f"recorder.epoch(step)."
+        )
+    return int(epoch)
 
 
 def _spread(ids: np.ndarray, n: int) -> np.ndarray:

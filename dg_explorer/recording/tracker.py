@@ -7,12 +7,12 @@ import torch
 import xarray as xr
 
 from ..data.ids import dataset_of, ids_of
+from ..data.rows import tensors_behind
 from ..errors import DataError, SettingError
 from ..maths.cartography import cartography
 from ..maths.forgetting import first_learned, forgetting_events
 from ..run import Run
 from .measures import measure
-from .serving import tensors_of
 from .table import ExampleTable
 
 
@@ -190,8 +190,10 @@ def _measures(predictions, targets, losses) -> dict[str, np.ndarray]:
 
 def _labels(dataset, n: int) -> np.ndarray | None:
     """The labels of a dataset that keeps them in memory, in its order; else None."""
-    tensors = tensors_of(dataset_of(dataset))
-    if tensors and len(tensors) > 1 and len(tensors[-1]) == n:
-        labels = tensors[-1]
-        return None if labels.is_floating_point() else labels.cpu().numpy()
-    return None
+    behind = tensors_behind(dataset_of(dataset))
+    if behind is None or len(behind[0]) != 2:
+        return None
+    labels, at = behind[0][-1], behind[1]
+    labels = labels if at is None else labels[torch.from_numpy(at)]
+    plain = len(labels) == n and not labels.is_floating_point()
+    return labels.cpu().numpy() if plain else None

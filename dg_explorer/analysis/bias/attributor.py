@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ...data.ids import ids_of
 from ...errors import DataError
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
@@ -61,7 +60,7 @@ class BiasAttributor(OnRecord):
             note_examples(self.run, split, table.ids, labels)
             if given is not None:
                 # groups come in the order of the dataset, which need not be that of the ids
-                self._note_groups(split, ids_of(in_dataset_order(data)), given)
+                self._note_groups(split, in_dataset_order(data, split).ids, given)
 
     def find_spurious_examples(
         self,

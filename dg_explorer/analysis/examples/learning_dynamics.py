@@ -6,12 +6,12 @@ import numpy as np
 import torch
 import xarray as xr
 from torch.nn.functional import softmax
-from torch.utils.data import DataLoader
 
 from ...checkpoints.random_state import untouched_rng
+from ...data.evaluating import evaluating
 from ...data.ids import ids_of
 from ...errors import DataError, SettingError, ShuffledLoaderError
-from ...recording.evaluation_pass import evaluating
+from ...recording.evaluation_pass import labels_of, on_device_of
 from ...recording.measures import measure
 from ...recording.table import ExampleTable
 from ..sources.curves import seen_at
@@ -126,13 +126,12 @@ class LearningDynamicsAnalyzer(OnRecord):
         epoch = check_epoch(self.run, "dynamics/train", epoch)
         if not tracked:
             self._epoch = epoch
-            ordered = in_dataset_order(train_loader)
-            loader = ordered if isinstance(ordered, DataLoader) else DataLoader(ordered, 256)
-            ids, start = ids_of(loader), 0
-            for batch in loader:
-                inputs, targets = batch[0], batch[1]
-                self.track_batch(model, inputs, targets, ids[start : start + len(targets)], epoch)
-                start += len(targets)
+            for batch in in_dataset_order(train_loader, model=model):
+                labels = labels_of(batch)
+                with untouched_rng(), evaluating(model), torch.no_grad():
+                    outputs = on_device_of(model, batch).predict(model)
+                outputs = getattr(outputs, "logits", outputs)
+                self.track_batch(model, None, labels, batch.ids, epoch, outputs=outputs)
         return self._close(train_loader)
 
     # ------------------------------------------------------------------ afterwards
@@ -258,7 +257,7 @@ class LearningDynamicsAnalyzer(OnRecord):
             return self.run["dynamics/train"]["train"].values
         known = np.unique(ids)
         if loader is not None:
-            known = np.union1d(known, ids_of(in_dataset_order(loader)))
+            known = np.union1d(known, in_dataset_order(loader).ids)
         limit = self.track_examples
         if limit is None:
             return known

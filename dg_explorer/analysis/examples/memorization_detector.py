@@ -13,7 +13,7 @@ from ...maths.memorization import memorization_gap
 from ..sources.epoch_order import check_epoch
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
-from ..sources.served import check_labels, evaluate
+from ..sources.served import check_labels, evaluate, in_dataset_order
 from ..transition.transitions import add_transitions
 from .memorization import add_memorization
 
@@ -197,10 +197,7 @@ def train_on_subsets(
         )
     generator = np.random.default_rng(seed)
     columns: dict[str, list] = {"trained_on": [], "correct": [], "test_correct": []}
-    from ...data.ids import ids_of
-    from ..sources.served import in_dataset_order
-
-    ids = np.sort(ids_of(in_dataset_order(train_data)))
+    ids = np.sort(in_dataset_order(train_data).ids)
     test_ids = None
     for _ in range(n_models):
         chosen = np.zeros(len(ids), dtype=bool)

@@ -1,40 +1,42 @@
-"""Evaluate the examples of a loader in the order of its dataset, where position is identity."""
+"""Evaluate the examples of a data set, whatever order its loader has."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from ...checkpoints.random_state import untouched_rng
+from ...data.served import Served
 from ...errors import DataError
-from ...recording.evaluation_pass import evaluation_pass
-from ...recording.serving import Served, forward
+from ...recording.evaluation_pass import evaluation_pass, labels_of
 from ...recording.table import ExampleTable
 
 
-def in_dataset_order(data):
-    """A loader over the same dataset that does not shuffle; datasets come back as they are.
+def in_dataset_order(data, split: str = "train", **how) -> Served:
+    """The examples of a data set in its own order, even where its loader shuffles.
 
-    Evaluation needs no particular order, so a shuffled training loader is no obstacle here:
-    its dataset is walked from first to last, and an example's id is its place in it.
+    Evaluation needs no particular order, so a shuffled training loader is no obstacle here: an
+    example without an id is called by its place in the data set.
+
+    Parameters
+    ----------
+    **how : model, run, forward, label
+        As for `Served`.
     """
-    if not isinstance(data, DataLoader) or isinstance(
-        data.dataset, torch.utils.data.IterableDataset
-    ):
-        return data
-    return DataLoader(data.dataset, batch_size=data.batch_size or 256, collate_fn=data.collate_fn)
+    return data if isinstance(data, Served) else Served(data, split=split, by_position=True, **how)
 
 
-def evaluate(model, data, split: str, *, layers=(), limit: int | None = None, device=None):
+def evaluate(model, data, split: str, *, layers=(), limit: int | None = None, device=None, **how):
     """Evaluate a model on every example of a split, changing nothing about the model.
 
     Parameters
     ----------
-    data : Dataset, DataLoader or tuple of tensors
+    data : anything that `Served` takes
     layers : module names whose outputs are wanted too
     limit : int, optional
         Only the first so many examples.
+    **how : run, forward, label
+        As for `Served`.
 
     Returns
     -------
@@ -44,25 +46,33 @@ def evaluate(model, data, split: str, *, layers=(), limit: int | None = None, de
     """
     if device is not None:
         model.to(device)
-    served = Served(in_dataset_order(data))
-    ids = served.ids
-    if limit is not None and limit < len(ids):
-        ids = ids[:limit]
-        served = served.subset(ids)
-    order = np.sort(ids)
+    served = in_dataset_order(data, split, model=model, **how)
+    if limit is not None and limit < len(served):
+        served = served.part(0, limit)
+    order = np.sort(served.ids)
     table = ExampleTable(split, order)
-    labels = np.zeros(len(order), dtype=np.int64)
-
-    def note_labels(model, batch):
-        logits, found = forward(model, batch)
-        seen.append(found.cpu().numpy())
-        return logits, found
-
-    seen: list[np.ndarray] = []
+    noted = _Noting(served)
     with untouched_rng():
-        outputs = evaluation_pass(model, served, table, order, list(layers), note_labels)
-    labels[table.positions(served.ids)] = np.concatenate(seen)
+        outputs = evaluation_pass(model, noted, table, order, list(layers))
+    labels = np.zeros(len(order), dtype=np.int64)
+    labels[table.positions(np.concatenate(noted.ids))] = np.concatenate(noted.labels)
     return table, labels, outputs
+
+
+class _Noting:
+    """Batches as they are served, with their labels kept."""
+
+    def __init__(self, served: Served):
+        self.served = served
+        self.ids: list[np.ndarray] = []
+        self.labels: list[np.ndarray] = []
+
+    def __iter__(self):
+        for batch in self.served:
+            labels = labels_of(batch)
+            self.ids.append(batch.ids)
+            self.labels.append(torch.as_tensor(labels).cpu().numpy())
+            yield batch
 
 
 def check_labels(labels: np.ndarray, num_classes: int) -> None:
