@@ -307,7 +307,25 @@ def test_only_the_named_parameters_are_attributed(tmp_path, train, test, checkpo
     assert correlation(scores.T, head.attribute(train, test)) > 0.99
 
 
-# ------------------------------------------------------------------ interrupted work
+# ------------------------------------------------------------------ work shared and interrupted
+
+
+def test_one_job_scores_and_another_finalizes(tmp_path, train, test, checkpoints):
+    """Each step in an object of its own, as separate jobs do it: nothing waits in memory."""
+    whole = make(tmp_path / "whole")
+    featurize(whole, checkpoints[:1], train)
+    expected = score(whole, checkpoints[:1], test)
+    for number, batch in enumerate(DataLoader(train, 8)):
+        job = make(tmp_path / "jobs")
+        job.load_checkpoint(checkpoints[0], model_id=0)
+        job.featurize(batch, inds=8 * number + np.arange(len(batch[0])))
+    make(tmp_path / "jobs").finalize_features()
+    for number, batch in enumerate(DataLoader(test, 4)):
+        job = make(tmp_path / "jobs")
+        job.start_scoring_checkpoint("x", checkpoints[0], 0, num_targets=N_TEST)
+        job.score(batch, inds=4 * number + np.arange(len(batch[0])))
+    found = make(tmp_path / "jobs").finalize_scores("x")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_work_goes_on_where_another_process_was_killed(tmp_path, train, test, checkpoints):
@@ -317,7 +335,6 @@ import os, sys, torch
 sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
 from attribution_models import examples, mlp
 from dg_explorer.attribution.traker import traker as module
-module.PENDING = 8
 train = examples({N_TRAIN}, dtype=torch.float32)
 traker = module.TRAKer(mlp(9, dtype=torch.float32), "image_classification", {N_TRAIN},
                        {str(tmp_path / "store")!r}, proj_dim=32)
@@ -481,9 +498,10 @@ def test_gradients_that_are_not_finite_are_refused(tmp_path, train, checkpoints)
     broken = train.tensors[0].clone()
     broken[3] = float("inf")
     traker.load_checkpoint(checkpoints[0], model_id=0)
-    traker.featurize((broken, train.tensors[1]))
-    with pytest.raises(NonFiniteError, match="positions 0 to 39"):
-        traker.finalize_features()
+    with pytest.raises(
+        NonFiniteError, match="1 of 40 examples of this batch, the first at position 3"
+    ):
+        traker.featurize((broken, train.tensors[1]))
 
 
 def _fine():

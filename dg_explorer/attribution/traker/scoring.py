@@ -30,7 +30,6 @@ class TRAKerScoring:
             model_id, num_targets = (rest + [None, None])[:2]
         if checkpoint is None or model_id is None or num_targets is None:
             raise SettingError("start_scoring_checkpoint needs checkpoint, model_id, num_targets.")
-        self._flush()
         model_id = int(model_id)
         if model_id not in self.store.models:
             raise UnfinishedError(unknown_ids([model_id], self.store.models))
@@ -65,7 +64,6 @@ class TRAKerScoring:
             A model id that counts (by default every one that was featurized) lacks features or
             targets; says what is missing. With `allow_skip` such ids are left out.
         """
-        self._flush()
         exp_name = self._experiment(exp_name)
         complete, lacking = [], []
         for model_id in self._known(model_ids):

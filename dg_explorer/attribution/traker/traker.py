@@ -15,7 +15,6 @@ from ...errors import DataError, NonFiniteError, SettingError
 from ..attributor.base import weights_digest
 from ..batches import batch_length, take, to_device
 from ..capture import select_parameters
-from ..factors import concatenate
 from ..gradients.memory import memory_advice
 from ..projections.sketches import DEFINITION
 from ..solve.ridge import RIDGE_AUTO, ridge_features
@@ -24,8 +23,6 @@ from .model_outputs import as_model_output
 from .projectors import BasicProjector
 from .scoring import TRAKerScoring, unknown_ids
 from .store import TRAKerStore, UnfinishedError
-
-PENDING = 512  # examples projected together: the matrix is drawn once for all of them
 
 
 class TRAKer(TRAKerScoring):
@@ -135,7 +132,6 @@ class TRAKer(TRAKerScoring):
         self.save_dir = self.store.folder
         self.model_id: int | None = None
         self.experiment: str | None = None
-        self._pending: list[tuple] = []
 
     def _metadata(self) -> dict:
         shapes = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
@@ -166,7 +162,6 @@ class TRAKer(TRAKerScoring):
         FeatureMismatchError
             The model id stands for other weights already.
         """
-        self._flush()
         self._load(checkpoint)
         self.store.open_model(int(model_id), weights_digest(self.model))
         self.model_id, self.experiment = int(model_id), None
@@ -193,7 +188,6 @@ class TRAKer(TRAKerScoring):
         UnfinishedError
             A model id is unknown, or lacks examples; says which.
         """
-        self._flush()
         for model_id in self._known(model_ids):
             missing = self.store.missing(model_id, "_is_featurized")
             if len(missing):
@@ -259,11 +253,13 @@ class TRAKer(TRAKerScoring):
 
     @memory_advice("Featurize smaller batches, lower proj_dim, or name fewer layers with grad_wrt=")
     def _take(self, batch, positions, flags: str, target: str) -> None:
-        """Gradients of the examples of a batch that are not done yet, kept until projected."""
+        """Project the gradients of the examples of a batch that are not done yet, and write them.
+
+        What this has returned from is on disk: another process may go on from there.
+        """
         new = np.unique(positions, return_index=True)[1]
-        waiting = np.concatenate([[], *(p[0] for p in self._pending)])
         done = self.store.array(self.model_id, flags)[positions[new], 0] == 1
-        new = np.sort(new[~(done | np.isin(positions[new], waiting))])
+        new = np.sort(new[~done])
         if len(new) == 0:
             return
         parameter = next(self.model.parameters())
@@ -275,43 +271,35 @@ class TRAKer(TRAKerScoring):
             factors = as_factors(computer.compute_per_sample_grad(batch=batch))
             weight = computer.compute_loss_grad(batch)
         weight = torch.as_tensor(weight).detach().double().reshape(-1).cpu()
-        self._pending.append((positions[new], factors, weight))
-        self._target = (flags, target)
-        waiting = sum(len(p[0]) for p in self._pending)
-        size = sum(f.nbytes for p in self._pending for f in p[1])
-        if waiting >= PENDING or size > 1 << 28:
-            self._flush()
+        self._write(positions[new], self._project(factors), weight, flags, target)
 
-    def _flush(self) -> None:
-        """Project what is waiting and write it; the flags last, so that a kill loses only work."""
-        if not self._pending:
-            return
-        flags, target = self._target
-        positions = np.concatenate([p[0] for p in self._pending])
-        factors = concatenate([p[1] for p in self._pending])
+    def _project(self, factors) -> torch.Tensor:
         if isinstance(self.projector, BasicProjector):
             # the same as project(), from factors that need never be written out
             found = self.projector.projection(self.model_id)(factors) * self.proj_dim**0.5
         else:
             gradients = as_gradients(factors, self.model) or factors[0].flat()
             found = self.projector.project(gradients, model_id=self.model_id)
-        found = (found.detach().float() * self.scale).cpu()
-        if not torch.isfinite(found).all():
+        return (found.detach().float() * self.scale).cpu()
+
+    def _write(self, positions, found, weight, flags: str, target: str) -> None:
+        """Write projected gradients; the flags last, so that a kill loses only work."""
+        broken = positions[~torch.isfinite(found).all(1).numpy()]
+        if len(broken):
             raise NonFiniteError(
-                f"Gradients of model id {self.model_id} are not finite, among the examples at "
-                f"positions {positions.min()} to {positions.max()}."
+                f"Gradients of model id {self.model_id} are not finite for {len(broken)} of "
+                f"{len(positions)} examples of this batch, the first at position {broken[0]}."
             )
         grads = self.store.array(self.model_id, target)
         grads[positions] = found.numpy()
         grads.flush()
         if target == "grads":
             weights = self.store.array(self.model_id, "out_to_loss")
-            weights[positions, 0] = torch.cat([p[2] for p in self._pending]).numpy()
+            weights[positions, 0] = weight.numpy()
             weights.flush()
         done = self.store.array(self.model_id, flags)
         done[positions] = 1
         done.flush()
-        self._pending = []
         if target == "grads" and not len(self.store.missing(self.model_id, flags)):
             self.store.note(self.model_id, is_featurized=1)
 
