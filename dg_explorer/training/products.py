@@ -47,16 +47,26 @@ class LossProducts:
         self._way = None
 
     def __call__(
-        self, theta: torch.Tensor, batch: torch.Tensor | None, directions: torch.Tensor
+        self,
+        theta: torch.Tensor,
+        batch: torch.Tensor | None,
+        directions: torch.Tensor,
+        share: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hessian products, shape (direction, parameter), and slopes, (direction, example)."""
-        examples = [part for part in self.training.examples(batch) if part is not None]
+        """Hessian products, shape (direction, parameter), and slopes, (direction, example).
+
+        `share` is the weight that the trained loss gives to each slot of the batch, in both.
+        """
+        inputs, labels, weights = self.training.examples(batch)
+        if share is not None:
+            share = share.to(directions.dtype)
+            weights = share if weights is None else weights * share
+        examples = [part for part in (inputs, labels, weights) if part is not None]
         if self._way is None:
             self._way = self._choose(theta, *(part[:4] for part in examples))
         parts = [self._run(theta, block, *examples) for block in directions.split(self.block)]
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat([p for p, _ in parts]), torch.cat([s for _, s in parts])
+        products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
+        return products, slopes if share is None else slopes * share
 
     def _run(self, theta, directions, *examples):
         key = (tuple(examples[0].shape), len(directions))

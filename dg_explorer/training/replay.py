@@ -11,12 +11,17 @@ from .trace import trace
 
 
 class Replay:
-    """States of a training by step, computed again from those kept every `segment_length`."""
+    """States of a training by step, computed again from those kept every `segment_length`.
+
+    A recorded training is stepped by its own modules and optimizer, to the bit; one that is given
+    as a function, by that function and the rule that is differentiated.
+    """
 
     def __init__(self, training, flat, steps, n_steps, segment_length):
         self.training, self.flat = training, flat
         self.steps, self.n_steps = steps, n_steps
         self.segment_length = segment_length
+        self._own = training.own if training.weights is None else None
         self._gradient = grad(self._mean_loss)
         self._traced: dict[tuple, Callable] = {}
         self._uses: dict[tuple, int] = {}
@@ -46,9 +51,15 @@ class Replay:
         return (losses if weights is None else losses * weights).mean()
 
     def _forward(self, state: State, step: int) -> State:
+        if self._own is not None:
+            return self._own.step_from(step, state)
         _, batch = self.steps[step]
         training = self.training
-        examples = [part for part in training.examples(batch) if part is not None]
+        inputs, labels, weights = training.examples(batch)
+        share = training.slot_weight(step)
+        if share is not None:
+            weights = share if weights is None else weights * share
+        examples = [part for part in (inputs, labels, weights) if part is not None]
         gradient = self._run(state[0], *examples)
         lr = training.optimizer.lr_at(step, self.n_steps)
         return training.optimizer.step(state, gradient, step, lr)

@@ -8,19 +8,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
-from ..errors import DGExplorerError
+from ..errors import SettingError
+from .flat_model import FlatModel, NotDeterministicError
+from .known_losses import cross_entropy
 from .optimizers import OptimizerSettings, State
+from .own_steps import OwnSteps
+from .proof import ReplayProof
 
-
-class NotDeterministicError(DGExplorerError, ValueError):
-    """Training again would not give the same model, so no derivative through it exists."""
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Loss of each example in nats, shape (example,)."""
-    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+__all__ = [
+    "FlatModel",
+    "NotDeterministicError",
+    "Training",
+    "cross_entropy",
+    "margin",
+    "outputs_of",
+    "shuffled_batches",
+    "train_many",
+]
 
 
 def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -64,6 +70,15 @@ class Training:
         What an epoch of this training is called in the record, where it is called otherwise.
     weights : Tensor, shape (train,), optional
         Weight of each example in the loss, about which derivatives are taken. Default 1.
+    slot_weights : sequence over steps of float arrays, optional
+        The weight that the trained loss itself gives to each slot of `order`, 1 for the mean over
+        the step (class weights, uneven accumulation). Default 1.
+    one_start : bool
+        The start and the order are those of a record: there is no other seed.
+    own : OwnSteps, optional
+        Takes the steps by the model's own modules, to the bit; see `training_of_run`.
+    proof : ReplayProof, optional
+        How much of the replay was compared with the record.
     """
 
     model: Callable[[int], nn.Module]
@@ -83,6 +98,10 @@ class Training:
     seed: int = 0
     labels_of_epochs: Mapping[int, int] = field(default_factory=dict)
     weights: torch.Tensor | None = None
+    slot_weights: Sequence[np.ndarray] | None = None
+    one_start: bool = False
+    own: OwnSteps | None = None
+    proof: ReplayProof | None = None
 
     def __post_init__(self) -> None:
         if self.order is not None and len(self.order) < self.n_epochs:
@@ -120,7 +139,12 @@ class Training:
         return np.array([back.get(int(label), int(label)) for label in labels], dtype=int)
 
     def with_changes(self, **changes) -> Training:
-        """The same training but for the given fields."""
+        """The same training but for the given fields.
+
+        One that steps otherwise is not the recorded training any more, nor is it proved.
+        """
+        if set(changes) - {"record_at", "output", "test_inputs", "test_labels", "test_ids"}:
+            changes = {"own": None, "proof": None} | changes
         return replace(self, **changes)
 
     def in_dtype(self, dtype: torch.dtype) -> Training:
@@ -133,6 +157,13 @@ class Training:
         names = ("inputs", "labels", "test_inputs", "test_labels", "weights")
         data = {name: cast(getattr(self, name)) for name in names}
         return self.with_changes(model=lambda seed: self.model(seed).to(dtype), **data)
+
+    def slot_weight(self, step: int) -> torch.Tensor | None:
+        """Weight of each slot of a step in the trained loss; None where all are 1."""
+        if self.slot_weights is None:
+            return None
+        dtype = self.inputs.dtype if self.inputs.is_floating_point() else torch.float32
+        return torch.as_tensor(self.slot_weights[step], dtype=dtype)
 
     def examples(self, batch: torch.Tensor | None) -> tuple:
         """Inputs, labels and weights (None for all 1) of a batch; of all examples for None."""
@@ -158,7 +189,19 @@ class Training:
                 yield epoch, None if batch is None else torch.as_tensor(batch)
 
     def start(self, seed: int | None = None) -> FlatModel:
-        """The model at its starting point, as a function of one vector."""
+        """The model at its starting point, as a function of one vector.
+
+        Raises
+        ------
+        SettingError
+            Another seed is asked for than a record holds.
+        """
+        if self.one_start and seed not in (None, self.seed):
+            raise SettingError(
+                f"Seed {seed} was asked for, but this training comes from a record, which holds "
+                f"one start only. Leave seeds out, or pass a function (kept, seed) -> outputs that "
+                f"trains from a new start."
+            )
         return FlatModel(self.model(self.seed if seed is None else seed))
 
 
@@ -166,49 +209,6 @@ def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.
     """A permutation of n examples drawn from (seed, epoch), cut into batches."""
     order = np.random.default_rng([seed, epoch]).permutation(n)
     return [order[start : start + batch_size] for start in range(0, n, batch_size)]
-
-
-class FlatModel:
-    """A module as a pure function of one vector holding all its parameters.
-
-    Raises
-    ------
-    NotDeterministicError
-        If dropout is active or a layer keeps running statistics: both make the trained model
-        depend on more than the examples and their order.
-    """
-
-    def __init__(self, module: nn.Module):
-        for name, part in module.named_modules():
-            if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
-                raise NotDeterministicError(
-                    f"{name or 'The model'} drops units at random (p = {part.p}). Call "
-                    "`.eval()` on it or set p to 0, if it was trained so; else use TRAK."
-                )
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
-                raise NotDeterministicError(
-                    f"{name or 'The model'} normalises with the statistics of its batch, which "
-                    "mixes examples. Use group or layer norm, or `.eval()`; else use TRAK."
-                )
-        self.module = module
-        self.names = [name for name, _ in module.named_parameters()]
-        self.shapes = [p.shape for p in module.parameters()]
-        self.sizes = [p.numel() for p in module.parameters()]
-        self.buffers = dict(module.named_buffers())
-        self.theta = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
-
-    def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The parameters by name."""
-        parts = theta.split(self.sizes)
-        return {
-            n: part.view(shape)
-            for n, part, shape in zip(self.names, parts, self.shapes, strict=True)
-        }
-
-    def __call__(self, theta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch; models that return an object are read at its ``.logits``."""
-        out = functional_call(self.module, (self.unflatten(theta), self.buffers), (inputs,))
-        return getattr(out, "logits", out)
 
 
 def train_many(
@@ -255,12 +255,14 @@ def train_many(
     for epoch in range(training.n_epochs):
         weight = _weights_at(weights, epoch)
         for batch in _epoch_batches(training, batches, epoch):
+            own_share = None if batches is not None else training.slot_weight(step)
             if batch is None:
                 n = n_nominal or training.n_train
                 g = shared(state[0], training.inputs, training.labels, weight, n)
             elif batch.dim() == 1:
                 examples = training.inputs[batch], training.labels[batch]
-                g = shared(state[0], *examples, weight[:, batch], len(batch))
+                share = weight[:, batch] if own_share is None else weight[:, batch] * own_share
+                g = shared(state[0], *examples, share, len(batch))
             else:
                 examples = training.inputs[batch], training.labels[batch]
                 g = own(state[0], *examples, weight.gather(1, batch), batch.shape[1])

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dg_explorer import Run, with_ids
 from dg_explorer.checkpoints.store import load_weights, saved_epochs
 from dg_explorer.recording import Recorder
-from dg_explorer.training import from_run as module
+from dg_explorer.training import proof as proof_module
 from dg_explorer.training.from_run import (
     LibraryChangedError,
     OptimizerStateMissingError,
@@ -92,7 +92,7 @@ def test_the_order_of_the_given_dataset_does_not_matter():
         np.testing.assert_array_equal(straight.train_ids[a], turned.train_ids[b])
 
 
-def test_training_with_noise_is_refused_after_one_replayed_segment():
+def test_training_with_noise_is_refused_and_the_usual_reasons_named():
     run = record(noise=0.1)
     with pytest.raises(NotDeterministicError, match="random augmentation"):
         training_of_run(run, network(), train=TRAIN, test=TEST)
@@ -111,16 +111,39 @@ def test_another_torch_that_does_reproduce_them_is_no_obstacle(monkeypatch):
     training_of_run(run, network(), train=TRAIN, test=TEST)
 
 
-def test_a_checkpoint_without_optimizer_state_is_refused_where_the_replay_begins_there(
-    monkeypatch,
-):
-    run = record(short=1)  # the shortest segment, so it is the one replayed
-    load = module.load_checkpoint
+def without_optimizer(monkeypatch):
+    """Checkpoints as a recorder without the optimizer would leave them."""
+    load = proof_module.load_checkpoint
     monkeypatch.setattr(
-        module, "load_checkpoint", lambda *args: replace(load(*args), optimizer=None)
+        proof_module, "load_checkpoint", lambda *args: replace(load(*args), optimizer=None)
     )
-    with pytest.raises(OptimizerStateMissingError, match="checkpoint at 0 holds no optimizer"):
-        training_of_run(run, network(), train=TRAIN, test=TEST)
+
+
+def test_checkpoints_without_optimizer_state_are_walked_through_from_the_start(monkeypatch):
+    run = record()
+    without_optimizer(monkeypatch)
+    training = training_of_run(run, network(), train=TRAIN, test=TEST)
+    assert str(training.proof) == "4 of 4 segments proved"
+
+
+def test_an_interrupted_proof_goes_on_where_it_stopped(monkeypatch):
+    run, asked = record(), []
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training_of_run(run, network(), train=TRAIN, test=TEST, progress=stop)
+    load = proof_module.load_checkpoint
+    monkeypatch.setattr(
+        proof_module, "load_checkpoint", lambda run, e: asked.append(e) or load(run, e)
+    )
+    training = training_of_run(run, network(), train=TRAIN, test=TEST)
+    assert str(training.proof) == "4 of 4 segments proved"
+    assert asked == [0, 1, 1, 2, 2, 3]  # the segment that ends at 0 is not taken again
+    asked.clear()
+    training_of_run(run, network(), train=TRAIN, test=TEST)
+    assert asked == []
 
 
 def test_batches_of_unknown_examples_are_refused():

@@ -179,11 +179,13 @@ class UnrolledAttributor:
             "batch_size": self.training.batch_size,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+        proof = self.training.proof
         return {
             "method": "unrolled",
             "sign": SIGN,
             "output": self.training.output.__name__,
             "settings": json.dumps(settings),
+            "replay": "given as a function" if proof is None else str(proof),
         }
 
     def _sweep(self, test, epochs, edges, progress) -> np.ndarray:
@@ -235,7 +237,10 @@ class UnrolledAttributor:
             lr = optimizer.lr_at(step, n_steps)
             active = tuple(part[:begun] for part in adjoint)
             by_gradient, carried = optimizer.pull_back(before, after, active, step, lr)
-            hessian_product, by_weight = products(before[0].to(self.dtype), batch, by_gradient)
+            share = training.slot_weight(step)
+            hessian_product, by_weight = products(
+                before[0].to(self.dtype), batch, by_gradient, share
+            )
             carried[0].add_(hessian_product)
             for part, new in zip(active, carried, strict=True):
                 if new.data_ptr() != part.data_ptr():

@@ -1,0 +1,156 @@
+"""`OwnSteps`: the recorded training, taken again by the model's own modules and torch's optimizer.
+
+The same operations in the same order give the same bits, which a functional version of the model
+does not: it rounds otherwise, and a long training makes much of it. So the states of a recorded
+training come from here, and only what is linear about them is computed elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ..checkpoints.store import load_into
+from .known_losses import cross_entropy
+from .optimizers import State
+from .recorded_steps import RecordedSteps
+
+# What the rules of `OptimizerSettings` remember, by torch's name, in the order of their state.
+_MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
+_MEMORY["adamw"] = _MEMORY["adam"]
+
+
+class OwnSteps:
+    """A model and its optimizer at some step of their recorded training, able to take the next.
+
+    Parameters
+    ----------
+    model : module
+        Copied by the caller; it is moved from step to step.
+    steps : RecordedSteps
+    inputs, labels : Tensor, shape (train, ...)
+    loss : callable ``(answers, labels) -> (example,)``
+    kind : str
+        The rule of `OptimizerSettings` that is differentiated.
+    """
+
+    def __init__(self, model: nn.Module, steps: RecordedSteps, inputs, labels, loss, kind: str):
+        self.model, self.steps = model, steps
+        self.inputs, self.labels, self.loss, self.kind = inputs, labels, loss, kind
+        self.optimizer = steps.optimizer_for(model)
+        self.at = 0
+        #: steps at which a recorded state is taken instead of one's own, where bits differ
+        self.anchors: dict[int, Callable[[], tuple[dict, dict | None]]] = {}
+        self._parameters = [p for _, p in model.named_parameters()]
+        self._given_back: State | None = None
+        self._counter = torch.tensor(0.0)  # as the optimizer keeps its own
+
+    def load(self, step: int, weights: dict, optimizer: dict | None) -> None:
+        """Stand where a checkpoint left the training; without a state, as before the first step."""
+        load_into(self.model, weights)
+        self.optimizer.state.clear()
+        if optimizer is not None:
+            self.optimizer.load_state_dict(optimizer)
+        self.at, self._given_back = step, None
+
+    def take(self) -> None:
+        """Take the next recorded step."""
+        self.optimizer.zero_grad()
+        with _threads(self.steps.threads), torch.enable_grad():
+            self.mean_loss(self.at).backward()
+            for group, rate in zip(self.optimizer.param_groups, self.steps.rates[self.at]):
+                group["lr"] = float(rate)
+            self.optimizer.step()
+        kept = next(iter(self.optimizer.state.values()), {})
+        self._counter = kept.get("step", self._counter)
+        self.at += 1
+        self._given_back = None
+
+    def mean_loss(self, step: int) -> torch.Tensor:
+        """The loss of a step's batch at the weights as they are."""
+        batch = torch.as_tensor(self.steps.batches[step])
+        answers = self.model(self.inputs[batch])
+        answers = getattr(answers, "logits", answers)
+        if self.loss is cross_entropy and self.steps.weights is None:
+            return nn.functional.cross_entropy(answers, self.labels[batch])
+        losses = self.loss(answers, self.labels[batch])
+        if self.steps.weights is None:
+            return losses.mean()
+        weights = torch.as_tensor(self.steps.weights[step], dtype=losses.dtype)
+        return (losses * weights.to(losses.device)).mean()
+
+    def gradient(self) -> torch.Tensor:
+        """The gradient that the last step used, flat; 0 where there was none."""
+        return _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters])
+
+    def state(self) -> State:
+        """Parameters and what the optimizer remembers, each a vector."""
+        theta = _flat([p.detach() for p in self._parameters])
+        kept = [self.optimizer.state.get(p, {}) for p in self._parameters]
+        memory = []
+        for name in _MEMORY[self.kind]:
+            there = [memory_of.get(name) for memory_of in kept]
+            memory.append(
+                _flat(
+                    [
+                        torch.zeros_like(p) if m is None else m
+                        for m, p in zip(there, self._parameters, strict=True)
+                    ]
+                )
+            )
+        self._given_back = (theta, *memory)
+        return self._given_back
+
+    def go_to(self, step: int, state: State) -> None:
+        """Stand at a state that `state` gave at this step."""
+        if self.at == step and self._given_back is state:
+            return
+        theta, *memory = (self._split(part) for part in state)
+        with torch.no_grad():
+            for p, values in zip(self._parameters, theta, strict=True):
+                p.copy_(values)
+        self.optimizer.state.clear()
+        if step:
+            for i, p in enumerate(self._parameters):
+                kept = {n: m[i].clone() for n, m in zip(_MEMORY[self.kind], memory, strict=True)}
+                if self.kind in ("adam", "adamw"):
+                    kept["step"] = torch.full_like(self._counter, step)
+                if kept:
+                    self.optimizer.state[p] = kept
+        self.at, self._given_back = step, state
+
+    def step_from(self, step: int, state: State) -> State:
+        """The state after a recorded step from the given one."""
+        self.go_to(step, state)
+        if step in self.anchors:
+            weights, optimizer = self.anchors[step]()
+            if optimizer is not None:
+                self.load(step, weights, optimizer)
+        self.take()
+        return self.state()
+
+    def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
+        parts = vector.split([p.numel() for p in self._parameters])
+        return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
+
+
+def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
+    # joined anew, so that later steps in place do not change it
+    return torch.cat([t.detach().reshape(-1) for t in tensors])
+
+
+@contextmanager
+def _threads(n: int):
+    """As many threads as the training had: sums are taken in another order with another number."""
+    before = torch.get_num_threads()
+    if n in (0, before):
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,308 @@
+"""Proof of a replay: every segment of the training taken again and compared with its checkpoint.
+
+A segment goes from one checkpoint to the next. It is proved where taking its steps again ends at
+the recorded weights, to a small part of the way that the segment went: not of the size of the
+weights, which any small step passes. A segment that moved nothing proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ..checkpoints.store import load_checkpoint, load_initial, saved_epochs
+from ..errors import RunError
+from .flat_model import NotDeterministicError
+from .optimizers import OptimizerSettings, UnsupportedOptimizerError
+from .own_steps import OwnSteps
+from .recorded_steps import REMAINING, ReplayMissingError, steps_at_epochs
+from .trained_loss import trained_loss
+
+GROUP = "validity/replay"
+# Part of the way of a segment by which its end may differ; other roundings leave 1e-6 to 1e-4.
+TOLERANCE = 1e-3
+# The rule that is differentiated against torch's own step, relative to that step.
+RULE_TOLERANCE = 1e-3
+
+
+class LibraryChangedError(NotDeterministicError):
+    """The same steps give other weights with this version of torch than with the recorded one."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The steps from one checkpoint (None: the state before the first step) to the next."""
+
+    first: int
+    last: int
+    begin: int | None
+    end: int
+
+
+@dataclass(frozen=True)
+class ReplayProof:
+    """Which segments of a training were taken again, and how near they ended.
+
+    Attributes
+    ----------
+    table : Dataset over epoch
+        Of each segment, labelled by the epoch of the checkpoint at its end: `first_step`,
+        `last_step`, `moved` (L2 distance from its beginning to its end), `distance` (from its
+        replayed end to the recorded one), `proved`, `bits` (no bit differs).
+    segments : list of Segment
+        All there are, proved or not.
+    """
+
+    table: xr.Dataset | None
+    segments: list[Segment]
+
+    def counts(self, epoch: int | None = None) -> tuple[int, int]:
+        """Segments proved, and segments that there are to prove, up to an epoch."""
+        ends = [s.end for s in self.segments if epoch is None or s.end <= epoch]
+        if self.table is None:
+            return 0, len(ends)
+        moved = self.table.moved.sel(epoch=self.table.epoch.isin(ends)).values
+        proved = self.table.proved.sel(epoch=self.table.epoch.isin(ends)).values
+        return int(proved.sum()), len(ends) - int((moved == 0).sum())
+
+    @property
+    def all_bits(self) -> bool:
+        """Whether every segment was taken again without the difference of a bit."""
+        return (
+            self.table is not None
+            and self.table.sizes["epoch"] == len(self.segments)
+            and bool(self.table.bits.all())
+        )
+
+    def __str__(self) -> str:
+        proved, there = self.counts()
+        return f"{proved} of {there} segments proved"
+
+
+def segments_of(run) -> list[Segment]:
+    """The segments of a run between its checkpoints.
+
+    Raises
+    ------
+    ReplayMissingError
+        There is no checkpoint after the first step.
+    """
+    taken = steps_at_epochs(run)
+    marks = [(0, None)] + [(taken[e], e) for e in saved_epochs(run) if e in taken]
+    found = [Segment(a[0], b[0], a[1], b[1]) for a, b in itertools.pairwise(marks) if b[0] > a[0]]
+    if not found:
+        raise ReplayMissingError(
+            "This run has no checkpoint after its first step, so a replay cannot be compared with "
+            f"anything. Record with checkpoint_every=1 or more. {REMAINING}"
+        )
+    return found
+
+
+def prove_replay(
+    run,
+    own: OwnSteps,
+    rule: OptimizerSettings,
+    *,
+    take: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReplayProof:
+    """Take the segments that are not proved yet again, in order, and keep what comes out.
+
+    The result stays in the record as `validity/replay`, so that a proof is paid for once, and one
+    that was interrupted goes on where it stopped.
+
+    Parameters
+    ----------
+    own : OwnSteps
+        At the state before the first step.
+    rule : OptimizerSettings
+        The rule that is differentiated: it must take each step that is looked at as torch does.
+    take : bool
+        Without it, only what is in the record is read.
+    progress : callable ``(steps taken, steps)``
+
+    Raises
+    ------
+    NotDeterministicError
+        A segment ends elsewhere; `LibraryChangedError` if torch's version is another one, too.
+    UnsupportedOptimizerError
+        The rule steps otherwise than the optimizer.
+    """
+    segments = segments_of(run)
+    made_from = _made_from(own)
+    table = _there(run, made_from)
+    done = [] if table is None else table.epoch.values[table.proved | (table.moved == 0)].tolist()
+    own.anchors = {s.first: _reader(run, s.begin) for s in segments if s.begin is not None}
+    if not take:
+        return ReplayProof(table, segments)
+    total = segments[-1].last
+    for segment in segments:
+        if segment.end not in done:
+            row = _take(run, own, segment, rule, made_from)
+            table = _keep(run, table, row)
+            if bool(row.moved > 0) and not bool(row.proved):
+                raise _mismatch(run, own, segment, row)
+        if progress:
+            progress(segment.last, total)
+    proof = ReplayProof(table, segments)
+    if proof.all_bits:
+        own.anchors = {}  # one's own states are the recorded ones
+    return proof
+
+
+def read_proof(run) -> xr.Dataset | None:
+    """What the record holds of a proof, whatever it was made from."""
+    return run[GROUP].load() if GROUP in run else None
+
+
+def _reader(run, epoch: int) -> Callable[[], tuple[dict, dict | None]]:
+    def read():
+        checkpoint = load_checkpoint(run, epoch)
+        return checkpoint.weights, checkpoint.optimizer
+
+    return read
+
+
+def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Dataset:
+    """One segment taken again: a row of the table."""
+    begin = load_initial(run) if segment.begin is None else load_checkpoint(run, segment.begin)
+    if segment.begin is None:
+        own.load(0, begin.weights, None)
+    elif begin.optimizer is not None:
+        own.load(segment.first, begin.weights, begin.optimizer)
+    elif own.at != segment.first:  # begun in another call: only the start has all of the state
+        own.load(0, load_initial(run).weights, None)
+        while own.at < segment.first:
+            own.take()
+    before = own.state()
+    for step in range(segment.first, segment.last):
+        own.take()
+        if step == segment.first:
+            _check_rule(own, rule, before)
+    recorded = load_checkpoint(run, segment.end).weights
+    got = own.model.state_dict()
+    names = [n for n, value in recorded.items() if value.is_floating_point()]
+    off = {n: _size(got[n], recorded[n]) for n in names}
+    went = {n: _size(begin.weights[n], recorded[n]) for n in names}
+    distance = float(np.sqrt(sum(v**2 for v in off.values())))
+    moved = float(np.sqrt(sum(v**2 for v in went.values())))
+    worst = max(names, key=lambda n: off[n] / went[n] if went[n] else off[n])
+    columns = {
+        "first_step": segment.first,
+        "last_step": segment.last,
+        "moved": moved,
+        "distance": distance,
+        "proved": moved > 0 and distance <= TOLERANCE * moved,
+        "bits": all(torch.equal(got[n].cpu(), recorded[n].cpu()) for n in names),
+        "worst_tensor": worst,
+    }
+    return xr.Dataset(
+        {name: ("epoch", np.array([value])) for name, value in columns.items()},
+        {"epoch": [segment.end]},
+        {"made_from": made_from, "threads": own.steps.threads, "tolerance": TOLERANCE},
+    )
+
+
+def _check_rule(own: OwnSteps, rule: OptimizerSettings, before) -> None:
+    """The rule that is differentiated takes the step that torch has just taken."""
+    step = own.at - 1
+    after = own.state()
+    wanted = rule.step(before, own.gradient(), step, rule.lr_at(step, len(own.steps)))
+    moved = float((after[0] - before[0]).double().norm())
+    off = float((after[0] - wanted[0]).double().norm())
+    eps = torch.finfo(after[0].dtype).eps
+    if off > RULE_TOLERANCE * moved + 4 * eps * float(after[0].double().norm()):
+        raise UnsupportedOptimizerError(
+            f"At step {step} torch's {own.steps.optimizer} moves the weights otherwise than the "
+            f"rule that would be differentiated ({off / moved if moved else np.inf:.1e} of the "
+            f"step away): a setting of the optimizer, or parameters without a gradient at some "
+            f"steps. {REMAINING}"
+        )
+
+
+def _size(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.double().cpu() - b.double().cpu()).norm())
+
+
+def _keep(run, table, row: xr.Dataset) -> xr.Dataset:
+    """The table with one more row, also in the record where it can be written."""
+    try:
+        if table is None and GROUP in run:
+            run.delete(GROUP)  # of other data, another model or another version
+        if table is None or row.epoch.values[0] > table.epoch.values[-1]:
+            run.append(GROUP, row)
+            run.flush()
+    except RunError:
+        pass  # read-only, or another process records: the proof is then paid for again
+    if table is None:
+        return row
+    rest = table.sel(epoch=table.epoch != row.epoch.values[0])
+    return xr.concat([rest, row], "epoch", combine_attrs="override").sortby("epoch")
+
+
+def _there(run, made_from: str) -> xr.Dataset | None:
+    table = read_proof(run)
+    if table is None or table.attrs.get("made_from") != made_from:
+        return None
+    failed = (table.moved > 0) & ~table.proved
+    return None if bool(failed.any()) else table
+
+
+def _made_from(own: OwnSteps) -> str:
+    """A digest of what a proof depends on: data, order, loss, version, and the model's answers."""
+    digest = hashlib.sha256()
+    batch = torch.as_tensor(own.steps.batches[0][:8])
+    with torch.no_grad():
+        answers = own.model(own.inputs[batch])
+    answers = getattr(answers, "logits", answers)
+    for part in (own.inputs, own.labels, answers.detach()):
+        digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for batch in own.steps.batches:
+        digest.update(batch.tobytes())
+    if own.steps.weights is not None:
+        digest.update(np.concatenate(own.steps.weights).tobytes())
+    said = (own.loss.__module__, own.loss.__qualname__, own.kind, str(torch.__version__))
+    digest.update(repr(said).encode())
+    return digest.hexdigest()
+
+
+def _mismatch(run, own: OwnSteps, segment: Segment, row) -> NotDeterministicError:
+    """The error of a segment that ends elsewhere, with what is known about why."""
+    part = float(row.distance.item() / row.moved.item())
+    away = (
+        f"Taking steps {segment.first} to {segment.last} again ends {part:.1%} of the way that "
+        f"they went away from the weights recorded at {run.time_unit} {segment.end}, most in "
+        f"{row.worst_tensor.values[0]}; all segments before it were proved"
+    )
+    if own.steps.torch != str(torch.__version__):
+        version = own.steps.torch.partition("+")[0]
+        return LibraryChangedError(
+            f"{away}. It was recorded with torch {own.steps.torch}, and this is "
+            f"{torch.__version__}: install torch=={version}, or train again. {REMAINING}"
+        )
+    return NotDeterministicError(
+        f"{away}: this training is not a function of its examples and their order. "
+        f"{_likely(run)} {REMAINING}"
+    )
+
+
+def _likely(run) -> str:
+    """What the recorder noticed that may be the reason, or the usual ones."""
+    found, reasons = trained_loss(run), []
+    if found is not None and found.contradicts:
+        reasons.append(found.words)
+    if found is not None and found.gradient in ("scaled", "other"):
+        reasons.append(found.gradient_words)
+    for what, step in (run.attrs.get("weights_watched") or {}).items():
+        reasons.append(f"From step {step} on {what}.")
+    usual = (
+        "Usual reasons: random augmentation or dropout, another loss than mean cross-entropy, "
+        "gradient clipping, other data."
+    )
+    return f"What the recorder saw: {' '.join(reasons)}" if reasons else usual

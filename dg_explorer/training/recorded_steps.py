@@ -1,0 +1,210 @@
+"""`RecordedSteps`: what the record says of each step, and how the optimizer was set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import DGExplorerError
+from .optimizers import UnsupportedOptimizerError
+from .trained_loss import TrainedLossError
+
+REMAINING = (
+    "Methods that look at one checkpoint at a time (trak, influence, tracin, gradient "
+    "similarity) work on this run."
+)
+
+
+class ReplayMissingError(DGExplorerError, ValueError):
+    """The record lacks something without which the training cannot be run again."""
+
+
+class OptimizerStateMissingError(ReplayMissingError):
+    """What the optimizer remembered is not in the record."""
+
+
+@dataclass(frozen=True)
+class RecordedSteps:
+    """Each step of a recorded training.
+
+    Attributes
+    ----------
+    batches : list of int array
+        Positions of the examples of each step in the training set, in the order they came.
+    weights : list of float64 array, or None
+        The weight of each slot, 1 for the mean over the step's slots; None where all are 1.
+    rates : float64 array, shape (step, group)
+    optimizer : str
+        Its class.
+    groups : list of dict
+        The settings of each parameter group, with the `names` of its parameters.
+    torch, threads : what the training ran with
+    """
+
+    batches: list[np.ndarray]
+    weights: list[np.ndarray] | None
+    rates: np.ndarray
+    optimizer: str
+    groups: list[dict]
+    torch: str
+    threads: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def optimizer_for(self, model) -> torch.optim.Optimizer:
+        """The optimizer as it was set, for the parameters of a model.
+
+        Raises
+        ------
+        UnsupportedOptimizerError
+            It is none of torch's.
+        """
+        kind = getattr(torch.optim, self.optimizer, None)
+        if kind is None:
+            raise UnsupportedOptimizerError(
+                f"This training was stepped by {self.optimizer}, which is not one of torch.optim's "
+                f"optimizers, so its steps cannot be taken again. {REMAINING}"
+            )
+        parameters, groups = dict(model.named_parameters()), []
+        for i, group in enumerate(self.groups):
+            settings = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items()}
+            names = settings.pop("names")
+            del settings["n_parameters"]
+            unknown = [name for name in names if name not in parameters]
+            if unknown:
+                raise ReplayMissingError(
+                    f"The optimizer held {unknown[0] or 'a parameter'!r}, which this "
+                    f"{type(model).__name__} does not have. Give the model that was trained."
+                )
+            # The largest rate of the schedule: groups keep their ratio to the first.
+            rate = float(np.nanmax(self.rates[:, i]))
+            groups.append({"params": [parameters[n] for n in names], **settings, "lr": rate})
+        return kind(groups)
+
+
+def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequence[str]):
+    """Read the replay log of a run.
+
+    Parameters
+    ----------
+    train_ids, labels : arrays, shape (train,)
+        Of the training set as it is given now.
+    names : list of str
+        The optimizer's parameters in its own order, for records that do not name them by group.
+
+    Raises
+    ------
+    ReplayMissingError
+        There is no log, it lacks something, or an example is not in the training set.
+    TrainedLossError
+        The weights of the examples follow the model's answers.
+    """
+    log = _log(run)
+    batches = _positions(log["train_id"].values, train_ids)
+    columns = ["learning_rate"]
+    columns += [f"learning_rate_{i}" for i in range(1, len(log.data_vars))]
+    rates = np.stack([log[name].values for name in columns if name in log], axis=1)
+    groups = json.loads(log.attrs["settings"])
+    first = 0
+    for group in groups:
+        group.setdefault("names", list(names[first : first + group["n_parameters"]]))
+        first += group["n_parameters"]
+    return RecordedSteps(
+        batches=batches,
+        weights=_weights(log, batches, labels),
+        rates=rates,
+        optimizer=log.attrs["optimizer"],
+        groups=groups,
+        torch=log.attrs.get("torch", "?"),
+        threads=int(log.attrs.get("threads", 0)),
+    )
+
+
+def steps_at_epochs(run) -> dict[int, int]:
+    """How many steps had been taken at each recorded epoch."""
+    metrics = run["metrics"]
+    if "steps_taken" not in metrics:
+        raise ReplayMissingError(
+            f"The record does not say how many steps each epoch took. {REMAINING}"
+        )
+    column = metrics["steps_taken"].dropna("epoch")
+    return {int(e): int(s) for e, s in zip(column["epoch"].values, column.values, strict=True)}
+
+
+def _log(run):
+    if "replay" not in run:
+        raise ReplayMissingError(
+            "This run holds no order of its examples, so its training cannot be taken again: "
+            f"record with Recorder(..., replay=True). {REMAINING}"
+        )
+    log = run["replay"].load()
+    missing = json.loads(log.attrs.get("missing", "[]"))
+    if missing:
+        raise ReplayMissingError(
+            f"An exact replay of this run is impossible; it lacks {'; '.join(missing)}. {REMAINING}"
+        )
+    return log
+
+
+def _positions(ids: np.ndarray, train_ids: np.ndarray) -> list[np.ndarray]:
+    by_id = np.argsort(train_ids)
+    order = []
+    for row in ids:
+        row = row[row >= 0]
+        at = np.searchsorted(train_ids, row, sorter=by_id).clip(max=len(train_ids) - 1)
+        positions = by_id[at]
+        unknown = row[train_ids[positions] != row]
+        if len(unknown):
+            raise ReplayMissingError(
+                f"The run was trained on example {unknown[0]}, which the given training set does "
+                "not have. Give the set it was trained on, with its ids (with_ids)."
+            )
+        order.append(positions)
+    return order
+
+
+def _weights(log, batches, labels) -> list[np.ndarray] | None:
+    """The weight of each slot, 1 for the mean; refused where it follows the answers."""
+    if "weight" not in log:
+        return None
+    found = []
+    for row, batch in zip(log["weight"].values, batches, strict=True):
+        own = row[: len(batch)].astype(np.float64) * len(batch)
+        found.append(np.where(np.isnan(own), 1.0, own))
+    if all(np.allclose(own, 1.0, atol=1e-5) for own in found):
+        return None
+    spread = min(_spread(found, [labels[b] for b in batches]), _spread(found, batches))
+    if spread > 1e-3:
+        raise TrainedLossError(
+            "The weights of the examples in the trained loss change from step to step (by "
+            f"{spread:.0%}) beyond what their label or themselves decide: they follow the model's "
+            "answers, so the loss is another one (a focal loss, a curriculum), and a derivative "
+            f"with fixed weights would be wrong. {REMAINING}"
+        )
+    return found
+
+
+def _spread(weights: list[np.ndarray], keys: list[np.ndarray]) -> float:
+    """How far weights are from a number of each key times a number of each step, at most."""
+    steps = np.repeat(np.arange(len(weights)), [len(w) for w in weights])
+    values, keys = np.concatenate(weights), np.concatenate(keys)
+    there = values > 0
+    if not there.any() or (values < 0).any():
+        return float("inf")
+    steps, logs = steps[there], np.log(values[there])
+    keys = np.unique(keys[there], return_inverse=True)[1]
+    by_key = np.zeros(keys.max() + 1)
+    for _ in range(50):
+        by_step = _mean_by(steps, logs - by_key[keys])
+        by_key = _mean_by(keys, logs - by_step[steps])
+    return float(np.abs(logs - by_key[keys] - by_step[steps]).max())
+
+
+def _mean_by(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    n = groups.max() + 1
+    return np.bincount(groups, values, n) / np.maximum(np.bincount(groups, minlength=n), 1)
