@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 
 from ..training.gradient_fit import GradientFit, fit_gradient
-from ..training.known_losses import cross_entropy
+from ..training.known_losses import recorded_loss
 from ..training.loss_fit import Loss, fit_loss
-from ..training.passes import Pass, PassError, PassWatch, gradients_of
+from ..training.passes import Pass, CannotRepeat, PassWatch, gradients_of
 from ..training.trained_loss import Comparison
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
@@ -69,7 +69,7 @@ class GradientWitness:
     """
 
     model: torch.nn.Module
-    loss: Loss = cross_entropy
+    loss: Loss = recorded_loss
     step: int = 0
     comparisons: list[Comparison] = field(default_factory=list)
 
@@ -126,8 +126,12 @@ class GradientWitness:
         fits, why = [], sample.why_not
         for given in sample.answers:
             slope = given.found_slope()
-            if slope is not None:
+            if slope is None:
+                continue
+            try:
                 fits.append(fit_loss(self.loss, given.answers, given.labels, slope))
+            except (RuntimeError, ValueError, IndexError) as error:
+                why = why or f"the loss of these labels is none: {str(error).splitlines()[0]}"
         if not sample.answers:
             why = why or "nobody said which labels belong to the step: rec.batch was not called"
         elif len(fits) < len(sample.answers):
@@ -153,7 +157,7 @@ class GradientWitness:
                     gradients_of(self.model, passes, parameters),
                     parameters,
                 )
-            except (PassError, RuntimeError) as error:
+            except (CannotRepeat, RuntimeError) as error:
                 why = str(error).split("\n")[0]
         else:
             why = "no pass through the model was seen before the step"

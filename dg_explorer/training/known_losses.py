@@ -15,6 +15,18 @@ def cross_entropy(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(answers, labels, reduction="none")
 
 
+def recorded_loss(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The loss that is recorded of a classifier, shape (example,), in nats.
+
+    One column of answers is one logit for label 1 against label 0.
+    """
+    if answers.ndim == 1 or answers.shape[1] == 1:
+        logit = answers.reshape(len(answers))
+        target = labels.to(answers.dtype).reshape(len(answers))
+        return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+    return cross_entropy(answers, labels)
+
+
 def squared_error_on_one_hot(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Squared distance of the answers themselves from the one-hot label, shape (example,)."""
     return (answers - _one_hot(answers, labels)).square().sum(1)

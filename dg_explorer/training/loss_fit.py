@@ -135,7 +135,8 @@ def _by_weights(answers, labels, slope, single, weights, left, allowed) -> LossF
             words = ", ".join(f"{label}: {w * n:.4g}" for label, w in list(values.items())[:8])
             words = f"weights by label, in units of 1/(examples of the step): {words}"
             return LossFit(table, left, allowed, words, "weighted", values)
-        gamma = focal_factor(answers, labels, weights)
+        many = answers.ndim == 2 and answers.shape[1] > 1
+        gamma = focal_factor(answers, labels, weights) if many else None
         if gamma is not None:
             words = f"weights fall with the answer's confidence as in a focal loss (gamma {gamma})"
             return LossFit(weights, left, allowed, words, "answers", {})
@@ -157,7 +158,8 @@ def _share(weight: float, n: int) -> str:
 
 def _name_other(answers, labels, slope, allowed) -> str:
     """The name of a usual loss that explains the slope, or that none does."""
-    one_of_classes = labels.ndim == 1 and answers.ndim == 2 and not labels.is_floating_point()
+    one_of_classes = labels.ndim == 1 and answers.ndim == 2 and answers.shape[1] > 1
+    one_of_classes = one_of_classes and not labels.is_floating_point()
     if not one_of_classes or int(labels.min()) < 0:
         return "another loss"
     for name, loss in KNOWN_LOSSES.items():

@@ -15,7 +15,7 @@ from ..checkpoints.random_state import restore_rng, rng_state
 MOST = 64
 
 
-class PassError(Exception):
+class CannotRepeat(Exception):
     """A pass cannot be taken again as it was; says why."""
 
 
@@ -106,7 +106,7 @@ def gradients_of(model, passes: list[Pass], parameters: list) -> list[torch.Tens
 
     Raises
     ------
-    PassError
+    CannotRepeat
         The model answers otherwise when it is asked again: its random numbers are not to be
         had, or its weights have changed meanwhile.
     """
@@ -117,7 +117,7 @@ def gradients_of(model, passes: list[Pass], parameters: list) -> list[torch.Tens
             returned = functional_call(model, buffers, seen.arguments, seen.keywords)
         answers = answers_in(returned)
         if not torch.allclose(answers.detach(), seen.answers, rtol=1e-4, atol=1e-5, equal_nan=True):
-            raise PassError("the model answers otherwise when the pass is repeated")
+            raise CannotRepeat("the model answers otherwise when the pass is repeated")
         found = torch.autograd.grad(answers, parameters, grad_outputs=seen.slope, allow_unused=True)
         total = [t if g is None else t + g for t, g in zip(total, found, strict=True)]
     return total

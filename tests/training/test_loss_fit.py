@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dg_explorer.training.known_losses import cross_entropy
+from dg_explorer.training.known_losses import cross_entropy, recorded_loss
 from dg_explorer.training.loss_fit import fit_loss
 
 N, CLASSES = 40, 6
@@ -95,3 +95,13 @@ def test_one_weight_too_many_is_not_enough_to_hide_another_loss():
     few = ANSWERS.clone()
     few[:] = few[0]
     assert fitted(lambda z, y: F.mse_loss(z, one_hot(z)), few).kind == "other"
+
+
+def test_one_logit_against_none_is_a_yes_or_no():
+    answers, labels = ANSWERS[:, :1].clone().requires_grad_(), LABELS % 2
+    loss = F.binary_cross_entropy_with_logits(answers[:, 0], labels.float())
+    (slope,) = torch.autograd.grad(loss, answers)
+    assert fit_loss(recorded_loss, answers, labels, slope).kind == "same"
+    squared = (answers[:, 0].sigmoid() - labels).square().mean()
+    (slope,) = torch.autograd.grad(squared, answers)
+    assert fit_loss(recorded_loss, answers, labels, slope).kind == "weighted"
