@@ -9,7 +9,7 @@ import torch
 from ..training.gradient_fit import GradientFit, fit_gradient
 from ..training.known_losses import recorded_loss
 from ..training.loss_fit import Loss, fit_loss
-from ..training.passes import Pass, CannotRepeat, PassWatch, gradients_of
+from ..training.passes import CannotRepeat, Pass, PassWatch, gradients_of
 from ..training.trained_loss import Comparison
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
