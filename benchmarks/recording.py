@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dg_explorer.record.appending import FLUSH_LATEST, FLUSH_SECONDS, FLUSH_SHARE
+from dg_explorer.record.store.writer import JOURNAL_BYTES
 from dg_explorer.recording.gradient_sampling import GradientSampler
 from dg_explorer.recording.recorder import Recorder
 from dg_explorer.run import Run
@@ -131,7 +131,7 @@ def overhead(bench: Bench, *, seconds: float) -> dict[str, float]:
     -------
     dict
         `step_ms`; `steps`, `rows` and `arrays`, the shares of what is done in each step, of the
-        rows written at the end of an epoch, and of moving rows from the journal into the arrays;
+        rows written at the end of an epoch, and of moving rows from the journal into files;
         their sum, `share`; and `everything`, the share with a checkpoint, an evaluation of the
         test set and a layer's outputs at the end of each epoch on top.
     """
@@ -158,12 +158,18 @@ def overhead(bench: Bench, *, seconds: float) -> dict[str, float]:
     shares = {
         "steps": recorded / (total - recorded),
         "rows": float(np.median(rows)) / epoch,
-        # an epoch's rows are flushed once, and not more often than the record's own rule lets
-        "arrays": flush / max(epoch, FLUSH_SECONDS, min(flush / FLUSH_SHARE, FLUSH_LATEST)),
+        # rows are moved once the journal is full, all of them together
+        "arrays": flush * min(1.0, _epoch_bytes(bench.run) / JOURNAL_BYTES) / epoch,
     }
     found = {"step_ms": 1e3 * step, "share": sum(shares.values()), **shares}
     once = _once_an_epoch(bench)
     return {**found, **once, "everything": found["share"] + sum(once.values()) / 1e3 / epoch}
+
+
+def _epoch_bytes(run) -> float:
+    """Bytes that one epoch adds to the record."""
+    groups = [run[name] for name in run.groups() if "epoch" in run[name].dims]
+    return sum(data.nbytes / data.sizes["epoch"] for data in groups)
 
 
 def _seconds(call, *arguments) -> float:

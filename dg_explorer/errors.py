@@ -21,6 +21,10 @@ class ReadOnlyRunError(RunError):
     """Something asked to write to a record that may only be read."""
 
 
+class DamagedRecordError(RunError):
+    """What a file of the record holds is not what was written."""
+
+
 class SchemaError(RunError, ValueError):
     """Data offered to the record does not fit its schema."""
 

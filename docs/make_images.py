@@ -57,7 +57,7 @@ def checked(path: Path) -> dg.Run:
 
 def finished(path: Path) -> dg.Run | None:
     """The run that an earlier call left, if it got as far as the scores."""
-    run = dg.Run.open(path) if (path / "record.zarr").is_dir() else None
+    run = dg.Run.open(path) if (path / "record").is_dir() else None
     return run if run is not None and "scores/trak" in run else None
 
 

@@ -14,7 +14,12 @@ from dg_explorer.checkpoints import (
     model_checkpoints,
     save_checkpoint,
 )
-from dg_explorer.errors import ArchitectureMismatchError, CheckpointError, NonFiniteError
+from dg_explorer.errors import (
+    ArchitectureMismatchError,
+    CheckpointError,
+    DamagedRecordError,
+    NonFiniteError,
+)
 from dg_explorer.run import Run
 
 
@@ -78,14 +83,14 @@ def test_the_record_lists_what_each_checkpoint_holds(run):
 
 
 def test_nothing_is_a_pickle_and_anybody_can_read_the_weights(tmp_path):
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     run = Run.create(tmp_path / "r", name="r")
     model = net()
     save_checkpoint(run, 400, model, torch.optim.Adam(model.parameters()))
-    folder = tmp_path / "r" / "checkpoints" / "epoch_000400"
-    assert {p.suffix for p in folder.iterdir()} <= {".json", ".safetensors"}
-    raw = load_file(folder / "weights.safetensors")
+    files = run.blobs.names("checkpoints/epoch_000400")
+    assert {name.rpartition(".")[2] for name in files} <= {"json", "safetensors"}
+    raw = load(run.blobs.read("checkpoints/epoch_000400/weights.safetensors"))
     assert all(torch.equal(raw[k], v) for k, v in model.state_dict().items())
 
 
@@ -111,14 +116,16 @@ def test_tied_weights_are_stored_once_and_come_back(run):
     assert model[1].weight.sum() == 9
 
 
-def test_a_changed_file_is_noticed(tmp_path):
+def test_a_changed_byte_is_noticed(tmp_path):
     run = Run.create(tmp_path / "r", name="r")
     save_checkpoint(run, 0, net())
-    path = tmp_path / "r" / "checkpoints" / "epoch_000000" / "weights.safetensors"
+    run.flush()
+    weights = run.blobs.read("checkpoints/epoch_000000/weights.safetensors")
+    [path] = (tmp_path / "r" / "record" / "rows").iterdir()
     data = bytearray(path.read_bytes())
-    data[-1] ^= 1
+    data[data.index(weights) + len(weights) - 1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="digest differs"):
+    with pytest.raises(DamagedRecordError, match=path.name):
         load_weights(run, 0)
 
 

@@ -1,6 +1,5 @@
 """The record: what goes in comes out by label, and nothing is half-written."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,8 +11,8 @@ import xarray as xr
 
 import dg_explorer as dg
 from dg_explorer import errors
-from dg_explorer.record import storage
-from dg_explorer.record.journal import decode, encode
+from dg_explorer.record.store import files, manifest
+from dg_explorer.record.store.places import MANIFEST, Folder
 from dg_explorer.testing import tiny_run
 
 
@@ -86,7 +85,23 @@ def test_adding_a_group_twice_needs_overwrite(run):
     with pytest.raises(errors.SchemaError, match="overwrite=True"):
         run.add("metrics", metrics(1))
     run.add("metrics", metrics(1, 2), overwrite=True)
-    assert run.epochs().tolist() == [1, 2]
+    assert run.epochs().tolist() == [0, 1, 2]
+
+
+def test_overwriting_replaces_the_rows_given_and_no_others(run):
+    run.add("metrics", metrics(0, 1, 2))
+    run.add("metrics", metrics(1) + 10.0, overwrite=True)
+    assert run["metrics"].train_loss.values.tolist() == [0, 11, 2]
+    run.append("metrics", metrics(2) + 20.0, overwrite=True)
+    assert run["metrics"].train_loss.values.tolist() == [0, 11, 22]
+    run.add("metrics", metrics(5), overwrite=True, whole=True)
+    assert run.epochs().tolist() == [5]
+
+
+def test_a_result_that_is_not_made_row_by_row_is_replaced_as_a_whole(run):
+    run.add("analyses/mine", metrics(0, 1))
+    run.add("analyses/mine", metrics(1), overwrite=True)
+    assert run.epochs("analyses/mine").tolist() == [1]
 
 
 def test_a_deleted_group_is_gone_and_may_begin_again(run):
@@ -102,12 +117,21 @@ def test_a_missing_group_names_those_that_are_there(run):
         run["scores/trak"]
 
 
-def test_rows_must_come_after_the_last_one(run):
+def test_a_row_that_is_there_is_kept(run):
     run.append("metrics", metrics(5))
-    with pytest.raises(errors.SchemaError, match="reaches epoch 5"):
-        run.append("metrics", metrics(5))
+    with pytest.raises(errors.SchemaError, match=r"epoch 5 already.*overwrite=True"):
+        run.append("metrics", metrics(5) + 1.0)
     run.append("metrics", metrics(6))
-    assert run.epochs().tolist() == [5, 6]
+    assert run["metrics"].train_loss.values.tolist() == [5, 6]
+
+
+def test_rows_may_come_in_any_order_and_are_read_by_label(run):
+    for epochs in ((4, 7), (2,), (9,), (0, 5)):
+        run.append("metrics", metrics(*epochs))
+    run.flush()
+    run.append("metrics", metrics(3))
+    assert run["metrics"].train_loss.values.tolist() == [0, 2, 3, 4, 5, 7, 9]
+    assert run.epochs().tolist() == [0, 2, 3, 4, 5, 7, 9]
 
 
 def dynamics(epoch, ids):
@@ -166,12 +190,14 @@ def test_opening_what_is_not_a_run_says_what_is_there(tmp_path):
         dg.Run.open(tmp_path)
 
 
-def test_a_newer_schema_is_refused_with_the_way_out(tmp_path):
-    tiny_run(path=tmp_path / "run")
-    meta = tmp_path / "run" / "record.zarr" / "zarr.json"
-    root = json.loads(meta.read_text())
-    root["attributes"]["schema_version"] = 99
-    meta.write_text(json.dumps(root))
+def test_a_newer_schema_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    run = tiny_run(path=tmp_path / "run")
+    run.flush()
+    state = run._state()
+    monkeypatch.setattr(manifest, "SCHEMA_VERSION", 99)
+    data = manifest.dump(run._reader.look().head, state)
+    monkeypatch.undo()
+    Folder(tmp_path / "run").replace(MANIFEST, data)
     with pytest.raises(errors.NewerSchemaError, match=r"schema 99.*pip install --upgrade"):
         dg.Run.open(tmp_path / "run")
 
@@ -197,10 +223,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_writing_into_a_read_only_run_says_to_copy_it(tmp_path, monkeypatch):
     run = tiny_run(path=tmp_path / "run")
 
-    def refuse(*args, **kwargs):
+    def refuse(operation, path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(storage, "write_group", refuse)
+    monkeypatch.setattr(files, "watch", refuse)
     with pytest.raises(errors.ReadOnlyRunError, match=r"Permission denied.*copy_to"):
         run.add("analyses/mine", metrics(0))
 
@@ -216,19 +242,6 @@ def test_examples_that_do_not_fit_leave_no_folder_behind(tmp_path):
 # ------------------------------------------------------------------ after a kill
 
 
-def test_a_frame_torn_at_any_byte_is_left_out_and_whole_ones_kept():
-    first, second = encode("metrics", metrics(0)), encode("metrics", metrics(1))
-    data = first + second
-    for cut in range(len(first), len(data)):
-        assert decode(data[:cut], len(first)) is None
-    group, rows, end = decode(data, len(first))
-    assert (group, end) == ("metrics", len(data))
-    xr.testing.assert_identical(rows, metrics(1))
-    spoilt = bytearray(data)
-    spoilt[-3] ^= 1
-    assert decode(bytes(spoilt), len(first)) is None
-
-
 def test_rows_in_the_journal_survive_a_process_that_never_flushed(tmp_path):
     script = (
         "import os, sys; sys.path.insert(0, 'tests'); from test_run import dg, metrics\n"
@@ -239,65 +252,22 @@ def test_rows_in_the_journal_survive_a_process_that_never_flushed(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=os.path.dirname(__file__) + "/..")
     assert done.returncode == -9
     run = dg.Run.open(tmp_path / "run")
-    assert run.repaired == ["metrics: restored 7 rows from the journal"]
     assert run.epochs().tolist() == list(range(7))
-    assert dg.Run.open(tmp_path / "run").repaired == []
+    assert run.repaired == []
 
 
-def test_a_kill_between_the_arrays_and_the_journal_repeats_no_row(tmp_path):
-    run = dg.Run.create(tmp_path / "run", name="x")
-    run.append("metrics", metrics(0))
-    run.append("metrics", metrics(1))
-    frames = (tmp_path / "run" / "journal.bin").read_bytes()
-    run.flush()
-    (tmp_path / "run" / "journal.bin").write_bytes(frames)
-    again = dg.Run.open(tmp_path / "run")
-    assert again.epochs().tolist() == [0, 1]
-
-
-def test_arrays_longer_than_the_commit_mark_are_trimmed(tmp_path):
-    run = tiny_run(path=tmp_path / "run")
-    before = run["metrics"].load()
-    array = run._root["metrics/train_loss"]
-    array.resize((array.shape[0] + 2,))
-    again = dg.Run.open(tmp_path / "run")
-    assert again.repaired == ["metrics: dropped 2 torn rows"]
-    xr.testing.assert_identical(again["metrics"].load(), before)
-
-
-def test_a_group_that_was_being_created_is_dropped(tmp_path):
-    run = tiny_run(path=tmp_path / "run")
-    del run._root["scores/trak"].attrs[storage.COMMITTED]
-    assert "scores/trak" not in run
-    again = dg.Run.open(tmp_path / "run")
-    assert again.repaired == ["scores/trak: dropped, it was being created"]
-
-
-def test_a_run_being_recorded_can_be_read_but_not_recorded_into(tmp_path, monkeypatch):
-    monkeypatch.setattr("dg_explorer.record.appending._LOCK_SECONDS", 0.1)
-    writer = dg.Run.create(tmp_path / "run", name="x")
-    writer.append("metrics", metrics(0))
-    writer.flush()
-    writer.append("metrics", metrics(1))  # still in the journal, which stays locked
-    reader = dg.Run.open(tmp_path / "run")
-    assert reader.repaired == []
-    assert reader.epochs().tolist() == [0]
-    with pytest.raises(errors.RunError, match="Another process is recording"):
-        reader.append("metrics", metrics(2))
-    writer.flush()
-    assert reader.epochs().tolist() == [0, 1]
-    reader.append("metrics", metrics(2))
-
-
-def test_whoever_appends_next_takes_over_the_rows_of_a_recorder_that_died(tmp_path):
-    writer = dg.Run.create(tmp_path / "run", name="x")
-    writer.append("metrics", metrics(0))
-    reader = dg.Run.open(tmp_path / "run")  # too early to repair: the writer lives
-    assert "metrics" not in reader
-    writer._appender._journal.unlock()  # what the system does when the writer is killed
-    reader.append("metrics", metrics(1))
-    assert reader.repaired == ["metrics: restored 1 row from the journal"]
-    assert reader.epochs().tolist() == [0, 1]
+def test_several_runs_of_one_folder_take_turns_and_see_each_others_rows(tmp_path):
+    one = dg.Run.create(tmp_path / "run", name="x")
+    other = dg.Run.open(tmp_path / "run")
+    for epoch in range(0, 40, 4):
+        one.append("metrics", metrics(epoch))
+        other.append("metrics", metrics(epoch + 1))
+        other.flush()
+        one.append("metrics", metrics(epoch + 2))
+        other.append("metrics", metrics(epoch + 3))
+    assert one.epochs().tolist() == other.epochs().tolist() == list(range(40))
+    with pytest.raises(errors.SchemaError, match="epoch 7 already"):
+        one.append("metrics", metrics(7))
 
 
 # ------------------------------------------------------------------ how it shows

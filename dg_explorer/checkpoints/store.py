@@ -28,7 +28,6 @@ from ..errors import (
     CheckpointError,
     MissingGroupError,
     NonFiniteError,
-    RunError,
 )
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
@@ -124,7 +123,7 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
     epoch = int(epoch)
     folder = folder_of(epoch)
     # asking the record is slow, so only where a file says that there may be one
-    if _exists(run, f"{folder}/checkpoint.json") and epoch in saved_epochs(run):
+    if f"{folder}/checkpoint.json" in run.blobs and epoch in saved_epochs(run):
         raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
     digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra)
     row = {"path": folder, "digest": digest, "holds": holds}
@@ -148,7 +147,7 @@ def save_initial(run, model, optimizer=None) -> str:
 
 def load_initial(run) -> Checkpoint:
     """The state before the first step; `CheckpointError` where the recorder did not keep it."""
-    if not _exists(run, f"{INITIAL}/checkpoint.json"):
+    if f"{INITIAL}/checkpoint.json" not in run.blobs:
         raise CheckpointError(
             "This run does not hold the state before its first step. Record with "
             "Recorder(..., replay=True) to keep what an exact replay needs."
@@ -300,14 +299,6 @@ def _read_folder(run, folder: str, *, training: bool) -> Checkpoint:
         extra=plain["extra"],
         **rest,
     )
-
-
-def _exists(run, name: str) -> bool:
-    try:
-        run.blobs.read(name)
-    except RunError:
-        return False
-    return True
 
 
 def _optimizer_names(model, optimizer, names: list[str]) -> list[str]:

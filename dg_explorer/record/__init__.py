@@ -1,1 +1,1 @@
-"""The record on disk: arrays, journal, files beside them. `dg_explorer.run.Run` is its one face."""
+"""The record: `run.Run` is its face, `schema` its vocabulary, `policy` how data go into it."""

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from ..schema import GROUPS, TIME_DIMS, spec_of
+from .schema import GROUPS, TIME_DIMS, spec_of
 
 _STYLE = (
     "font:13px/1.45 system-ui,sans-serif;color:var(--jp-content-font-color1,inherit);"

@@ -12,11 +12,13 @@ from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
 from ..data.served import Served
 from ..errors import SettingError
+from ..record.run import as_run
 from ..training.trained_loss import TrainedLossWarning, conclude
 from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
 from .gradient_sampling import GradientSampler
 from .gradient_witness import GradientWitness
+from .keeping import Keeping, check_alone
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
 from .optimizer_watch import OptimizerWatch
@@ -76,6 +78,9 @@ class Recorder:
     augment : "fixed", optional
         Draw the random numbers of an augmented example from a generator seeded by its id, so that
         each epoch sees the same.
+    on_error : "warn" or "raise"
+        What a full disk does: by default the training goes on and the recording stops at its
+        last whole epoch, with a warning at each one since; `failed` says since when.
 
     Raises
     ------
@@ -103,13 +108,20 @@ class Recorder:
         forward=None,
         label=None,
         augment: str | None = None,
+        on_error: str = "warn",
     ):
+        check_alone()
+        run = as_run(run)
+        if batch_size == 0:
+            raise SettingError("batch_size=0: at least one example in a batch.")
         _check_counts(
+            batch_size=batch_size,
             checkpoint_every=checkpoint_every,
             gradient_every=gradient_every,
             feature_every=feature_every,
             feature_examples=feature_examples,
         )
+        self._keeping = Keeping(run, on_error)
         if isinstance(optimizer, (list, tuple)):
             raise SettingError(
                 f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
@@ -199,25 +211,10 @@ class Recorder:
             )
         self._testify()
         measured = self._evaluate()
-        for split, table in self._tables.items():
-            if table.seen:
-                row = table.row(epoch)
-                row.attrs["measured"] = measured[split]
-                self._append(f"dynamics/{split}", row)
-        for layer, outputs in self._features.items():
-            if outputs:
-                row = feature_row(epoch, outputs, self._feature_ids)
-                self._append(f"features/{layer}", row)
-        self._append_gradients(epoch)
-        if self._replay is not None:
-            self._replay.write(self.steps_taken)
-        if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
-            self._checkpoint(epoch)
         metrics = self._metrics()
         if unseen:  # whatever changed the weights, it was not at this optimizer's rate
             metrics["learning_rate"] = float("nan")
-        row = {name: ("epoch", [value]) for name, value in metrics.items()}
-        self._append("metrics", xr.Dataset(row, {"epoch": [epoch]}))
+        self._keeping.write(lambda: self._write(epoch, measured, metrics), epoch)
         for table in self._tables.values():
             if table.seen:
                 table.clear()
@@ -264,7 +261,12 @@ class Recorder:
         self._testify()
         if self.optimizer is not None and self in _watching.get(self.optimizer, ()):
             _watching[self.optimizer].remove(self)
-        self.run.flush()
+        self._keeping.settle()
+
+    @property
+    def failed(self) -> str | None:
+        """Since when nothing is recorded any more, and why; None while all is well."""
+        return self._keeping.failed
 
     def __enter__(self) -> Recorder:
         return self
@@ -273,6 +275,25 @@ class Recorder:
         self.close()
 
     # ------------------------------------------------------------------ inside
+
+    def _write(self, epoch: int, measured: dict[str, str], metrics: dict[str, float]) -> None:
+        """Put all rows of an epoch into the record."""
+        for split, table in self._tables.items():
+            if table.seen:
+                row = table.row(epoch)
+                row.attrs["measured"] = measured[split]
+                self._append(f"dynamics/{split}", row)
+        for layer, outputs in self._features.items():
+            if outputs:
+                row = feature_row(epoch, outputs, self._feature_ids)
+                self._append(f"features/{layer}", row)
+        self._append_gradients(epoch)
+        if self._replay is not None:
+            self._replay.write(self.steps_taken)
+        if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
+            self._checkpoint(epoch)
+        row = {name: ("epoch", [value]) for name, value in metrics.items()}
+        self._append("metrics", xr.Dataset(row, {"epoch": [epoch]}))
 
     def _table(self, split: str) -> ExampleTable:
         group = f"{split}_examples"
@@ -318,13 +339,14 @@ class Recorder:
             self._replay.follow(optimizer)
 
     def _note_replay(self, replay: bool) -> None:
-        self.run.set_attrs(replay="recorded, see the group 'replay'" if replay else WITHOUT_REPLAY)
+        said = "recorded, see the group 'replay'" if replay else WITHOUT_REPLAY
+        self._keeping.write(lambda: self.run.set_attrs(replay=said))
 
     def _before_step(self, optimizer, args, kwargs):
         self._rate = float(optimizer.param_groups[0]["lr"])
         if self._replay is not None:
             if self.steps_taken == 0:
-                save_initial(self.run, self.model, self.optimizer)
+                self._keeping.write(lambda: save_initial(self.run, self.model, self.optimizer))
             self._replay.step()
         self.steps_taken += 1
         if closure_of(args, kwargs) is None:
@@ -342,11 +364,12 @@ class Recorder:
             return
         self._testified = looked
         found = conclude("cross-entropy", self._witness.comparisons)
-        self.run.set_attrs(
-            trained_loss=found.attrs(),
-            weight_rule=found.weight_rule,
-            weights_watched=self._watched.noticed,
-        )
+        said = {
+            "trained_loss": found.attrs(),
+            "weight_rule": found.weight_rule,
+            "weights_watched": self._watched.noticed,
+        }
+        self._keeping.write(lambda: self.run.set_attrs(**said))
         if found.contradicts:
             self._tell(f"{found.words} What is recorded as the loss is {found.recorded}.")
 

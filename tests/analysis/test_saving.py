@@ -44,7 +44,7 @@ def test_a_new_process_finds_the_same_analysis(tmp_path):
     paths = [tmp_path / "dynamics.pkl", tmp_path / "memory.pkl"]
     for analyzer, path in zip(analyzers(), paths):
         analyzer.save(path)
-        assert (path / "record.zarr").is_dir()
+        assert (path / "record" / "manifest.jsonl").is_file()
     outputs = [
         subprocess.run(
             [sys.executable, "-c", READ, *map(str, paths)], capture_output=True, check=True

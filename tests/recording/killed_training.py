@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dg_explorer import Recorder, Run
-from dg_explorer.record import appending
+from dg_explorer.record.store import writer
 
 N_EPOCHS, N_TRAIN = 400, 200
 
@@ -53,8 +53,8 @@ def train(run, n_epochs: int, *, resume=False, after=lambda epoch: None):
 
 
 def child(folder: Path, k: int) -> None:
-    if k % 2:  # half of them move rows into the arrays all the time, to be killed while at it
-        appending.FLUSH_SECONDS, appending.FLUSH_SHARE = 0.0, 1.0
+    if k % 2:  # half of them move rows into files all the time, to be killed while at it
+        writer.JOURNAL_FRAMES = 2
     done = os.open(folder / f"done_{k}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     parent = os.getppid()
 
@@ -72,9 +72,6 @@ def warm_up() -> None:
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    import xarray.backends.zarr  # noqa: F401
-    import zarr.codecs
-    import zarr.storage  # noqa: F401
 
 
 def main() -> None:

@@ -1,0 +1,487 @@
+"""`Run`: everything about one training run, in one labelled record.
+
+Recorders write it, functions add to it, views read it. On disk a run is a folder::
+
+    my_run/
+      record/
+        manifest.jsonl   what there is, one line a group
+        journal-000003   what was written since
+        rows/ ...        values, in files that are never changed
+
+`docs/format.md` describes the files, so that they can be read without this package.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from ..errors import DamagedRecordError, MissingGroupError, RunError, SchemaError
+from . import policy
+from .blobs import Blobs
+from .datasets import dataset
+from .schema import check_group, check_variables
+from .store import state as st
+from .store import stopping
+from .store.making import check_rank, make, pack
+from .store.manifest import SCHEMA_VERSION
+from .store.pieces import Held
+from .store.places import Folder, is_url, place_of
+from .store.reader import Reader
+from .store.writer import Writer
+from .tables import examples_dataset
+from .versions import versions
+
+# names promised by the contract of the record's root
+_ROOT = ("schema_version", "name", "seed", "time_unit", "config", "created", "versions")
+
+
+class Run:
+    """One training run as a record. Make one with `Run.create` or `Run.open`."""
+
+    def __init__(self, reader: Reader):
+        self._reader = reader
+        self._writer = Writer(reader)
+        place = reader.place
+        self.path: Path | str | None = None if place is None else place.path
+        self.blobs = Blobs(self._writer, place)
+
+    # ------------------------------------------------------------------ create and open
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path | None = None,
+        *,
+        name: str,
+        train_examples=None,
+        test_examples=None,
+        config: dict | None = None,
+        seed: int | None = None,
+        time_unit: str = "epoch",
+        overwrite: bool = False,
+    ) -> Run:
+        """Begin a record.
+
+        Parameters
+        ----------
+        path : folder to create, an fsspec URL, or None to keep the run in memory
+        name : what views call this run
+        train_examples, test_examples : DataFrame, dict of columns, or Dataset
+            One row an example. The index (or the coordinate `train` / `test`) holds the example
+            ids: unique integers; a dict is numbered from 0. Columns with a meaning of their own:
+            `label`, `text`, `group`, `thumbnail` (uint8 height x width x channel); any other
+            column is a property that views can colour and analyses can compare by: numbers, true
+            or false, text, categories, dates. A missing value is missing: NaN, NaT or None.
+        config : anything JSON can hold, kept with the record
+        time_unit : "epoch" or "step", what the `epoch` labels of this run count
+        overwrite : replace a run that is already there; anything else there is never touched
+
+        Raises
+        ------
+        RunError
+            The path exists already, or this is not the first process of a distributed training.
+        SchemaError
+            The examples do not fit the schema. Nothing is written.
+        ReadOnlyRunError
+            The folder cannot be written.
+        """
+        check_rank()
+        if time_unit not in ("epoch", "step"):
+            raise SchemaError(f"time_unit is 'epoch' or 'step', not {time_unit!r}.")
+        groups = {}
+        for group, table in (("train_examples", train_examples), ("test_examples", test_examples)):
+            if table is not None:
+                data = examples_dataset(table, group.removesuffix("_examples"))
+                groups[group] = policy.as_group(group, check_group(group, data))
+        attrs = {
+            "schema_version": SCHEMA_VERSION,
+            "name": str(name),
+            "seed": seed,
+            "time_unit": time_unit,
+            "config": config or {},
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "versions": versions(),
+        }
+        state = st.State(policy.plain_attrs("the run", attrs), groups)
+        return cls(make(path, state, overwrite=overwrite))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open a record: a folder, a packed zip file, or an fsspec URL.
+
+        A record that another process is writing is seen as far as that has got, also later.
+        Files that a killed process left are removed, if this process may; `run.repaired` says so.
+
+        Raises
+        ------
+        NotARunError
+            There is no record at the path.
+        NewerSchemaError
+            A newer version of this package wrote it.
+        DamagedRecordError
+            The manifest cannot be read. Where a single group is damaged the rest opens, with a
+            warning.
+        """
+        run = cls(cls._reader_of(path))
+        # where nothing can be written the record is read as it is
+        with suppress(RunError, OSError):
+            run._writer.tidy()
+        return run
+
+    @staticmethod
+    def _reader_of(path: str | Path) -> Reader:
+        if not is_url(path) and not isinstance(path, (str, Path)):
+            raise RunError(
+                f"A run is opened by its path, not by a {type(path).__name__}: {path!r}."
+            )
+        reader = Reader(place_of(path))
+        for name, why in reader.look().state.broken.items():
+            warnings.warn(
+                f"{name!r} of the run at {path} cannot be read: {why}. The rest can.", stacklevel=3
+            )
+        return reader
+
+    # ------------------------------------------------------------------ what there is
+
+    @property
+    def attrs(self) -> dict:
+        """Name, seed, configuration, versions: a copy of what the root of the record says."""
+        return json.loads(json.dumps(self._state().attrs))
+
+    @property
+    def name(self) -> str:
+        return self._state().attrs["name"]
+
+    @property
+    def time_unit(self) -> str:
+        """What the labels of the dim `epoch` count: "epoch" or "step"."""
+        return self._state().attrs["time_unit"]
+
+    def groups(self) -> list[str]:
+        """The names of all groups that can be read."""
+        return sorted(self._state().groups)
+
+    def __contains__(self, group: str) -> bool:
+        return group in self._state().groups
+
+    def __getitem__(self, group: str) -> xr.Dataset:
+        """A group as a labelled Dataset; values are read, and checked, when used.
+
+        Raises
+        ------
+        MissingGroupError
+            The record has no such group.
+        DamagedRecordError
+            Here or when values are used: they are not those that were written.
+        """
+        return dataset(self._there(group), group, lambda: self._there(group))
+
+    def sizes(self, group: str) -> dict[str, int]:
+        """The length of each dim of a group, without reading any of its values.
+
+        Raises
+        ------
+        MissingGroupError
+            The record has no such group.
+        """
+        return dict(self._there(group).sizes)
+
+    def epochs(self, group: str = "metrics") -> np.ndarray:
+        """The recorded epochs of a group, ascending, int64."""
+        found = self._there(group)
+        if found.dim == "epoch":
+            return found.labels.copy()
+        if "epoch" in found.coords:
+            return self[group]["epoch"].values
+        raise SchemaError(f"{group!r} of this run has no epochs; it has {found.sizes}.")
+
+    def made_from(self, group: str) -> dict:
+        """What a group was made from: names to digests or words, as its writer gave them.
+
+        For a group that grows, by label along time; where a row says nothing, it is left out.
+        """
+        found = self._there(group)
+        if found.dim is None:
+            return dict(found.made_from or {})
+        return {
+            int(label): dict(block.made_from)
+            for block in found.blocks
+            if block.made_from
+            for label in block.labels[block.rows]
+        }
+
+    def checks(self, kind: str | None = None) -> list[str]:
+        """The groups of all checks that were kept, in the order in which they were added."""
+        prefix = "checks/" if kind is None else f"checks/{kind}/"
+        found = [name for name in self.groups() if name.startswith(prefix)]
+        return sorted(found, key=_check_place)
+
+    # ------------------------------------------------------------------ writing
+
+    def add(
+        self,
+        group: str,
+        data: xr.Dataset,
+        *,
+        overwrite: bool = False,
+        whole: bool = False,
+        made_from: dict | None = None,
+    ) -> None:
+        """Add a whole group, all of it or nothing; groups nested under its name stay.
+
+        Parameters
+        ----------
+        overwrite : replace what is there
+            Of a group that is recorded or scored row by row (metrics, dynamics, features, scores,
+            ...) the rows of the same epochs, and no others; any other group as a whole.
+        whole : with overwrite, rows of other epochs go too
+        made_from : what the data were computed from
+            Names (weights, data, task, settings, version, ...) to digests or words.
+
+        Raises
+        ------
+        SchemaError
+            The data does not fit the schema; the group is there and `overwrite` is False; or the
+            rows were made otherwise than those they would stand beside.
+        """
+        new = policy.as_group(group, check_group(group, data), made_from)
+        self._write(
+            group,
+            lambda state: policy.plan_add(state, group, new, overwrite=overwrite, whole=whole),
+        )
+
+    def append(
+        self,
+        group: str,
+        rows: xr.Dataset,
+        *,
+        overwrite: bool = False,
+        made_from: dict | None = None,
+    ) -> None:
+        """Add one or more rows along `epoch` (or `step`); safe against a kill from here on.
+
+        A group begins with its first row. Other rows must carry the same example ids and may
+        come in any order; variables that they lack are missing (NaN; None for text; for those the
+        schema names what it says), and so are new ones in the rows before.
+
+        Parameters
+        ----------
+        overwrite : replace rows that are there
+        made_from : what the rows were computed from
+            Names (weights, data, task, settings, version, ...) to digests or words.
+
+        Raises
+        ------
+        SchemaError
+            The rows do not fit the schema or the group, a row is there already, or no type holds
+            the values of old and new rows.
+        """
+        rows = check_variables(group, rows)
+        if policy.time_dim(rows) is None:
+            raise SchemaError(
+                f"append needs rows along epoch or step; got dims {dict(rows.sizes)}."
+            )
+        rows = check_group(group, rows)
+        new = policy.as_group(group, rows, made_from)
+        self._write(group, lambda state: policy.plan_append(state, group, new, overwrite=overwrite))
+
+    def add_check(self, kind: str, data: xr.Dataset, *, made_from: dict | None = None) -> str:
+        """Keep a check as `checks/<kind>/<n>`, beside earlier ones; return that name."""
+        check_group(f"checks/{kind}/1", data)
+        name = ""
+
+        def plan(state: st.State) -> st.Operation:
+            nonlocal name
+            taken = [n for n in state.groups if n.rpartition("/")[0] == f"checks/{kind}"]
+            name = f"checks/{kind}/{1 + max([0, *(_check_place(n)[1] for n in taken)])}"
+            group = policy.as_group(name, data, made_from)
+            return policy.plan_add(state, name, group, overwrite=False, whole=True)
+
+        self._writer.write(plan)
+        return name
+
+    def set_attrs(self, **attrs) -> None:
+        """Note something about the whole run, under names of your own."""
+        if reserved := sorted(set(attrs) & set(_ROOT) - {"name", "config"}):
+            raise SchemaError(f"{', '.join(reserved)} are written once, by Run.create.")
+        plain = policy.plain_attrs("the run", attrs)
+        self._writer.write(lambda state: st.SetAttrs(plain))
+
+    def delete(self, group: str) -> None:
+        """Remove a group; groups nested under its name stay."""
+
+        def plan(state: st.State) -> st.Operation:
+            if group not in state.groups and group not in state.broken:
+                raise _missing(group, sorted(state.groups))
+            return st.Delete(group)
+
+        self._writer.write(plan)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside goes into the record at once, at the end; or none of it does.
+
+        ::
+
+            with run.together():
+                run.append("dynamics/train", row)
+                run.append("metrics", totals)
+        """
+        with self._writer.together():
+            yield
+
+    def note_stopped(self, why: str) -> bool:
+        """Note that a recording stopped, even where nothing more can be written; "" takes it back.
+
+        Returns
+        -------
+        bool
+            Whether the note is in the record, and not only beside it.
+        """
+        stopping.note(self._reader.place, why)
+        if not why and not self.attrs.get(stopping.STOPPED):
+            return True
+        try:
+            self.set_attrs(**{stopping.STOPPED: why})
+        except (RunError, OSError):
+            return False
+        return True
+
+    def flush(self) -> None:
+        """Move rows from the journal into files of their own; they are safe without."""
+        self._writer.settle()
+
+    def repair(self) -> list[str]:
+        """Remove what killed processes left; return what was done, in words."""
+        before = len(self._writer.done)
+        self._writer.settle()
+        return self._writer.done[before:]
+
+    @property
+    def repaired(self) -> list[str]:
+        """What was put right since this run was opened, and where its recording stopped."""
+        return [*self._writer.done, *stopping.stopped(self._reader.place, self._state())]
+
+    def copy_to(self, path: str | Path | None, *, overwrite: bool = False) -> Run:
+        """Copy the whole record, checkpoints included, and return the copy.
+
+        Everything is checked on the way. A copy to the run's own path is the run itself.
+
+        Raises
+        ------
+        DamagedRecordError
+            Something of this run is damaged; nothing is copied.
+        """
+        own = self._reader.place
+        to_folder = path is not None and not is_url(path)
+        if to_folder and isinstance(own, Folder) and Path(path).resolve() == own.path.resolve():
+            return self
+        return Run(make(path, self._complete(), overwrite=overwrite))
+
+    def pack(self, path: str | Path) -> Path:
+        """Write the whole record as one zip file, which `Run.open` and `explore` read as it is."""
+        return pack(self._complete(), path)
+
+    # ------------------------------------------------------------------ how it shows
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}: {self._summary()})"
+
+    def _repr_html_(self) -> str:
+        from .html import run_html
+
+        return run_html(self)
+
+    def _summary(self) -> str:
+        parts, groups = [], self.groups()
+        for split in ("train", "test"):
+            if f"{split}_examples" in groups:
+                parts.append(f"{self.sizes(f'{split}_examples')[split]:,} {split} examples")
+        if "metrics" in groups:
+            parts.append(f"{self.sizes('metrics')['epoch']:,} recorded {self.time_unit}s")
+        scores = [group for group in groups if group.startswith("scores/")]
+        parts += [f"{group} at {self.sizes(group)['epoch']:,}" for group in scores]
+        return ", ".join(parts) or "empty"
+
+    # ------------------------------------------------------------------ inside
+
+    def _state(self) -> st.State:
+        return self._writer.state()
+
+    def _there(self, group: str) -> st.Group:
+        state = self._state()
+        if group in state.groups:
+            return state.groups[group]
+        if group in state.broken:
+            raise DamagedRecordError(
+                f"{group!r} of the run at {self.path} cannot be read: {state.broken[group]}. Copy "
+                f"the run again from where it was recorded, or give the group up: "
+                f"run.delete({group!r})."
+            )
+        raise _missing(group, sorted(state.groups), state.broken)
+
+    def _write(self, group: str, plan) -> None:
+        def careful(state: st.State) -> st.Operation:
+            operation = plan(state)
+            if group in state.broken and not isinstance(operation, st.SetGroup):
+                self._there(group)
+            return operation
+
+        self._writer.write(careful)
+
+    def _complete(self) -> st.State:
+        """The state with all files of the folder in it."""
+        state = self._state()
+        if state.broken:
+            raise DamagedRecordError(
+                f"The run at {self.path} is damaged: "
+                f"{'; '.join(f'{name}: {why}' for name, why in state.broken.items())}."
+            )
+        plain = [name for name in self.blobs.names() if name not in state.blobs]
+        found = {name: Held(np.frombuffer(self.blobs.read(name), np.uint8)) for name in plain}
+        return st.State(state.attrs, state.groups, state.blobs | found)
+
+
+def as_run(run: Run | str | Path) -> Run:
+    """A run, or the one at a path.
+
+    Raises
+    ------
+    RunError
+        It is neither.
+    """
+    if isinstance(run, Run):
+        return run
+    if isinstance(run, (str, Path)):
+        return Run.open(run)
+    raise RunError(
+        f"A run, or the path of one, is needed here, not a {type(run).__name__}: "
+        f"dg_explorer.Run.open(path), or Run.create(path, name=...)."
+    )
+
+
+def _check_place(name: str) -> tuple[str, int, str]:
+    family, _, number = name.rpartition("/")
+    return family, int(number) if number.isdigit() else 0, name
+
+
+def _missing(group: str, there: list[str], broken: dict | None = None) -> MissingGroupError:
+    hints = {
+        "scores": "Add it with attribute(run, model, train, test, method=...).",
+        "top_scores": "Add it with attribute(run, model, train, test, method=...).",
+        "transitions": "Add it with add_transitions(run).",
+        "projections": "Add it with add_projections(run, layer).",
+        "features": "Record it with Recorder(..., layers=[...]).",
+    }
+    hint = hints.get(group.split("/")[0], "")
+    if broken:
+        hint = f"Damaged: {'; '.join(f'{name}: {why}' for name, why in broken.items())}. {hint}"
+    return MissingGroupError.of(repr(group), there, hint)
