@@ -45,13 +45,18 @@ def change_points(
     best[0] = -penalty
     previous = np.zeros(n + 1, dtype=int)
     starts = np.array([0])
+    last_use = np.array([n])  # of each start: the furthest end for which it may still win
     for end in range(minimum, n + 1):
+        useful = last_use >= end
+        starts, last_use = starts[useful], last_use[useful]
         total = best[starts] + cost(starts, end) + penalty
         choice = total.argmin()
         best[end], previous[end] = total[choice], starts[choice]
-        # a start that is already dearer than the best can never win again
-        starts = starts[total - penalty <= best[end]]
-        starts = np.append(starts, end - minimum + 1)
+        # a start that is dearer than a new segment from here on loses to it wherever that segment
+        # is long enough, and not before
+        dearer = total - penalty > best[end]
+        last_use[dearer] = np.minimum(last_use[dearer], end + minimum - 1)
+        starts, last_use = np.append(starts, end - minimum + 1), np.append(last_use, n)
     found = []
     end = n
     while end > 0 and previous[end] > 0:

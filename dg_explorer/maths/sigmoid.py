@@ -32,7 +32,9 @@ class SigmoidFit:
         return _logistic(x, self.low, self.high, middle, self.scale)
 
 
-def fit_sigmoid(time: np.ndarray, curve: np.ndarray, *, origin: float = 0.0) -> SigmoidFit | None:
+def fit_sigmoid(
+    time: np.ndarray, curve: np.ndarray, *, origin: float = 0.0, log_time: bool | None = None
+) -> SigmoidFit | None:
     """Fit low, high, t50 and width by least squares, in time or in log time, whichever is closer.
 
     The interval comes from the curvature at the optimum; residuals that hang together count
@@ -43,6 +45,8 @@ def fit_sigmoid(time: np.ndarray, curve: np.ndarray, *, origin: float = 0.0) -> 
     time, curve : float arrays, shape (epoch,)
     origin : float
         When training began; log time is log(time - origin + the first spacing).
+    log_time : bool, optional
+        Only on this axis.
 
     Returns
     -------
@@ -55,7 +59,8 @@ def fit_sigmoid(time: np.ndarray, curve: np.ndarray, *, origin: float = 0.0) -> 
         return None
     # half a spacing keeps log(0) away from the first epoch
     start = origin - 0.5 * float(np.median(np.diff(time)))
-    fits = [_fit(time, curve, start, log_time) for log_time in (False, True)]
+    axes = (False, True) if log_time is None else (log_time,)
+    fits = [_fit(time, curve, start, axis) for axis in axes]
     fits = [fit for fit in fits if fit is not None]
     return min(fits, key=lambda fit: fit.squared_error) if fits else None
 

@@ -1,8 +1,9 @@
 """Was there a transition, and when? Three detectors that fail in different ways must agree.
 
-A transition is a plateau, a rise that is short beside the wait before it, and a plateau.
-Steady improvement, fast at first and slower later, has no first plateau; improvement that
-is still going on has no second. Either is learning, not a transition.
+A transition is a plateau, a rise that is short beside the wait before it, and a plateau; or,
+where it is known when the training set was memorized, a rise whose middle comes at least as long
+after that as memorizing took. Steady improvement, fast at first and slower later, has no first
+plateau; improvement that is still going on has no second. Either is learning, not a transition.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from .sigmoid import SigmoidFit, fit_sigmoid
 class Transition:
     """What three detectors say of one curve; times are NaN where there is no answer.
 
-    `found` needs two of three. `t50` is the fitted middle of the rise (the median over
-    the detectors that found it where no sigmoid fits) and `interval` its 95 % interval.
+    `found` needs two of three at about the same time. `t50` is the fitted middle of the rise (the
+    median over the detectors that found it where no sigmoid fits) and `interval` its 95 % interval.
     """
 
     found: bool
@@ -38,7 +39,12 @@ class Transition:
 
 
 def find_transition(
-    time: np.ndarray, curve: np.ndarray, *, origin: float | None = None, least_rise: float = 0.1
+    time: np.ndarray,
+    curve: np.ndarray,
+    *,
+    origin: float | None = None,
+    memorized: float = float("nan"),
+    least_rise: float = 0.1,
 ) -> Transition:
     """Look for one rise between two plateaus.
 
@@ -48,6 +54,9 @@ def find_transition(
         Ascending times; a falling curve is looked at upside down, NaN is passed over.
     origin : float, optional
         When training began; by default the first time.
+    memorized : float
+        When the training set was memorized, NaN if that is not known: a rise long after it is
+        late, however slow.
     least_rise : float
         Smallest rise, in the curve's own unit, worth calling a transition.
     """
@@ -58,60 +67,120 @@ def find_transition(
     if len(time) < 6:
         return _nothing(f"{len(time)} measured epochs; at least 6 are needed.")
     origin = float(time[0]) if origin is None else origin
+    time, curve = _without_long_rest(time, curve, origin)
     edge = max(2, len(curve) // 10)
     first, last = np.median(curve[:edge]), np.median(curve[-edge:])
     turned = -curve if last < first else curve
     rise = abs(last - first)
+    late = _is_late(time, turned, origin, memorized)
     if rise < least_rise or rise < 4 * np.sqrt(noise_variance(curve)):
         return _nothing("the curve ends about where it began.", low=first, high=last)
-    fit = fit_sigmoid(time, curve, origin=origin)
+    fit = fit_sigmoid(time, curve, origin=origin, log_time=True if late else None)
     answers = {
-        "threshold": _by_threshold(time, turned, origin),
-        "sigmoid": _by_sigmoid(time, curve, fit, origin),
+        "threshold": _by_threshold(time, turned, origin, late),
+        "sigmoid": _by_sigmoid(time, curve, fit, origin, late),
         "change points": _by_change_points(time, turned),
     }
     said = {name: t for name, t in answers.items() if np.isfinite(t)}
-    found = len(said) >= 2
+    together = _at_one_time(said, time, origin)
+    found = len(together) >= 2
     note = f"{', '.join(said) or 'no detector'} of 3 found a transition."
     if not found:
         note += " Fewer than two agree, so none is reported."
+    elif len(together) < len(said):
+        apart = next(name for name in said if name not in together)
+        note += f" {apart} puts it elsewhere, at {said[apart]:g}, and does not count."
     t50 = width = np.nan
     interval = (np.nan, np.nan)
     if found:
-        t50 = float(np.median(list(said.values())))
+        t50 = float(np.median(list(together.values())))
         # disagreement between detectors is uncertainty too
-        interval = (min(said.values()), max(said.values()))
-        if np.isfinite(answers["sigmoid"]):
+        interval = (min(together.values()), max(together.values()))
+        if "sigmoid" in together:
             t50, width = fit.t50, fit.width
             interval = (min(interval[0], fit.interval[0]), max(interval[1], fit.interval[1]))
     return Transition(
-        found, len(said), *answers.values(), t50, width, interval, float(first), float(last), note
+        found,
+        len(together),
+        *answers.values(),
+        t50,
+        width,
+        interval,
+        float(first),
+        float(last),
+        note,
     )
 
 
-def _by_threshold(time: np.ndarray, curve: np.ndarray, origin: float) -> float:
-    """Half-way time, if the wait below 10 % is long and 90 % is held to the end."""
+def _without_long_rest(time: np.ndarray, curve: np.ndarray, origin: float):
+    """The record up to three times the time at which the curve has settled.
+
+    A rise may lie in the first hundredth of a long record; what rests after it says no more of it.
+    """
+    smooth = _running_median(curve, max(3, len(curve) // 30))
+    low, high = smooth.min(), smooth.max()
+    # from where on the curve stays within a twentieth of its height around its end
+    away = np.flatnonzero(
+        np.abs(smooth - np.median(curve[-len(curve) // 2 :])) > 0.05 * (high - low)
+    )
+    settled = time[min(away[-1] + 1, len(time) - 1)] if len(away) else time[0]
+    keep = max(int(np.searchsorted(time, origin + 3 * (settled - origin), "right")), 20)
+    return time[:keep], curve[:keep]
+
+
+def _shares(curve: np.ndarray) -> np.ndarray:
+    """How much of its rise a curve has covered, 0 to 1, single outliers left out."""
     smooth = _running_median(curve, max(3, len(curve) // 30))
     # the lowest of the first few: a curve that rises at once has no plateau to take a median of
     low, high = smooth[: max(2, len(curve) // 20)].min(), np.median(smooth[-len(curve) // 10 :])
-    share = (smooth - low) / (high - low)
-    above = {}
-    for level in (0.1, 0.5, 0.9):
-        below = np.flatnonzero(share < level)
-        # the last time it was below, so that an early spike does not count
-        # and one epoch below is where training began, not a plateau
-        if not len(below) or not 1 <= below[-1] < len(time) - 1:
-            return np.nan
-        above[level] = time[below[-1] + 1]
-    waited = (above[0.1] - origin) / (above[0.5] - origin)
-    settled = (time[-1] - above[0.9]) / (time[-1] - origin)
-    return above[0.5] if waited >= 0.35 and settled >= 0.1 else np.nan
+    return (smooth - low) / (high - low) if high > low else np.zeros(len(curve))
+
+
+def _is_late(time: np.ndarray, curve: np.ndarray, origin: float, memorized: float) -> bool:
+    """Whether half of the rise comes at least as long after memorizing as that took."""
+    half = _passes(time, _shares(curve), 0.5)
+    return bool(memorized > origin and half - origin >= 2 * (memorized - origin))
+
+
+def _passes(time: np.ndarray, share: np.ndarray, level: float) -> float:
+    """When a share reaches a level for good: at nine in ten of the times from then on."""
+    above = share >= level
+    ahead = np.cumsum(above[::-1])[::-1] / np.arange(len(above), 0, -1)
+    there = np.flatnonzero(above & (ahead >= 0.9))
+    return float(time[there[0]]) if len(there) else np.nan
+
+
+def _at_one_time(said: dict[str, float], time: np.ndarray, origin: float) -> dict[str, float]:
+    """The most detectors whose times differ by at most half of the later one's wait."""
+    step = float(np.median(np.diff(time)))
+    groups = []
+    for last in said.values():
+        least = origin + (last - origin) / 1.5 - 2 * step
+        groups.append({name: t for name, t in said.items() if least <= t <= last})
+    return max(groups, key=len, default={})
+
+
+def _by_threshold(time: np.ndarray, curve: np.ndarray, origin: float, late: bool) -> float:
+    """Half-way time, if the wait below 10 % is long, or late enough, and 90 % is held."""
+    share = _shares(curve)
+    # one epoch below is where training began, not a plateau
+    if not (share[:2] < 0.1).all():
+        return np.nan
+    tenth, half, most = (_passes(time, share, level) for level in (0.1, 0.5, 0.9))
+    if not np.isfinite(most):
+        return np.nan
+    waited = (tenth - origin) / (half - origin)
+    settled = (time[-1] - most) / (time[-1] - origin)
+    return half if (late or waited >= 0.35) and settled >= 0.1 else np.nan
 
 
 def _by_sigmoid(
-    time: np.ndarray, curve: np.ndarray, fit: SigmoidFit | None, origin: float
+    time: np.ndarray, curve: np.ndarray, fit: SigmoidFit | None, origin: float, late: bool
 ) -> float:
-    """Fitted middle, if the fit has both plateaus on record and beats curves without them."""
+    """Fitted middle, if the fit has both plateaus on record and beats curves without them.
+
+    A late rise is fitted in log time, and need not beat them: its wait is that after memorizing.
+    """
     if fit is None or not time[0] < fit.t50 < time[-1]:
         return np.nan
     height = fit.high - fit.low
@@ -121,6 +190,8 @@ def _by_sigmoid(
         return np.nan
     # slope at the middle on a log axis, in units of the height: Hill's exponent
     steepness = 1 / fit.scale if fit.log_time else (fit.t50 - origin) / fit.scale
+    if late and steepness >= 1:
+        return fit.t50
     if steepness < 2:
         return np.nan
     rivals = min(_steady(time, curve, origin))

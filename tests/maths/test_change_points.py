@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import ruptures
@@ -60,3 +62,27 @@ def test_noise_is_measured_through_a_jump_and_a_trend():
     curve = np.linspace(0, 5, 400) + 3 * (np.arange(400) > 200) + 0.2 * rng.normal(size=400)
     assert 0.8 < np.sqrt(noise_variance(curve)) / 0.2 < 1.2
     assert noise_variance(np.ones(50)) == 0
+
+
+@pytest.mark.parametrize("minimum", [2, 3, 4])
+def test_no_split_of_a_short_curve_is_cheaper(minimum):
+    """Against every split that the minimum allows."""
+
+    def cost(curve, starts):
+        edges = itertools.pairwise((0, *starts, len(curve)))
+        pieces = [curve[a:b] for a, b in edges]
+        return sum(((p - p.mean()) ** 2).sum() for p in pieces) + 0.1 * len(starts)
+
+    rng = np.random.default_rng(minimum)
+    for length in (5, 8, 11):
+        for _ in range(15):
+            curve = rng.normal(size=length).round(1)
+            splits = (
+                starts
+                for k in range(length // minimum)
+                for starts in itertools.combinations(range(1, length), k)
+                if all(b - a >= minimum for a, b in itertools.pairwise((0, *starts, length)))
+            )
+            cheapest = min(cost(curve, starts) for starts in splits)
+            found = change_points(curve, penalty=0.1, minimum=minimum)
+            assert cost(curve, tuple(found)) == pytest.approx(cheapest, abs=1e-9)

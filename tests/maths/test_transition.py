@@ -110,3 +110,52 @@ def test_a_crossing_must_hold():
     assert first_crossing(time, curve, 0.95, hold=1) == 10
     assert np.isnan(first_crossing(time, curve, 0.99))
     assert first_crossing(time, [0, 0, np.nan, 0, 1, np.nan, 1, 1], 1.0) == 40
+
+
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.1])
+def test_a_rise_early_in_a_long_record_is_found(share):
+    time = np.arange(3000.0)
+    middle = share * 3000
+    curve = 0.02 + 0.97 / (1 + np.exp(-(time - middle) / (middle / 12)))
+    found = find_transition(time, curve, origin=0.0)
+    assert found.found
+    assert abs(found.t50 - middle) < 0.1 * middle
+
+
+def slow_rise(time, at):
+    """From 5 % at a quarter of `at` to 95 % at four times of it: no plateau of its own."""
+    return np.clip(0.5 + 0.45 * np.log(time / at) / np.log(4), 0.02, 1)
+
+
+def test_a_slow_rise_long_after_memorizing_is_a_transition_and_alone_is_none():
+    time = np.arange(50.0, 6000, 50)
+    curve = slow_rise(time, 600) + 0.004 * np.random.default_rng(0).normal(size=len(time))
+    late = find_transition(time, curve, origin=0.0, memorized=150)
+    assert late.found
+    assert 300 <= late.t50 <= 900
+    assert not find_transition(time, curve, origin=0.0).found
+    # a test accuracy that rises with the training accuracy
+    assert not find_transition(time, curve, origin=0.0, memorized=550).found
+
+
+def test_a_dip_does_not_move_the_moment():
+    time = np.arange(0.0, 7000, 50)
+    curve = 1 / (1 + np.exp(-(time - 2500) / 150))
+    whole = find_transition(time, curve)
+    curve[(time > 6000) & (time < 6300)] = 0.4
+    dipped = find_transition(time, curve)
+    assert dipped.found
+    assert abs(dipped.by_threshold - whole.by_threshold) <= 50
+    assert abs(dipped.t50 - whole.t50) < 100
+
+
+def test_detectors_that_name_different_moments_do_not_agree():
+    from dg_explorer.maths.transition import _at_one_time
+
+    time = np.arange(0.0, 7000, 50)
+    assert _at_one_time({"threshold": 6100, "sigmoid": 2500}, time, 0.0) in (
+        {"threshold": 6100},
+        {"sigmoid": 2500},
+    )
+    three = {"threshold": 6100, "sigmoid": 2500, "change points": 2400}
+    assert set(_at_one_time(three, time, 0.0)) == {"sigmoid", "change points"}

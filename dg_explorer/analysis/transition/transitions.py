@@ -75,7 +75,12 @@ def find_transitions(
     times["delay_ratio"] = (
         times["t95"] / times["t_memorized"] if times["t_memorized"] > 0 else np.nan
     )
-    answer = find_transition(time, test, origin=0.0 if len(time) and time[0] >= 0 else None)
+    answer = find_transition(
+        time,
+        test,
+        origin=0.0 if len(time) and time[0] >= 0 else None,
+        memorized=times["t_memorized"],
+    )
     onset = np.nan
     if answer.found:
         onset = _onset(time, test, answer)
