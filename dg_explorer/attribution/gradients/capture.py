@@ -1,0 +1,55 @@
+"""`Capture`: a plan at one model's weights, which learns what a batch does that it did not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..memory import memory_advice
+from .explicit import Outputs
+from .plan import Plan
+from .proof import extend, prove
+from .reading import Captured, Reading, UncoveredError
+
+
+@dataclass
+class Capture:
+    """From a batch to the gradients of its examples, by a `Plan`, at one model's weights."""
+
+    model: nn.Module
+    plan: Plan
+
+    @property
+    def parameters(self) -> list[str]:
+        """Every parameter attributed, in the model's own order."""
+        return list(self.plan.parameters)
+
+    def __call__(self, batch, outputs: Outputs | None = None, ids=None) -> Captured:
+        """Gradients of `outputs` (by default the task's output) for every example of a batch.
+
+        Parameters
+        ----------
+        ids : of the examples, for messages
+
+        Raises
+        ------
+        NonFiniteError
+            An output or a gradient is NaN or infinite; names the examples.
+        UnsupportedModelError
+            The batch does what none did before, and no way gives its gradients correctly.
+        """
+        advice = "Lower batch_size (or serve smaller batches), or name fewer layers with layers="
+        read, outputs = Reading(self.model, self.plan), outputs or self.plan.task.output
+        with memory_advice(advice):
+            for _ in range(3):
+                try:
+                    return read(batch, outputs, ids)
+                except UncoveredError as error:
+                    extend(self.plan, self.model, batch, error.names)
+            return read(batch, outputs, ids)
+
+
+def capture_of(model: nn.Module, task, batch, *, layers=None) -> Capture:
+    """Prove a plan on the examples of one batch; the gradients of any batch of that model."""
+    return Capture(model, prove(model, task, [batch], layers=layers))

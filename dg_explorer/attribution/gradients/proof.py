@@ -1,0 +1,290 @@
+"""The proof of a plan: compared with plain autograd before anything is attributed.
+
+On two batches of different sizes, with examples from all over the data, every parameter's
+gradient of every example must be that of the example alone. Silence is not an option: on what it
+gets wrong, an unchecked kernel is off by up to a third and looks fine.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import nn
+
+from ...errors import DataError, DGExplorerError, NonFiniteError, SettingError
+from .coupling import check_apart
+from .examples import length, probe
+from .explicit import gradients_of, one_by_one, wide
+from .graph import Graph, compare
+from .layout import Layout, busy_rows, counted, find_layout, owners_of
+from .plan import Plan
+from .reading import FAILURES, Reading, Site, UncoveredError, fusable
+from .rules import RULES, Saved
+from .watching import select_parameters, undisturbed
+
+#: relative error allowed of a rule that is right: rounding differs with the size of a batch
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
+
+
+class UnsupportedModelError(SettingError):
+    """Per-example gradients of this model cannot be had correctly."""
+
+
+class SlowGradientsWarning(UserWarning):
+    """There is no rule for some parameters, so their gradients take longer."""
+
+
+def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
+    """Decide how each parameter's gradients are taken, and check it against plain autograd.
+
+    Parameters
+    ----------
+    batches : list of batches
+        Their examples are drawn from; best a few batches from all over the data.
+    layers : names or patterns of modules or parameters; by default all trainable parameters
+
+    Raises
+    ------
+    UnsupportedModelError
+        Examples of a batch see each other, or no way gives a parameter's gradient correctly.
+    NonFiniteError
+        A gradient is NaN or infinite.
+    """
+    names = select_parameters(model, layers)
+    parameters = dict(model.named_parameters())
+    sizes = {n: parameters[n].numel() * (1 + parameters[n].is_complex()) for n in names}
+    plan = Plan(task, tuple(names), sizes)
+    probes = probe(batches)
+    check_apart(model, task, probes)
+    _add(plan, model, probes)
+    if plan.raw:
+        _say_fallback(plan)
+    return plan
+
+
+def extend(plan: Plan, model: nn.Module, batch, names) -> None:
+    """Prove anew, on a batch that does what none did before, how some parameters are taken."""
+    before = set(plan.raw)
+    _add(plan, model, probe([batch]), again=names)
+    if set(names) - set(plan.raw) and not _decided(plan, model, batch):
+        plan.raw = tuple(n for n in plan.parameters if n in plan.raw or n in names)
+    if set(plan.raw) - before:
+        _say_fallback(plan)
+
+
+def _decided(plan: Plan, model, batch) -> bool:
+    """Whether the plan now knows every use in a batch."""
+    try:
+        Reading(model, plan)(batch, plan.task.output)
+    except UncoveredError:
+        return False
+    return True
+
+
+def _add(plan: Plan, model, probes, again=()) -> None:
+    """Learn from two batches, and take raw whatever then differs from plain autograd."""
+    unreadable = _read(plan, model, probes)
+    complex_ones = [n for n, p in model.named_parameters() if p.is_complex()]
+    _take_raw(plan, [*unreadable, *complex_ones])
+    precision = next(iter(model.parameters())).dtype
+    allowed = TOLERANCE.get(precision, 1e-3)
+    truth = _Truth(model, plan, probes)
+    errors = _errors(plan, model, probes, truth)
+    for _ in range(2):
+        if errors is not None and max(errors.values(), default=0) <= allowed:
+            break
+        bad = plan.parameters if errors is None else [n for n, e in errors.items() if e > allowed]
+        if set(bad) <= set(plan.raw):
+            break
+        _take_raw(plan, bad)
+        errors = _errors(plan, model, probes, truth)
+    if (errors is None or max(errors.values(), default=0) > allowed) and plan.raw:
+        plan.looped = True
+        errors = _errors(plan, model, probes, truth, complain=True)
+    worst = max(errors, key=errors.get)
+    if errors[worst] > allowed:
+        raise UnsupportedModelError(
+            f"The gradient of {worst!r} is off by {errors[worst]:.1e} against plain autograd, one "
+            f"example at a time. Leave the layer out with layers=."
+        )
+    plan.errors = {n: max(e, plan.errors.get(n, 0.0)) for n, e in errors.items()}
+
+
+def _take_raw(plan: Plan, names) -> None:
+    raw = set(plan.raw) | set(names)
+    plan.raw = tuple(n for n in plan.parameters if n in raw)
+    plan.fused = {w: b for w, b in plan.fused.items() if not {w, b} & raw}
+
+
+# ------------------------------------------------------------------- reading two graphs
+
+
+def _read(plan: Plan, model, probes) -> list[str]:
+    """Where data meet each parameter, and where examples are there; names that are not seen."""
+    parameters = dict(model.named_parameters())
+    read = []
+    with undisturbed(model, plan.covered), torch.enable_grad():
+        for batch in probes:
+            prediction = plan.task.predict(model, batch)
+            plan.task.check(prediction, batch)
+            read.append((length(batch), plan.task.output(prediction, batch)))
+        graphs = [Graph.of(values) for _, values in read]
+        unreadable, axes = [], {}
+        for name in plan.covered:
+            found = compare(*graphs, parameters[name])
+            if found is not None:
+                chain, where = found
+                plan.chain.setdefault(name, {}).update(chain)
+                axes.update({(name, key): axis for key, axis in where.items()})
+        seen: dict[tuple[str, str], list] = {}
+        for (n, values), graph in zip(read, graphs, strict=True):
+            sites = _sites(plan, graph, parameters, unreadable)
+            _owners(sites, values, n, axes, seen, unreadable)
+            plan.fused.update(fusable(sites, parameters))
+    for (name, key), found in seen.items():
+        axis = axes.get((name, key), 0)
+        layout = find_layout(axis, found) if (name, key) in axes else Layout(axis, "routed")
+        plan.layouts.setdefault((name, key), layout)
+        if plan.layouts[name, key] != layout:
+            plan.layouts[name, key] = Layout(axis, "routed")
+    return unreadable
+
+
+def _sites(plan, graph, parameters, unreadable) -> list[Site]:
+    sites: dict[tuple, Site] = {}
+    for name in plan.covered:
+        uses = graph.uses(parameters[name], plan.chain.get(name, {}), RULES)
+        if uses is None:
+            unreadable.append(name)
+            continue
+        for use in uses:
+            there = sites.setdefault((use.node, use.place), Site(use, [], Saved(use)))
+            there.names.append(name)
+    return list(sites.values())
+
+
+def _owners(sites, values, n, axes, seen, unreadable) -> None:
+    """Whose the rows of each use are, appended to `seen`."""
+    nodes = list(dict.fromkeys(site.use.node for site in sites))
+    if not nodes:
+        return
+    edges = [torch.autograd.graph.GradientEdge(node, 0) for node in nodes]
+
+    def backward(total):
+        found = torch.autograd.grad(total, edges, retain_graph=True, allow_unused=True)
+        return dict(zip(nodes, found, strict=True))
+
+    plain = backward(values.sum())
+    others = [backward((values * times.to(values)).sum()) for times in counted(n)]
+    for site in sites:
+        gradient = plain[site.use.node]
+        for name in site.names:
+            axis = axes.get((name, site.use.key), 0)
+            found = seen.setdefault((name, site.use.key), [])
+            if axis is None:
+                unreadable.append(name)
+            elif gradient is not None:
+                if gradient.is_complex() or axis >= gradient.ndim:
+                    unreadable.append(name)
+                    continue
+                owners = owners_of(gradient, [o[site.use.node] for o in others], axis)
+                if owners is None:
+                    unreadable.append(name)
+                else:
+                    found.append((n, owners, busy_rows(gradient, axis)))
+
+
+# ------------------------------------------------------------------- against plain autograd
+
+
+class _Truth:
+    """Gradients of each probed example alone, and together with the others where that is asked.
+
+    At a kink (a ReLU at zero) rounding decides, and rounding depends on the size of the batch:
+    what agrees with either way of asking is right.
+    """
+
+    def __init__(self, model, plan, probes):
+        self.model, self.names, self.task = model, list(plan.parameters), plan.task
+        self.alone = [list(one_by_one(model, plan.task, batch, self.names)) for batch in probes]
+        self.alone = [[{n: g[0] for n, g in one.items()} for one in each] for each in self.alone]
+        self.probes, self._together = probes, None
+        for each in self.alone:
+            for one in each:
+                for name, gradient in one.items():
+                    if not torch.isfinite(gradient).all():
+                        raise NonFiniteError(
+                            f"The gradient of {name!r} is not finite. Check the checkpoint and "
+                            f"the inputs."
+                        )
+
+    @property
+    def together(self):
+        if self._together is None:
+            self._together = [self._of(batch) for batch in self.probes]
+        return self._together
+
+    def _of(self, batch):
+        parameters = dict(self.model.named_parameters())
+        with undisturbed(self.model, self.names), torch.enable_grad():
+            values = self.task.output(self.task.predict(self.model, batch), batch)
+            return [gradients_of(value, self.names, parameters, True) for value in values]
+
+
+def _errors(plan, model, probes, truth, complain=False) -> dict[str, float] | None:
+    """Relative error by parameter, by the nearer truth; None where the plan does not run."""
+    try:
+        found = [Reading(model, plan)(batch, plan.task.output) for batch in probes]
+    except UncoveredError as error:
+        _take_raw(plan, error.names)
+        return _errors(plan, model, probes, truth, complain)
+    except FAILURES as error:
+        if isinstance(error, (DataError, SettingError)):
+            raise
+        if complain:
+            raise UnsupportedModelError(
+                f"Per-example gradients of this model failed: {error}"
+            ) from error
+        return None
+    except DGExplorerError:
+        raise
+    errors = _against(plan, found, truth.alone)
+    allowed = TOLERANCE.get(next(iter(model.parameters())).dtype, 1e-3)
+    if max(errors.values(), default=0) > allowed:
+        others = _against(plan, found, truth.together)
+        errors = {name: min(error, others[name]) for name, error in errors.items()}
+    return errors
+
+
+def _against(plan, found, truth) -> dict[str, float]:
+    off = dict.fromkeys(plan.parameters, 0.0)
+    size = dict.fromkeys(plan.parameters, 0.0)
+    precision = 1e-7
+    for captured, examples in zip(found, truth, strict=True):
+        for i, right in enumerate(examples):
+            one = {}
+            for factor in captured.factors[0]:
+                one |= factor.take(slice(i, i + 1)).gradients()
+            for name, gradient in right.items():
+                precision = max(precision, torch.finfo(gradient.dtype).eps)
+                size[name] += float(gradient.double().square().sum())
+                if name in one:
+                    given = one[name].double().reshape(gradient.shape)
+                    off[name] += float((given - wide(gradient).double()).square().sum())
+                else:
+                    off[name] = float("inf")
+    whole = sum(size.values()) ** 0.5
+    # a gradient that is all but zero is judged by the whole model's
+    least = 10 * precision * whole + 1e-300
+    return {n: off[n] ** 0.5 / (size[n] ** 0.5 + least) for n in plan.parameters}
+
+
+def _say_fallback(plan: Plan) -> None:
+    way = "one example at a time" if plan.looped else "by vmap"
+    warnings.warn(
+        f"There is no rule for the gradients of {', '.join(plan.raw)}; they are taken {way}: as "
+        f"exact, but slower. Leave them out with layers= if speed matters more.",
+        SlowGradientsWarning,
+        stacklevel=1,
+    )

@@ -1,0 +1,105 @@
+"""A model that is only looked at: which parameters, in what state, put back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+import torch.utils.checkpoint
+from torch import nn
+
+from ...errors import SettingError
+
+
+def select_parameters(model: nn.Module, layers=None) -> list[str]:
+    """Names of the trainable parameters, or of those in the named layers.
+
+    `layers` holds module or parameter names or patterns: "blocks.0", "*.mlp", "head.weight".
+    """
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    if layers is None:
+        chosen = names
+    else:
+        layers = [layers] if isinstance(layers, str) else list(layers)
+        chosen = []
+        for wanted in layers:
+            hits = [n for n in names if fnmatchcase(n, wanted) or fnmatchcase(n, f"{wanted}.*")]
+            if not hits:
+                raise SettingError(
+                    f"No layer matches {wanted!r}; the model's parameters are {', '.join(names)}."
+                )
+            chosen += hits
+    if not chosen:
+        raise SettingError(
+            "The model has no trainable parameter: every one has requires_grad=False."
+        )
+    wanted = set(chosen)
+    return [name for name in names if name in wanted]
+
+
+@contextmanager
+def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
+    """Evaluation mode with only some parameters in the graph; everything put back afterwards.
+
+    What would hide operations from autograd's graph is off meanwhile: fused attention, compiled
+    code, layers that are computed again in the backward pass, recurrent layers in one piece.
+    """
+    training = {module: module.training for module in model.modules()}
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        try:
+            model.eval()
+            names = set(tracked)
+            for parameter in flags:
+                parameter.requires_grad_(False)
+            for name, parameter in model.named_parameters():
+                if name in names:
+                    parameter.requires_grad_(True)
+            torch.backends.mha.set_fastpath_enabled(False)
+            stack.enter_context(_nothing_computed_again())
+            if any(isinstance(module, nn.RNNBase) for module in training):
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            if any(_compiled(module) for module in training):
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            for module, mode in training.items():
+                module.training = mode
+            for parameter, flag in flags.items():
+                parameter.requires_grad_(flag)
+
+
+def _compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
+
+
+class _AtOnce:
+    """In place of a layer that is computed again in the backward pass: the layer."""
+
+    @staticmethod
+    def apply(function, preserve, *args):
+        return function(*args)
+
+
+def _once(*args, **kwargs):
+    yield
+
+
+@contextmanager
+def _nothing_computed_again():
+    """Gradient checkpointing off: gradients are the same, and the graph shows every layer."""
+    place = torch.utils.checkpoint
+    instead = {"CheckpointFunction": _AtOnce, "_checkpoint_without_reentrant_generator": _once}
+    there = {name: getattr(place, name) for name in instead if hasattr(place, name)}
+    try:
+        for name in there:
+            setattr(place, name, instead[name])
+        yield
+    finally:
+        for name, own in there.items():
+            setattr(place, name, own)
