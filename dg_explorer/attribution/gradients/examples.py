@@ -37,7 +37,7 @@ def signature(batch) -> tuple:
 
 
 def probe(batches: Sequence) -> list:
-    """Two batches of different sizes, from examples all over the batches given.
+    """Three batches of different sizes, the last a single example, from all over those given.
 
     The first batch of at least 7 examples, or else the largest, is cut; few examples are repeated.
     """
@@ -45,7 +45,8 @@ def probe(batches: Sequence) -> list:
     enough = [i for i, n in enumerate(lengths) if n >= LARGE + SMALL]
     chosen = enough[0] if enough else int(np.argmax(lengths))
     places = spread(lengths[chosen])
-    return [some(batches[chosen], places[:LARGE]), some(batches[chosen], places[LARGE:])]
+    cuts = places[:LARGE], places[LARGE:], places[:1]
+    return [some(batches[chosen], cut) for cut in cuts]
 
 
 def spread(n: int) -> list[int]:

@@ -33,7 +33,7 @@ def as_real(gradient: torch.Tensor) -> torch.Tensor:
 
 def wide(x: torch.Tensor) -> torch.Tensor:
     """In float32, or float64 where it is that already: half precision is for storage only."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def one_by_one(

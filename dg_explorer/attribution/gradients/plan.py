@@ -27,6 +27,8 @@ class Plan:
     raw : parameters whose uses there is no rule for
     looped : whether they are taken one example at a time, or by `vmap`
     errors : relative error against plain autograd of each parameter
+    watchful : what is done depends on the data (experts), so that the order of rows is checked in
+        every batch and not only in the first of its shape
     """
 
     task: object
@@ -39,8 +41,11 @@ class Plan:
     raw: tuple[str, ...] = ()
     looped: bool = False
     errors: dict[str, float] = field(default_factory=dict)
-    #: (signature of a batch, parameter, key) -> rows an example; None where the data decide
-    seen: dict[tuple, set[int] | None] = field(default_factory=dict, repr=False)
+    watchful: bool = False
+    #: parameters of which the data decide what is done with them
+    routed: set[str] = field(default_factory=set, repr=False)
+    #: (signature of a batch, parameter, key) -> rows an example, where their order was checked
+    seen: dict[tuple, int] = field(default_factory=dict, repr=False)
 
     @property
     def covered(self) -> list[str]:

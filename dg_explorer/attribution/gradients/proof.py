@@ -1,6 +1,6 @@
 """The proof of a plan: compared with plain autograd before anything is attributed.
 
-On two batches of different sizes, with examples from all over the data, every parameter's
+On batches of three sizes, with examples from all over the data, every parameter's
 gradient of every example must be that of the example alone. Silence is not an option: on what it
 gets wrong, an unchecked kernel is off by up to a third and looks fine.
 """
@@ -14,7 +14,7 @@ from torch import nn
 
 from ...errors import DataError, DGExplorerError, NonFiniteError, SettingError
 from .coupling import check_apart
-from .examples import length, probe
+from .examples import LARGE, length, probe, some
 from .explicit import gradients_of, one_by_one, wide
 from .graph import Graph, compare
 from .layout import Layout, busy_rows, counted, find_layout, owners_of
@@ -64,40 +64,56 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
 
 
 def extend(plan: Plan, model: nn.Module, batch, names) -> None:
-    """Prove anew, on a batch that does what none did before, how some parameters are taken."""
-    before = set(plan.raw)
-    _add(plan, model, probe([batch]), again=names)
-    if set(names) - set(plan.raw) and not _decided(plan, model, batch):
-        plan.raw = tuple(n for n in plan.parameters if n in plan.raw or n in names)
+    """Learn how some parameters are used in a batch that does what none did before."""
+    before, known = set(plan.raw), set(plan.layouts)
+    _add(plan, model, _reaching(plan, model, batch, names))
+    # new uses appear where the data decide: the order of their rows is found in each batch
+    for place in set(plan.layouts) - known:
+        plan.layouts[place] = Layout(plan.layouts[place].axis, "routed")
+    plan.watchful = True
     if set(plan.raw) - before:
         _say_fallback(plan)
 
 
-def _decided(plan: Plan, model, batch) -> bool:
-    """Whether the plan now knows every use in a batch."""
-    try:
-        Reading(model, plan)(batch, plan.task.output)
-    except UncoveredError:
-        return False
-    return True
+def _reaching(plan: Plan, model, batch, names):
+    """Three batches of examples that use the parameters named, and some others."""
+    n = length(batch)
+    parameters = dict(model.named_parameters())
+    with undisturbed(model, names), torch.enable_grad():
+        values = plan.task.output(plan.task.predict(model, batch), batch)
+        norms = []
+        for value in values:
+            found = gradients_of(value, list(names), parameters, True)
+            norms.append(sum(float(g.double().square().sum()) for g in found.values()))
+            if sum(size > 0 for size in norms) == LARGE:
+                break
+    chosen = [i for i, size in enumerate(norms) if size > 0] or [0]
+    others = [i for i in range(n) if i not in chosen] or chosen
+    large = sorted([*chosen, *others[:2]])
+    return [some(batch, large), some(batch, large[:-1]), some(batch, chosen[:1])]
 
 
-def _add(plan: Plan, model, probes, again=()) -> None:
+def _add(plan: Plan, model, probes) -> None:
     """Learn from two batches, and take raw whatever then differs from plain autograd."""
     unreadable = _read(plan, model, probes)
-    complex_ones = [n for n, p in model.named_parameters() if p.is_complex()]
-    _take_raw(plan, [*unreadable, *complex_ones])
-    precision = next(iter(model.parameters())).dtype
-    allowed = TOLERANCE.get(precision, 1e-3)
+    if unreadable:
+        _assume_routed(plan, unreadable)
+        _take_raw(plan, _read(plan, model, probes))
+    allowed = _allowed(model)
     truth = _Truth(model, plan, probes)
     errors = _errors(plan, model, probes, truth)
-    for _ in range(2):
+    for attempt in range(2):
         if errors is not None and max(errors.values(), default=0) <= allowed:
             break
-        bad = plan.parameters if errors is None else [n for n, e in errors.items() if e > allowed]
-        if set(bad) <= set(plan.raw):
+        bad = plan.covered if errors is None else [n for n, e in errors.items() if e > allowed]
+        bad = [n for n in bad if n not in plan.raw]
+        if not bad:
             break
-        _take_raw(plan, bad)
+        if attempt == 0:
+            _assume_routed(plan, bad)
+            _take_raw(plan, _read(plan, model, probes))
+        else:
+            _take_raw(plan, bad)
         errors = _errors(plan, model, probes, truth)
     if (errors is None or max(errors.values(), default=0) > allowed) and plan.raw:
         plan.looped = True
@@ -108,7 +124,16 @@ def _add(plan: Plan, model, probes, again=()) -> None:
             f"The gradient of {worst!r} is off by {errors[worst]:.1e} against plain autograd, one "
             f"example at a time. Leave the layer out with layers=."
         )
+    plan.watchful |= bool(plan.routed - set(plan.raw))
     plan.errors = {n: max(e, plan.errors.get(n, 0.0)) for n, e in errors.items()}
+
+
+def _assume_routed(plan: Plan, names) -> None:
+    """Take the data to decide what is done with these: sizes of results then tell nothing."""
+    for name in names:
+        plan.chain[name] = {}
+        plan.routed.add(name)
+    plan.layouts = {place: each for place, each in plan.layouts.items() if place[0] not in names}
 
 
 def _take_raw(plan: Plan, names) -> None:
@@ -132,8 +157,12 @@ def _read(plan: Plan, model, probes) -> list[str]:
         graphs = [Graph.of(values) for _, values in read]
         unreadable, axes = [], {}
         for name in plan.covered:
-            found = compare(*graphs, parameters[name])
-            if found is not None:
+            if name in plan.routed:
+                continue
+            found = compare(*graphs[:2], parameters[name])
+            if found is None:
+                plan.routed.add(name)
+            else:
                 chain, where = found
                 plan.chain.setdefault(name, {}).update(chain)
                 axes.update({(name, key): axis for key, axis in where.items()})
@@ -144,10 +173,13 @@ def _read(plan: Plan, model, probes) -> list[str]:
             plan.fused.update(fusable(sites, parameters))
     for (name, key), found in seen.items():
         axis = axes.get((name, key), 0)
-        layout = find_layout(axis, found) if (name, key) in axes else Layout(axis, "routed")
-        plan.layouts.setdefault((name, key), layout)
-        if plan.layouts[name, key] != layout:
-            plan.layouts[name, key] = Layout(axis, "routed")
+        known = found and (name, key) in axes
+        layout = find_layout(axis, found) if known else Layout(axis or 0, "routed")
+        # what is done to a single example only need not be in order
+        if layout.order == "routed" and any(n > 1 for n, *_ in found):
+            plan.routed.add(name)
+        if plan.layouts.setdefault((name, key), layout) != layout:
+            plan.layouts[name, key] = Layout(axis or 0, "routed")
     return unreadable
 
 
@@ -159,8 +191,8 @@ def _sites(plan, graph, parameters, unreadable) -> list[Site]:
             unreadable.append(name)
             continue
         for use in uses:
-            there = sites.setdefault((use.node, use.place), Site(use, [], Saved(use)))
-            there.names.append(name)
+            site = sites.setdefault((use.node, use.place), Site(use, [], Saved(use)))
+            site.keys.append((name, use.key))
     return list(sites.values())
 
 
@@ -179,13 +211,13 @@ def _owners(sites, values, n, axes, seen, unreadable) -> None:
     others = [backward((values * times.to(values)).sum()) for times in counted(n)]
     for site in sites:
         gradient = plain[site.use.node]
-        for name in site.names:
-            axis = axes.get((name, site.use.key), 0)
-            found = seen.setdefault((name, site.use.key), [])
+        for name, key in site.keys:
+            axis = axes.get((name, key), 0)
+            found = seen.setdefault((name, key), [])
             if axis is None:
                 unreadable.append(name)
             elif gradient is not None:
-                if gradient.is_complex() or axis >= gradient.ndim:
+                if axis >= gradient.ndim:
                     unreadable.append(name)
                     continue
                 owners = owners_of(gradient, [o[site.use.node] for o in others], axis)
@@ -249,15 +281,15 @@ def _errors(plan, model, probes, truth, complain=False) -> dict[str, float] | No
         return None
     except DGExplorerError:
         raise
-    errors = _against(plan, found, truth.alone)
-    allowed = TOLERANCE.get(next(iter(model.parameters())).dtype, 1e-3)
+    allowed = _allowed(model)
+    errors = _against(plan, found, truth.alone, allowed)
     if max(errors.values(), default=0) > allowed:
-        others = _against(plan, found, truth.together)
+        others = _against(plan, found, truth.together, allowed)
         errors = {name: min(error, others[name]) for name, error in errors.items()}
     return errors
 
 
-def _against(plan, found, truth) -> dict[str, float]:
+def _against(plan, found, truth, allowed: float) -> dict[str, float]:
     off = dict.fromkeys(plan.parameters, 0.0)
     size = dict.fromkeys(plan.parameters, 0.0)
     precision = 1e-7
@@ -276,8 +308,12 @@ def _against(plan, found, truth) -> dict[str, float]:
                     off[name] = float("inf")
     whole = sum(size.values()) ** 0.5
     # a gradient that is all but zero is judged by the whole model's
-    least = 10 * precision * whole + 1e-300
+    least = 100 * precision * whole / allowed + 1e-300
     return {n: off[n] ** 0.5 / (size[n] ** 0.5 + least) for n in plan.parameters}
+
+
+def _allowed(model) -> float:
+    return TOLERANCE.get(next(iter(model.parameters())).dtype, 1e-3)
 
 
 def _say_fallback(plan: Plan) -> None:

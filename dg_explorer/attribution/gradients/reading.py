@@ -24,7 +24,7 @@ from .factors import Explicit, Factor, Lookup, Outer
 from .graph import Graph, Use, operation, result_shape
 from .layout import Layout, agrees, busy_rows, counted, owners_of
 from .plan import Plan
-from .rules import RULES, Products, Rows, Saved, Split
+from .rules import ENTRY_BY_ENTRY, RULES, Products, Rows, Saved, Split
 from .watching import undisturbed
 
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError)
@@ -52,12 +52,24 @@ class Captured:
 
 @dataclass
 class Site:
-    """One use in one batch: what was saved there, whose it is, and where its examples are."""
+    """One use in one batch: the parameters behind it, what was saved, where its examples are.
+
+    keys : (parameter, key) of every path that leads here
+    """
 
     use: Use
-    names: list[str]
+    keys: list[tuple[str, str]]
     saved: Saved
     split: Split | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.keys))
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What the site is known by in a plan."""
+        return self.keys[0]
 
 
 @dataclass
@@ -131,10 +143,7 @@ class Reading:
                 continue
             for use in uses:
                 there = (use.node, use.place)
-                if there in sites:
-                    sites[there].names.append(name)
-                else:
-                    sites[there] = Site(use, [name], Saved(use))
+                sites.setdefault(there, Site(use, [], Saved(use))).keys.append((name, use.key))
         if uncovered:
             raise UncoveredError(uncovered)
         return list(sites.values())
@@ -143,15 +152,14 @@ class Reading:
         """Give each site its layout; return whether owners have to be found in this batch."""
         routed = False
         for site in sites:
-            layout = self.plan.layouts[site.names[0], site.use.key]
+            layout = self.plan.layouts[site.place]
             size = _size(site.use, layout.axis)
             if n == 1:
                 site.split = Split(Layout(layout.axis), 1)
                 continue
-            key = (shapes, site.names[0], site.use.key)
-            known = self.plan.seen.get(key, set())
-            fits = layout.order != "routed" and size % n == 0 and known is not None
-            site.split = Split(layout, n) if fits and size // n in known else None
+            known = None if self.plan.watchful else self.plan.seen.get((shapes, *site.place))
+            fits = layout.order != "routed" and known is not None and size == known * n
+            site.split = Split(layout, n) if fits else None
             routed |= site.split is None
         return routed
 
@@ -160,7 +168,7 @@ class Reading:
         for site in sites:
             if site.split is not None and site.split.owners is None:
                 continue
-            layout, gradient = self.plan.layouts[site.names[0], site.use.key], d[site.use.node]
+            layout, gradient = self.plan.layouts[site.place], d[site.use.node]
             if gradient is None:
                 site.split = Split(layout, n, torch.full((_size(site.use, layout.axis),), -1))
                 continue
@@ -168,16 +176,13 @@ class Reading:
             owners = owners_of(gradient, others, layout.axis)
             if owners is None:
                 raise UncoveredError(site.names)
-            key = (shapes, site.names[0], site.use.key)
-            busy = busy_rows(gradient, layout.axis)
-            known = self.plan.seen.get(key, set())
-            new = layout.order != "routed" and not known and known is not None
-            if new and agrees(layout, n, owners, busy):
-                self.plan.seen[key] = {len(owners) // n}
+            # rows that are zero tell nothing: where the others agree, they too come in order
+            if layout.order != "routed" and agrees(
+                layout, n, owners, busy_rows(gradient, layout.axis)
+            ):
+                self.plan.seen[shapes, *site.place] = len(owners) // n
                 site.split = Split(layout, n)
             else:
-                if new:
-                    self.plan.seen[key] = None
                 site.split = Split(layout, n, owners)
 
     def _layers(self, sites, d, parameters, n: int, like) -> list[Factor]:
@@ -209,9 +214,17 @@ class Reading:
         use = site.use
         node, number = use.operand
         shape = tuple(node._input_metadata[number].shape)
-        part = RULES[use.operation][1](use, site.saved, wide(gradient), site.split, shape)
+        part = None
+        if not gradient.is_complex() or use.operation in ENTRY_BY_ENTRY:
+            part = RULES[use.operation][1](use, site.saved, wide(gradient), site.split, shape)
         if part is None:
             raise UncoveredError(site.names)
+        if (
+            torch.is_tensor(part)
+            and part.is_complex()
+            and not node._input_metadata[number].dtype.is_complex
+        ):
+            part = part.real
         own = {name: parameters[name] for name in site.names}
         found = pulled_back(_in_full(part), use, shape, own)
         return {k: wide(as_real(v)) if torch.is_tensor(v) else v for k, v in found.items()}

@@ -75,6 +75,8 @@ class Saved:
 
 
 #: (use, saved, gradient of the result, split, shape of the operand) -> part, or None: not this way
+ENTRY_BY_ENTRY = frozenset({"Add", "Sub", "Mul", "Div", "Expand", "Repeat"})  # complex ones too
+
 Rule = Callable[[Use, Saved, torch.Tensor, Split, tuple[int, ...]], Part | None]
 RULES: dict[str, tuple[list[str], Rule]] = {}
 
@@ -198,11 +200,14 @@ def embedding_bag(use, saved, d, split, shape):
 @rule("Index", reads="indices")
 def index(use, saved, d, split, shape):
     indices = list(saved.indices)
-    if len(shape) != 2 or len(indices) != 1 or indices[0].is_floating_point():
+    if len(shape) > 2 or len(indices) != 1 or indices[0].dtype == torch.bool:
         return None
-    if indices[0].dtype == torch.bool or split.axis >= indices[0].ndim:
+    if split.axis >= indices[0].ndim:
         return None
-    return Rows(split(indices[0]).flatten(1) % shape[0], split(d).flatten(1, -2))
+    tokens = split(indices[0]).flatten(1) % shape[0]
+    if len(shape) == 2:
+        return Rows(tokens, split(d).flatten(1, -2))
+    return d.new_zeros(split.n, shape[0]).scatter_add_(1, tokens, split(d).flatten(1))
 
 
 @rule("IndexSelect", reads="dim index")
@@ -323,13 +328,29 @@ def _times(d, alpha, place):
 
 @rule("Mul", reads="self other")
 def mul(use, saved, d, split, shape):
-    return sum_by_example(d * (saved.self if use.place else saved.other), split, shape)
+    return sum_by_example(d * (saved.self if use.place else saved.other).conj(), split, shape)
 
 
 @rule("Div", reads="self other")
 def div(use, saved, d, split, shape):
-    d = d / saved.other
-    return sum_by_example(-d * saved.self / saved.other if use.place else d, split, shape)
+    other = saved.other.conj()
+    d = -d * saved.self.conj() / other.square() if use.place else d / other
+    return sum_by_example(d, split, shape)
+
+
+@rule("Repeat", reads="repeats")
+def repeat(use, saved, d, split, shape):
+    """Copies side by side: each axis is (copies, size), the examples among the copies of one."""
+    full = [1] * (d.ndim - len(shape)) + list(shape)
+    if split.layout.order != "first" or split.owners is not None:
+        return None
+    x = split(d)  # (example, row, other axes)
+    sizes = [full.pop(split.axis), *full]
+    if any(there % size for there, size in zip(x.shape[1:], sizes)):
+        return None
+    parts = [part for t, size in zip(x.shape[1:], sizes) for part in (t // size, size)]
+    x = x.reshape(split.n, *parts).sum([1 + 2 * i for i in range(len(sizes))])
+    return x.movedim(1, split.axis + 1).reshape(split.n, *shape)
 
 
 @rule("Expand")

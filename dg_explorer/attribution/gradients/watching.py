@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -9,6 +10,7 @@ from fnmatch import fnmatchcase
 import torch
 import torch.utils.checkpoint
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from ...errors import SettingError
 
@@ -61,7 +63,7 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
             torch.backends.mha.set_fastpath_enabled(False)
             stack.enter_context(_nothing_computed_again())
             if any(isinstance(module, nn.RNNBase) for module in training):
-                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                stack.enter_context(_without_mkldnn())
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if any(_compiled(module) for module in training):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -74,8 +76,27 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
                 parameter.requires_grad_(flag)
 
 
+@contextmanager
+def _without_mkldnn():
+    before = torch.backends.mkldnn.set_flags(False)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(before[0])
+
+
 def _compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model, also of one that keeps results of its last pass as attributes."""
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for value in tree_leaves(dict(vars(module))):
+            if torch.is_tensor(value) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
 
 
 class _AtOnce:
