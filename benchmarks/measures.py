@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dg_explorer.attribution.attach import attach
+from dg_explorer.attribution.gradients.capture import capture_of
 from dg_explorer.attribution.solve.damping import absolute_damping, damped_solve
 
 
@@ -68,7 +68,7 @@ def part(data, index) -> TensorDataset:
 
 def attached(model, task, data):
     """A capture of the model: made and checked once, and not part of what is timed."""
-    return attach(model, task, tuple(t[:4] for t in data.tensors))
+    return capture_of(model, task, tuple(t[:4] for t in data.tensors))
 
 
 def sketch(capture, data, projection, batch_size: int) -> torch.Tensor:

@@ -30,7 +30,7 @@ from benchmarks.models import (
     text_data,
     trained,
 )
-from dg_explorer.attribution.attach import explicit_gradients
+from dg_explorer.attribution.gradients.explicit import explicit_gradients
 from dg_explorer.attribution.methods.trak import TRAKAttributor
 from dg_explorer.attribution.projections.dense import Projection
 from dg_explorer.attribution.projections.kernel import gram

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..data.ids import ids_of
-from .gradients.memory import OutOfMemoryError
+from ..memory import OutOfMemoryError
 
 FIRST = 8  # examples whose features are measured
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import json
 from itertools import islice
@@ -12,6 +11,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
+from ..checkpoints.copies import copied
 from ..checkpoints.store import load_into, load_weights, saved_epochs
 from ..data.ids import dataset_of, ids_of, yields_ids
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
@@ -116,7 +116,7 @@ def attribute(
     epochs = _check_epochs(run, epochs)
     train_ids, test_ids = _check_ids(run, "train", train), _check_ids(run, "test", test)
     train, test = _in_order(train), _in_order(test)
-    scratch = copy.deepcopy(model)
+    scratch = copied(model)
     made = attributor(scratch, batch_size=batch_size, **settings)
     attrs = {
         "method": method,
@@ -127,9 +127,12 @@ def attribute(
     done = _done(run, group, attrs, train_ids, test_ids, overwrite)
     todo = [epoch for epoch in epochs if epoch not in done]
     coords = {"test": test_ids, "train": train_ids}
-    if todo and not fits_easily(made, train, test):
+    if todo:
         load_into(made.model, load_weights(run, todo[0]))
-        check_memory(made, train, test)
+        if hasattr(made, "prepare"):  # here, so that all workers go by the same plan
+            attrs |= {"plan": made.prepare(train).fingerprint}
+        if not fits_easily(made, train, test):
+            check_memory(made, train, test)
     rows = _compute(run, made, train, test, todo, executor, block_size)
     if hasattr(made, "over_epochs"):  # a method that adds up over epochs
         rows = made.over_epochs(run, group, rows)

@@ -222,8 +222,14 @@ def load_into(model, state_dict: dict) -> None:
             f"The checkpoint does not fit this {type(model).__name__}. {told}. "
             f"Build the model with the settings it was trained with."
         )
-    check_finite(given)
+    check_finite(parameters_of(model, given))
     model.load_state_dict(given)
+
+
+def parameters_of(model, state_dict: dict) -> dict:
+    """The part of a state dict that is trained; a mask of -inf is a buffer like any other."""
+    names = dict(model.named_parameters(remove_duplicate=False))
+    return {name: tensor for name, tensor in state_dict.items() if name in names}
 
 
 def check_finite(state_dict: dict) -> None:

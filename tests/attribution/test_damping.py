@@ -11,8 +11,8 @@ from dg_explorer.attribution import (
     TRAKAttributor,
     compute_features_chunked,
 )
-from dg_explorer.attribution.attach import attach
-from dg_explorer.attribution.factors import Explicit
+from dg_explorer.attribution.gradients.capture import capture_of
+from dg_explorer.attribution.gradients.factors import Explicit
 from dg_explorer.attribution.projections import kernel
 from dg_explorer.attribution.solve.damping import DEFAULT_RELATIVE, HIGHEST, LOWEST, resting_damping
 from dg_explorer.tasks import as_task
@@ -154,7 +154,7 @@ def test_the_sum_of_squares_of_a_large_kernel_is_estimated_well(monkeypatch):
     torch.manual_seed(0)
     model = mlp(dtype=torch.float32, hidden=32, inputs=20)
     batch = examples(300, inputs=20, dtype=torch.float32).tensors
-    layers = attach(model, as_task("classification"), batch)(batch).factors[0]
+    layers = capture_of(model, as_task("classification"), batch)(batch).factors[0]
     exact = float(kernel.gram(layers).double().square().sum())
     assert kernel.squared_sum(layers) == pytest.approx(exact, rel=1e-5)
     monkeypatch.setattr(kernel, "WRITTEN", 0)

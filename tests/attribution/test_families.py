@@ -41,6 +41,7 @@ def margin(logits, y):
 
 def truth(name, model, train, test):
     model = copy.deepcopy(getattr(model, "_orig_mod", model)).eval()
+    model.recompute = False  # plain autograd cannot ask a layer that is computed again
     if name not in SINGLE:
         model = model.double()
         train, test = ([x.double() if x.is_floating_point() else x, y] for x, y in (train, test))

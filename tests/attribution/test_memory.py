@@ -6,8 +6,8 @@ import torch
 from attribution_models import examples, mlp
 
 from dg_explorer.attribution import InfluenceFunctionAttributor, TRAKAttributor
-from dg_explorer.attribution.gradients.memory import OutOfMemoryError, memory_advice
 from dg_explorer.attribution.traker.traker import TRAKer
+from dg_explorer.memory import OutOfMemoryError, memory_advice
 
 TOO_MUCH = 1 << 50  # bytes: refused at once by any machine
 

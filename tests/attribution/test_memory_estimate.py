@@ -7,9 +7,9 @@ from attribution_models import examples, mlp
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import TRAKAttributor, attribute, memory_estimate
-from dg_explorer.attribution.gradients.memory import OutOfMemoryError
 from dg_explorer.attribution.memory_estimate import estimate_memory
 from dg_explorer.checkpoints.store import save_checkpoint
+from dg_explorer.memory import OutOfMemoryError
 
 TRAIN, TEST = with_ids(examples(40), np.arange(40)), with_ids(examples(10, 1), np.arange(10))
 

@@ -9,7 +9,7 @@ from attribution_models import TinyTransformer, examples, mlp
 from torch.utils.data import TensorDataset
 
 from dg_explorer.attribution import TRAKAttributor
-from dg_explorer.attribution.factors import Explicit
+from dg_explorer.attribution.gradients.factors import Explicit
 from dg_explorer.attribution.projections.dense import KINDS, Projection
 from dg_explorer.attribution.projections.kernel import gram
 from dg_explorer.attribution.projections.random_entries import mix, sparse

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dg_explorer.attribution.factors import Explicit
+from dg_explorer.attribution.gradients.factors import Explicit
 from dg_explorer.attribution.projections import random_entries, random_signs
 from dg_explorer.attribution.projections.dense import Projection
 

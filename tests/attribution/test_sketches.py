@@ -5,9 +5,10 @@ import torch
 from attribution_models import TinyTransformer, examples, mlp
 from torch import nn
 
-from dg_explorer.attribution.attach import attach, explicit_gradients
-from dg_explorer.attribution.convolution import SHIFTED, Geometry
-from dg_explorer.attribution.factors import Outer
+from dg_explorer.attribution.gradients.capture import capture_of
+from dg_explorer.attribution.gradients.convolution import SHIFTED, Geometry
+from dg_explorer.attribution.gradients.explicit import explicit_gradients
+from dg_explorer.attribution.gradients.factors import Outer
 from dg_explorer.attribution.projections import sketch_entries, sketches
 from dg_explorer.attribution.projections.dense import Projection
 from dg_explorer.attribution.projections.kernel import gram
@@ -55,7 +56,7 @@ def channels(request, monkeypatch):
 def test_the_sketch_of_factors_is_the_matrix_times_the_gradient(case, channels):
     make, data = CASES[case]
     model, batch = make(), data()
-    capture = attach(model, TASK, batch)
+    capture = capture_of(model, TASK, batch)
     explicit = explicit_gradients(model, TASK, batch, capture.parameters)
     sketch = FactoredSketch(32, seed=3)
     matrix = sketch.matrix({name: g.shape[1:] for name, g in explicit.items()})
@@ -81,7 +82,7 @@ def test_the_error_is_that_of_a_dense_projection_of_the_same_width():
     torch.manual_seed(0)
     model = mlp(dtype=torch.float32, hidden=64, inputs=40)
     batch = examples(40, inputs=40, dtype=torch.float32).tensors
-    layers = attach(model, TASK, batch)(batch).factors[0]
+    layers = capture_of(model, TASK, batch)(batch).factors[0]
     g = torch.cat([f.flat() for f in layers], 1)
     exact = g @ g.T
 
@@ -102,7 +103,7 @@ def test_sketches_of_other_seeds_differ_and_of_the_same_seed_agree():
 
 def test_batches_of_any_size_give_the_same_rows():
     model, batch = convolutional(), images()
-    capture, sketch = attach(model, TASK, batch), FactoredSketch(64)
+    capture, sketch = capture_of(model, TASK, batch), FactoredSketch(64)
     whole = sketch(capture(batch).factors[0])
     parts = [sketch(capture((batch[0][i : i + 1], batch[1][i : i + 1])).factors[0])
              for i in range(6)]  # fmt: skip

@@ -15,7 +15,8 @@ from benchmarks import (
 )
 from benchmarks.measures import against, exact_kernel, fidelity, peak_over, row_correlation
 from benchmarks.models import GrokkingTransformer, modular_data
-from dg_explorer.attribution.attach import attach, explicit_gradients
+from dg_explorer.attribution.gradients.capture import capture_of
+from dg_explorer.attribution.gradients.explicit import explicit_gradients
 from dg_explorer.tasks import as_task
 
 TASK = as_task("classification")
@@ -25,7 +26,7 @@ def test_the_kernel_by_blocks_is_that_of_explicit_gradients():
     torch.manual_seed(0)
     data = modular_data(7, p=5)
     model = GrokkingTransformer(p=5, width=8, heads=2, hidden=12)
-    capture = attach(model, TASK, data.tensors)
+    capture = capture_of(model, TASK, data.tensors)
     g = explicit_gradients(model, TASK, data.tensors, capture.parameters)
     g = torch.cat([x.flatten(1) for x in g.values()], 1).double()
     found = exact_kernel(capture, data, 3)
@@ -47,8 +48,8 @@ def test_row_correlation_is_the_mean_over_rows():
 
 def test_every_layer_of_the_benchmark_transformer_is_captured_by_hooks():
     model = GrokkingTransformer(p=5, width=8, heads=2, hidden=12)
-    capture = attach(model, TASK, modular_data(4, p=5).tensors)
-    assert capture.raw == []
+    capture = capture_of(model, TASK, modular_data(4, p=5).tensors)
+    assert capture.plan.raw == ()
     assert all(isinstance(m, (nn.Linear, nn.Embedding)) for m in model.children())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ...attribution.methods import method_class
 from ...attribution.walk import score_checkpoint
+from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
 from ...data.ids import ids_of
 from ...errors import DataError
@@ -45,7 +45,7 @@ class Checkpoints:
             )
         if not self._states:
             raise DataError("There are no checkpoints; give at least one, as {epoch: model}.")
-        self.scratch = copy.deepcopy(model)
+        self.scratch = copied(model)
         self.epochs = sorted(int(epoch) for epoch in self._states)
 
     def weights(self, epoch: int) -> dict:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
+from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
-from ...checkpoints.store import check_finite, load_into
+from ...checkpoints.store import check_finite, load_into, parameters_of
 from ...data.ids import ids_of
 from ...errors import CheckpointError, DataError, SettingError
+from ...memory import memory_advice
 from ...tasks import Task, as_task
-from ..attach import attach
 from ..batches import as_loader, batches_with_ids, to_device
-from ..capture import Capture
-from ..factors import concatenate
-from ..gradients.memory import memory_advice
-from ..layers import compact
+from ..gradients.capture import Capture
+from ..gradients.joining import compact, concatenate
+from ..gradients.plan import Plan
+from ..gradients.proof import prove
 from ..solve.damping import check_damping
 from .features import GradientFeatures, Origin, check_same_origin
 from .patterns import analyze_attribution_patterns, find_top_attributions
+from .probing import probed
 
 
 class Attributor:
@@ -79,6 +80,7 @@ class Attributor:
         self.damping_used: list[float] = []
         self._checkpoints = _as_checkpoints(checkpoints)
         self._scratch: nn.Module | None = None
+        self._plan: Plan | None = None
 
     # ---------------------------------------------------------------- the contract
 
@@ -136,11 +138,11 @@ class Attributor:
     def models(self):
         """Yield (model holding a checkpoint's weights, digest of the weights), one by one."""
         if self._checkpoints is None:
-            check_finite(self.model.state_dict())
+            check_finite(parameters_of(self.model, self.model.state_dict()))
             yield self.model, weights_digest(self.model)
             return
         if self._scratch is None:
-            self._scratch = copy.deepcopy(self.model)
+            self._scratch = copied(self.model)
         for key in self._checkpoints:
             load_into(self._scratch, self._checkpoints[key])
             yield self._scratch, weights_digest(self._scratch)
@@ -154,11 +156,9 @@ class Attributor:
         models, weights, outputs, digests = [], [], [], []
         for model, digest in self.models():
             parts, ids = [], []
-            capture: Capture | None = None
             for batch, which in self.batches(data, num_samples, model):
-                if capture is None:
-                    capture = attach(model, self.task, batch, layers=self.layers)
-                found = capture(batch, differentiated)
+                capture = self.capture(model, data, num_samples, (batch, which))
+                found = capture(batch, differentiated, which)
                 if not self.keeps_factors:
                     found.factors = [[compact(f) for f in row] for row in found.factors]
                 parts.append(found)
@@ -172,11 +172,40 @@ class Attributor:
             weights.append(torch.cat([p.weight for p in parts])[order].cpu())
             outputs.append(torch.cat([p.output for p in parts])[order].cpu())
             digests.append(digest)
-        names = tuple(capture.parameters)
-        origin = Origin(tuple(digests), names, self.task.name, self.kind)
+        plan = self._plan
+        origin = Origin(
+            tuple(digests), plan.parameters, self.task.name, self.kind, plan.fingerprint
+        )
         ids = np.concatenate(ids)[order.numpy()]
         weight, output = torch.stack(weights), torch.stack(outputs)
         return GradientFeatures(models, weight, output, ids, origin)
+
+    def prepare(self, data, num_samples: int | None = None) -> Plan:
+        """How each parameter's gradient is taken, proved on examples from all over the data.
+
+        Decided once, from whatever data come first; all features of this attributor go by it.
+        """
+        model = next(self.models())[0] if self._plan is None else self.model
+        return self.capture(model, data, num_samples).plan
+
+    def capture(self, model, data, num_samples: int | None = None, first=None) -> Capture:
+        """The plan at one model's weights.
+
+        Parameters
+        ----------
+        first : (batch, ids), optional
+            A batch of `data` that was read already, for data that can be read only once.
+        """
+        if self._plan is None:
+            found = [] if isinstance(data, Iterator) else probed(data, num_samples, self.batch_size)
+            found = [(self.moved(batch, model), ids) for batch, ids in found]
+            if first is not None and not found:
+                found = [first]
+            if not found:
+                found = [next(iter(self.batches(data, num_samples, model)))]
+            batches, ids = zip(*found)
+            self._plan = prove(model, self.task, list(batches), layers=self.layers, ids=list(ids))
+        return Capture(model, self._plan)
 
     def outputs(self, prediction, batch) -> torch.Tensor:
         """What is differentiated: shape (example,), or (example, row) for several."""
@@ -184,9 +213,14 @@ class Attributor:
 
     def batches(self, data, num_samples, model):
         """Batches of a loader or dataset on the model's device, with their ids."""
-        parameter = next(model.parameters())
         for batch, ids in batches_with_ids(as_loader(data, self.batch_size), num_samples):
-            yield to_device(batch, parameter.device, parameter.dtype), ids
+            yield self.moved(batch, model), ids
+
+    @staticmethod
+    def moved(batch, model):
+        """The batch on the model's device and in its precision."""
+        parameter = next(model.parameters())
+        return to_device(batch, parameter.device, parameter.dtype.to_real())
 
     @staticmethod
     def order(data, served: np.ndarray) -> torch.Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from ...errors import DGExplorerError
-from ..factors import Factor, concatenate
+from ..gradients.factors import Factor
+from ..gradients.joining import concatenate
 
 
 class FeatureMismatchError(DGExplorerError, ValueError):
@@ -23,6 +24,8 @@ class Origin:
     parameters: tuple[str, ...]
     task: str
     kind: str  # "gradients", or what was done to them
+    #: fingerprint of the plan; a plan may learn more without making other features of it
+    plan: str = field(default="", compare=False)
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from ...errors import DGExplorerError
-from ..attach import attach, explicit_gradients
 from ..batches import batch_length, take
-from ..capture import select_parameters
+from ..gradients.explicit import explicit_gradients
+from ..gradients.watching import select_parameters
 from ..projections.kernel import gram
 
 
@@ -46,9 +46,9 @@ def _checks(attributor, train_loader, test_loader, say) -> bool:
     model, _ = next(iter(attributor.models()))
     batch, _ = next(iter(attributor.batches(train_loader, 4, model)))
     names = select_parameters(model, attributor.layers)
-    capture = attach(model, attributor.task, batch, layers=attributor.layers)
-    worst = max(capture.errors.values())
-    raw = f", {len(capture.raw)} of them without hooks" if capture.raw else ""
+    capture = attributor.capture(model, train_loader)
+    worst = max(capture.plan.errors.values())
+    raw = f", {len(capture.plan.raw)} of them without a rule" if capture.plan.raw else ""
     passed = _report(
         say,
         worst < 1e-3,

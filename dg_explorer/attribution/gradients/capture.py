@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..memory import memory_advice
+from ...memory import memory_advice
 from .explicit import Outputs
 from .plan import Plan
 from .proof import extend, prove

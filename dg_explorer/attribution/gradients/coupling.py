@@ -14,7 +14,11 @@ from .watching import undisturbed
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
-class CoupledExamplesError(SettingError):
+class UnsupportedModelError(SettingError):
+    """Per-example gradients of this model cannot be had correctly."""
+
+
+class CoupledExamplesError(UnsupportedModelError):
     """What a model says of an example depends on the rest of the batch."""
 
 

@@ -36,8 +36,10 @@ def signature(batch) -> tuple:
     )
 
 
-def probe(batches: Sequence) -> list:
+def probe(batches: Sequence, ids: Sequence | None = None) -> list[tuple[object, np.ndarray]]:
     """Three batches of different sizes, the last a single example, from all over those given.
+
+    With the ids of their examples, or their places in the batch.
 
     The first batch of at least 7 examples, or else the largest, is cut; few examples are repeated.
     """
@@ -46,7 +48,8 @@ def probe(batches: Sequence) -> list:
     chosen = enough[0] if enough else int(np.argmax(lengths))
     places = spread(lengths[chosen])
     cuts = places[:LARGE], places[LARGE:], places[:1]
-    return [some(batches[chosen], cut) for cut in cuts]
+    names = np.arange(lengths[chosen]) if ids is None else np.asarray(ids[chosen])
+    return [(some(batches[chosen], cut), names[cut]) for cut in cuts]
 
 
 def spread(n: int) -> list[int]:

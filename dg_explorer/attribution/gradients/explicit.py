@@ -6,8 +6,8 @@ quicker where the model allows it. Gradients of complex parameters are kept as t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -104,11 +104,21 @@ def by_vmap(model, task, batch, names: list[str], outputs: Outputs, row: int) ->
                 setattr(called, attribute, getattr(model, attribute))
         return outputs(task.predict(called, single), single).reshape(-1)[row]
 
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        # of operations without a batching rule, which torch wants to be told of
-        warnings.filterwarnings("ignore", message="There is a performance drop")
+    # the fused attention kernels have no batching rule and would run example by example
+    with _quiet_fallback(), sdpa_kernel(SDPBackend.MATH):
         found = vmap(grad(one), in_dims=(None, *axes), randomness="error")(values, *leaves)
     return {name: as_real(found[name]) for name in names}
+
+
+@contextmanager
+def _quiet_fallback():
+    """Without torch's request to be told of each operation that has no batching rule."""
+    quieten = getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", lambda _: None)
+    quieten(False)
+    try:
+        yield
+    finally:
+        quieten(True)
 
 
 def _taken_apart(batch):

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from torch import nn
 
 from ...errors import DataError, DGExplorerError, NonFiniteError, SettingError
-from .coupling import check_apart
+from .coupling import UnsupportedModelError, check_apart
 from .examples import LARGE, length, probe, some
 from .explicit import gradients_of, one_by_one, wide
 from .graph import Graph, compare
 from .layout import Layout, busy_rows, counted, find_layout, owners_of
 from .plan import Plan
-from .reading import FAILURES, Reading, Site, UncoveredError, fusable
+from .reading import FAILURES, Reading, Site, UncoveredError, check_finite, fusable
 from .rules import RULES, Saved
 from .watching import select_parameters, undisturbed
 
 #: relative error allowed of a rule that is right: rounding differs with the size of a batch
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
-
-
-class UnsupportedModelError(SettingError):
-    """Per-example gradients of this model cannot be had correctly."""
 
 
 class SlowGradientsWarning(UserWarning):
@@ -43,24 +40,40 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
     batches : list of batches
         Their examples are drawn from; best a few batches from all over the data.
     layers : names or patterns of modules or parameters; by default all trainable parameters
+    ids : of the examples of each batch, for messages
 
     Raises
     ------
+    CoupledExamplesError
+        Examples of a batch see each other.
     UnsupportedModelError
-        Examples of a batch see each other, or no way gives a parameter's gradient correctly.
+        No way gives a parameter's gradient correctly.
     NonFiniteError
-        A gradient is NaN or infinite.
+        An output is NaN or infinite (names the examples), or a gradient (names the parameter).
     """
     names = select_parameters(model, layers)
     parameters = dict(model.named_parameters())
     sizes = {n: parameters[n].numel() * (1 + parameters[n].is_complex()) for n in names}
     plan = Plan(task, tuple(names), sizes)
-    probes = probe(batches)
+    found = probe(batches, ids)
+    probes = [batch for batch, _ in found]
+    _check_answers(model, task, found, ids is not None)
     check_apart(model, task, probes)
     _add(plan, model, probes)
     if plan.raw:
         _say_fallback(plan)
     return plan
+
+
+def _check_answers(model, task, found, known: bool) -> None:
+    values, names = [], []
+    with undisturbed(model), torch.no_grad():
+        for batch, ids in found:
+            prediction = task.predict(model, batch)
+            task.check(prediction, batch)
+            values.append(task.output(prediction, batch))
+            names.append(ids)
+    check_finite(torch.cat(values), "output", np.concatenate(names), known)
 
 
 def extend(plan: Plan, model: nn.Module, batch, names) -> None:

@@ -95,7 +95,7 @@ class Reading:
             rows = values[:, None] if values.ndim == 1 else values
             if rows.shape[0] != n or rows.ndim != 2:
                 raise DataError(f"{n} examples gave outputs of shape {tuple(values.shape)}.")
-            _check_finite(rows, "output", ids)
+            check_finite(rows, "output", ids, ids is not None)
             factors = self._factors(rows, n, signature(batch), ids)
         for found, more in zip(factors, self._raw(batch, outputs, rows.shape[1]), strict=True):
             found.extend(more)
@@ -128,7 +128,7 @@ class Reading:
                 self._find_owners(sites, d, whose, n, shapes)
             layers = self._layers(sites, d, parameters, n, rows)
             for factor in layers:
-                _check_finite(getattr(factor, "d", None), "gradient", ids)
+                check_finite(getattr(factor, "d", None), "gradient", ids, ids is not None)
             found.append(layers)
         return found
 
@@ -337,21 +337,28 @@ def _explicit(found: dict[str, torch.Tensor]) -> list[Factor]:
     return [Explicit.of({name: wide(gradient)}) for name, gradient in found.items()]
 
 
-def _check_finite(x: torch.Tensor | None, what: str, ids) -> None:
+def check_finite(x: torch.Tensor | None, what: str, names, known: bool) -> None:
+    """Refuse NaN and infinity in numbers of examples, naming those that have them.
+
+    Parameters
+    ----------
+    names : ids of the examples, or their rows in the batch; None for their order
+    known : whether they are ids
+    """
     if x is None or bool(torch.isfinite(x.detach().sum())):
         return
-    broken = (~torch.isfinite(x.detach()).flatten(1).all(1)).nonzero()[:, 0].cpu().numpy()
+    broken = (~torch.isfinite(x.detach()).reshape(len(x), -1).all(1)).nonzero()[:, 0].cpu().numpy()
     if not len(broken):
         return
-    names = np.arange(len(x)) if ids is None else np.asarray(ids)
-    who = "id" if ids is not None else "row"
     if len(broken) == len(x):
         raise NonFiniteError(
             f"The {what} of every example is not finite (NaN or infinite). Check the checkpoint "
             f"and the inputs."
         )
-    shown = ", ".join(str(names[i]) for i in broken[:5]) + (", ..." if len(broken) > 5 else "")
+    names = np.arange(len(x)) if names is None else np.asarray(names)
+    told = list(dict.fromkeys(int(names[i]) for i in broken))
+    shown = ", ".join(map(str, told[:5])) + (", ..." if len(told) > 5 else "")
     raise NonFiniteError(
-        f"The {what} of {len(broken)} of {len(x)} examples is not finite (NaN or infinite): {who} "
+        f"The {what} of some examples is not finite (NaN or infinite): {'id' if known else 'row'} "
         f"{shown}. Check these rows of the data, or leave them out."
     )

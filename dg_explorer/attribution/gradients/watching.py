@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -10,7 +9,6 @@ from fnmatch import fnmatchcase
 import torch
 import torch.utils.checkpoint
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from ...errors import SettingError
 
@@ -87,16 +85,6 @@ def _without_mkldnn():
 
 def _compiled(module: nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a model, also of one that keeps results of its last pass as attributes."""
-    memo: dict[int, object] = {}
-    for module in model.modules():
-        for value in tree_leaves(dict(vars(module))):
-            if torch.is_tensor(value) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
 
 
 class _AtOnce:

@@ -13,7 +13,7 @@ from ...errors import DataError, NonFiniteError, SettingError
 from ...tasks.parts import labels_of
 from ..attributor.base import Attributor
 from ..attributor.features import Origin, check_same_origin
-from ..capture import undisturbed
+from ..gradients.watching import undisturbed
 
 
 @dataclass

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from ...errors import SettingError
+from ...memory import memory_advice
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
-from ..factors import Factor, summed
-from ..gradients.memory import memory_advice
+from ..gradients.factors import Factor, summed
 from ..projections.kernel import diagonal, squared_sum
 from ..solve.damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
 from ..solve.gauss_newton import gauss_newton_scores

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from ...errors import DataError, SettingError
-from ..attach import attach
 from ..attributor.features import FeatureMismatchError
-from ..factors import concatenate
+from ..gradients.joining import concatenate
 from ..projections.dense import Projection
 from ..projections.nystrom import Nystrom, NystromFeatures
 from ..projections.sketches import FactoredSketch
@@ -49,13 +48,12 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
     """Features of a loader, float32, shape (example, checkpoints * proj_dim), on its device."""
     blocks = []
     for model, digest in attributor.models():
-        ids, rows, capture, pending, projection = [], [], None, [], attributor.projection
+        ids, rows, pending, projection = [], [], [], attributor.projection
         for batch, which in attributor.batches(data, num_samples, model):
-            if capture is None:
-                capture = attach(model, attributor.task, batch, layers=attributor.layers)
-                if isinstance(projection, Nystrom):
-                    projection = projection.at(capture, digest, attributor.outputs)
-            pending.append(capture(batch, attributor.outputs))
+            capture = attributor.capture(model, data, num_samples, (batch, which))
+            if isinstance(projection, Nystrom):
+                projection = projection.at(capture, digest, attributor.outputs)
+            pending.append(capture(batch, attributor.outputs, which))
             ids.append(which)
             waiting = sum(map(len, pending))
             size = sum(f.nbytes for found in pending for f in found.factors[0])

@@ -10,8 +10,9 @@ import torch
 from ...errors import SettingError
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
-from ..convolution import Convolution
-from ..factors import Factor, Outer, concatenate
+from ..gradients.convolution import Convolution
+from ..gradients.factors import Factor, Outer
+from ..gradients.joining import concatenate
 from ..projections.kernel import diagonal
 from ..solve.damping import absolute_damping
 from ..solve.kronecker import KroneckerBasis, PlainBasis

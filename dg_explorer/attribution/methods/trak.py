@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ...errors import SettingError
+from ...memory import memory_advice
 from ..attributor.base import Attributor
-from ..gradients.memory import memory_advice
 from ..projections.checks import ProjectionChecks
 from ..projections.kernel import gram
 from ..projections.nystrom import Nystrom

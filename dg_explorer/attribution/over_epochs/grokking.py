@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
 
+from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints as read_checkpoints
 from ...checkpoints.store import load_into
 from ...data.ids import dataset_of, ids_of
@@ -66,7 +66,7 @@ def analyze_grokking_attributions(
         )
     found = read_checkpoints(model_checkpoints)
     pre, post = _around(sorted(found), grokking_epoch, window)
-    scratch = copy.deepcopy(model)
+    scratch = copied(model)
     trak = DelayedGeneralizationTRAK(scratch, run=run, **settings)
     for epoch in (pre, post):
         load_into(scratch, found[epoch])

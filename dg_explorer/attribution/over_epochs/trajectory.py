@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
 import numpy as np
 import xarray as xr
 
+from ...checkpoints.copies import copied
 from ...checkpoints.store import load_weights, saved_epochs
 from ...data.ids import dataset_of, ids_of
 from ...errors import CheckpointError
@@ -76,7 +76,7 @@ def attribute_trajectory(
             segments = min(given.get("segments", 3), len(chosen))
             given["time"] = segment_times(run, chosen, segments)
         weights = {e: load_weights(run, e) for e in chosen}
-        attributor = method_class(method)(copy.deepcopy(model), checkpoints=weights, **given)
+        attributor = method_class(method)(copied(model), checkpoints=weights, **given)
         rows.append(attributor.attribute(train, test).numpy().astype(np.float32))
         used[epoch] = chosen
     result = xr.Dataset(

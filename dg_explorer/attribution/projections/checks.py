@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ...errors import SettingError
-from ..capture import select_parameters
-from ..factors import Explicit
+from ..gradients.factors import Explicit
+from ..gradients.watching import select_parameters
 from .nystrom import Nystrom, NystromFeatures
 
 LARGEST = 1 << 28  # entries: a matrix of 1 GB

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import SettingError
-from ..factors import Factor, Outer
+from ..gradients.factors import Factor, Outer
 from . import random_entries, random_signs
 
 KINDS = ("rademacher", "gaussian", "sparse")

@@ -1,11 +1,12 @@
-"""Kernel: exact inner products of per-example gradients, layer by layer, in tiles."""
+"""Kernel: exact inner products of per-example gradients, parameter by parameter, in tiles."""
 
 from __future__ import annotations
 
 import torch
 
 from ...errors import NonFiniteError
-from ..factors import Factor
+from ..gradients.factors import Factor
+from ..gradients.joining import aligned
 from .sketches import FactoredSketch
 
 TILE = 512  # a float32 tile of 1 MB stays in the cache while all layers add to it
@@ -14,19 +15,24 @@ SKETCHED = 1024  # width of the sketch that is enough for the sum of their squar
 
 
 def gram(left: list[Factor], right: list[Factor] | None = None) -> torch.Tensor:
-    """Inner products of the gradients of two sets of examples, summed over layers.
+    """Inner products of the gradients of two sets of examples, summed over parameters.
 
     Parameters
     ----------
-    left, right : factors of the same layers; `right` left out means `left` with itself,
-        of which only one triangle is computed.
+    left, right : factors of the same parameters, in any order; `right` left out means `left`
+        with itself, of which only one triangle is computed.
 
     Returns
     -------
     shape (n_left, n_right), in the precision of the factors
+
+    Raises
+    ------
+    FactorMismatchError
+        The two sets are of different parameters; names one.
     """
     same = right is None
-    right = left if same else right
+    left, right = (left, left) if same else aligned(left, right)
     n, m = len(left[0]), len(right[0])
     out = _like(left).new_zeros(n, m)
     for i in range(0, n, TILE):

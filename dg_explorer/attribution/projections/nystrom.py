@@ -19,9 +19,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from ...errors import DataError, SettingError
 from ..batches import batch_length, take
-from ..capture import Capture
-from ..factors import Factor, concatenate
-from ..layers import compact
+from ..gradients.capture import Capture
+from ..gradients.factors import Factor
+from ..gradients.joining import compact, concatenate
 from .kernel import gram
 
 # directions in which the landmarks vary by less than this share of the most are rounding

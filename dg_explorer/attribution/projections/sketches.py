@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import SettingError
-from ..convolution import Convolution
-from ..factors import Explicit, Factor, Lookup, Outer
+from ..gradients.convolution import Convolution
+from ..gradients.factors import Explicit, Factor, Lookup, Outer
 from . import sketch_entries
 from .matrix_units import has_matrix_units
 

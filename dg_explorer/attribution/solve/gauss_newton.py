@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 
 from ...errors import NonFiniteError
-from ..factors import Factor, concatenate
+from ..gradients.factors import Factor
+from ..gradients.joining import concatenate
 from ..projections.kernel import diagonal, gram
 from .damping import absolute_damping
 from .solvers import leading_eigenpairs, solve

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import NonFiniteError, SettingError
 from ...tasks import Task
-from ..capture import undisturbed
+from ..gradients.watching import undisturbed
 
 MOST_PARAMETERS = 20_000
 COLUMNS = 64  # Hessian-vector products taken together

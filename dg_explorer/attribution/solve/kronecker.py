@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from ..convolution import Convolution
-from ..factors import Factor, Outer, concatenate
+from ..gradients.convolution import Convolution
+from ..gradients.factors import Factor, Outer
+from ..gradients.joining import concatenate
 from ..projections.kernel import diagonal
 from .damping import absolute_damping
 

@@ -9,10 +9,11 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...tasks import Task
-from ..attach import attach
 from ..batches import batch_length, take
-from ..capture import select_parameters, undisturbed
-from ..factors import Explicit, Factor
+from ..gradients.capture import Capture
+from ..gradients.factors import Explicit, Factor
+from ..gradients.proof import prove
+from ..gradients.watching import select_parameters, undisturbed
 from .model_outputs import IterativeTask
 
 
@@ -79,18 +80,18 @@ class FunctionalGradientComputer(AbstractGradientComputer):
 
 
 class HookGradientComputer(AbstractGradientComputer):
-    """Gradients of a task by hooks, as factors; checked against autograd on the first batch."""
+    """Gradients of a task by a plan, as factors; proved on the first batch of the first model."""
+
+    _plan = None
 
     def load_model_params(self, model) -> None:
         self.model = model
-        self._capture = None
-        self._last = None
 
     def compute_factors(self, batch) -> tuple[list[Factor], torch.Tensor]:
         """Factors of each layer and the weight of each example, from one pass."""
-        if self._capture is None:
-            self._capture = attach(self.model, self.modelout_fn, batch, layers=self.grad_wrt)
-        found = self._capture(batch)
+        if self._plan is None:
+            self._plan = prove(self.model, self.modelout_fn, [batch], layers=self.grad_wrt)
+        found = Capture(self.model, self._plan)(batch)
         return found.factors[0], found.weight
 
     def compute_per_sample_grad(self, batch):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ...errors import NonFiniteError, SettingError
+from ...memory import memory_advice
 from ..attributor.base import weights_digest
-from ..gradients.memory import memory_advice
 from .store import UnfinishedError
 
 BLOCK = 8192  # rows of features multiplied at a time

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
+from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import load_into
 from ...errors import DataError, NonFiniteError, SettingError
+from ...memory import memory_advice
 from ..attributor.base import weights_digest
 from ..batches import batch_length, take, to_device
-from ..capture import select_parameters
-from ..gradients.memory import memory_advice
+from ..gradients.watching import select_parameters
 from ..projections.sketches import DEFINITION
 from ..solve.ridge import RIDGE_AUTO, ridge_features
 from .gradient_computers import as_factors, as_gradients, gradient_computer_for
@@ -102,7 +102,7 @@ class TRAKer(TRAKerScoring):
         self.logger = logging.getLogger("dg_explorer.traker")
         self.logger.setLevel(logging_level)
         self.device = _device(device)
-        self.model = copy.deepcopy(model).to(self.device)
+        self.model = copied(model).to(self.device)
         self.task = as_model_output(task)
         self.train_set_size = train_set_size
         self.lambda_reg = lambda_reg

@@ -6,7 +6,7 @@ from contextlib import ContextDecorator
 
 import torch
 
-from ...errors import DGExplorerError
+from .errors import DGExplorerError
 
 
 class OutOfMemoryError(DGExplorerError, MemoryError):
