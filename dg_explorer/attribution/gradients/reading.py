@@ -91,6 +91,9 @@ class Reading:
         with undisturbed(self.model, plan.covered), torch.enable_grad():
             prediction = task.predict(self.model, batch)
             task.check(prediction, batch)
+            if outputs != task.output:  # curvature, say: first of all the answers must be finite
+                output, weight = self._answers(prediction, batch)
+                check_finite(output, "output", ids, ids is not None)
             values = outputs(prediction, batch)
             rows = values[:, None] if values.ndim == 1 else values
             if rows.shape[0] != n or rows.ndim != 2:
@@ -100,11 +103,18 @@ class Reading:
         for found, more in zip(factors, self._raw(batch, outputs, rows.shape[1]), strict=True):
             found.extend(more)
             found.sort(key=lambda f: plan.parameters.index(next(iter(f.sizes))))
+        if outputs == task.output:
+            output, weight = self._answers(prediction, batch, values)
+        return Captured(factors, output, weight)
+
+    def _answers(self, prediction, batch, output=None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Output and weight of each example, float64."""
+        task = self.plan.task
         prediction = tree_map(lambda x: x.detach() if torch.is_tensor(x) else x, prediction)
         with torch.no_grad():
-            output = values if outputs == task.output else task.output(prediction, batch)
+            output = task.output(prediction, batch) if output is None else output
             weight = task.weight(prediction, batch)
-        return Captured(factors, output.detach().double(), weight.detach().double())
+        return output.detach().double(), weight.detach().double()
 
     # ---------------------------------------------------------------- read off the graph
 
