@@ -27,9 +27,10 @@ from .analysis.transition.phase_transition import (
     PhaseTransitionAttributor as PhaseTransitionAttributor,
 )
 from .analysis.transition.transitions import add_transitions as add_transitions
-from .attribution.attach import UnsupportedModelError as UnsupportedModelError
+from .attribution.gradients.proof import UnsupportedModelError as UnsupportedModelError
 from .attribution.attributor.features import FeatureMismatchError as FeatureMismatchError
-from .attribution.gradients.memory import OutOfMemoryError as OutOfMemoryError
+from .attribution.gradients.joining import FactorMismatchError as FactorMismatchError
+from .memory import OutOfMemoryError as OutOfMemoryError
 from .attribution.methods.feature_neighbours import (
     FeatureKNNAttributor as FeatureKNNAttributor,
     RepresentationSimilarityAttributor as RepresentationSimilarityAttributor,

@@ -38,7 +38,7 @@ _EXPORTS = {
     "CustomTask": ".tasks.custom",
     "margin": ".tasks.margins",
     "FeatureMismatchError": "attributor.features",
-    "UnsupportedModelError": "attach",
+    "UnsupportedModelError": "gradients.proof",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

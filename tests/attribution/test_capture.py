@@ -10,10 +10,10 @@ from torch import nn
 from dg_explorer.attribution.gradients.capture import capture_of
 from dg_explorer.attribution.gradients.explicit import explicit_gradients
 from dg_explorer.attribution.gradients.joining import concatenate
-from dg_explorer.attribution.gradients.proof import SlowGradientsWarning, UnsupportedModelError
+from dg_explorer.attribution.gradients.proof import SlowGradientsWarning
 from dg_explorer.attribution.projections.kernel import diagonal, gram
 from dg_explorer.errors import NonFiniteError, SettingError
-from dg_explorer.tasks import as_task
+from dg_explorer.tasks import CoupledBatchError, as_task
 
 TASK = as_task("classification")
 
@@ -199,7 +199,7 @@ def test_a_model_whose_examples_see_each_other_is_refused():
         def forward(self, x):
             return self.head(x - x.mean(0))
 
-    with pytest.raises(UnsupportedModelError, match="Examples of a batch see each other"):
+    with pytest.raises(CoupledBatchError, match="examples of a batch see each other"):
         capture_of(Centred(), TASK, vectors())
 
 

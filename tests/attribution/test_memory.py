@@ -33,7 +33,7 @@ def test_other_errors_pass_through():
 @pytest.mark.parametrize("settings", [{}, {"proj_dim": 64}])
 def test_features_that_do_not_fit_say_what_to_lower(monkeypatch, settings):
     attributor = TRAKAttributor(mlp(), **settings)
-    monkeypatch.setattr("dg_explorer.attribution.capture.Capture._run", hungry)
+    monkeypatch.setattr("dg_explorer.attribution.gradients.reading.Reading.__call__", hungry)
     with pytest.raises(OutOfMemoryError, match="batch_size"):
         attributor.compute_train_features(examples(4))
 

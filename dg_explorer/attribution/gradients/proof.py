@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from ...errors import DataError, DGExplorerError, NonFiniteError, SettingError
-from .coupling import UnsupportedModelError, check_apart
+from ...memory import memory_advice, ran_out
+from ...tasks import check_independent
 from .examples import LARGE, length, probe, some
 from .explicit import gradients_of, one_by_one, wide
 from .graph import Graph, compare
@@ -28,10 +29,15 @@ from .watching import select_parameters, undisturbed
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
 
 
+class UnsupportedModelError(SettingError):
+    """Per-example gradients of this model cannot be had correctly."""
+
+
 class SlowGradientsWarning(UserWarning):
     """There is no rule for some parameters, so their gradients take longer."""
 
 
+@memory_advice("Lower batch_size (or serve smaller batches), or name fewer layers with layers=")
 def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
     """Decide how each parameter's gradients are taken, and check it against plain autograd.
 
@@ -44,7 +50,7 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
 
     Raises
     ------
-    CoupledExamplesError
+    CoupledBatchError
         Examples of a batch see each other.
     UnsupportedModelError
         No way gives a parameter's gradient correctly.
@@ -58,7 +64,8 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
     found = probe(batches, ids)
     probes = [batch for batch, _ in found]
     _check_answers(model, task, found, ids is not None)
-    check_apart(model, task, probes)
+    with undisturbed(model):
+        check_independent(model, task, probes[0], some)
     _add(plan, model, probes)
     if plan.raw:
         _say_fallback(plan)
@@ -285,7 +292,7 @@ def _errors(plan, model, probes, truth, complain=False) -> dict[str, float] | No
         _take_raw(plan, error.names)
         return _errors(plan, model, probes, truth, complain)
     except FAILURES as error:
-        if isinstance(error, (DataError, SettingError)):
+        if isinstance(error, (DataError, SettingError)) or ran_out(error):
             raise
         if complain:
             raise UnsupportedModelError(
