@@ -10,11 +10,14 @@ from ..data.batch import Batch
 from ..data.evaluating import evaluating
 from ..data.leaves import shapes
 from ..errors import DataError
+from ..tasks import Task, as_task
 from .layer_outputs import POOLING, layer_outputs
-from .measures import measure
+from .logit_buffer import arrays, as_array
 
 
-def evaluation_pass(model, served, table, chosen, layers) -> dict[str, np.ndarray]:
+def evaluation_pass(
+    model, served, table, chosen, layers, task: Task | None = None
+) -> dict[str, np.ndarray]:
     """Evaluate a split; the model's mode and weights are as before afterwards.
 
     Parameters
@@ -25,24 +28,28 @@ def evaluation_pass(model, served, table, chosen, layers) -> dict[str, np.ndarra
     chosen : int array or None
         Ids whose layer outputs are wanted.
     layers : list of module names
+    task : Task, optional
+        What is measured; by default inferred from the first batch.
 
     Returns
     -------
     dict: layer -> float32 array, shape (chosen, unit)
         In the order of `chosen`.
     """
+    task = as_task(task)
     ids_seen, outputs = [], {layer: [] for layer in layers}
     with evaluating(model), torch.no_grad(), layer_outputs(model, layers) as collected:
         for batch in served:
             batch = on_device_of(model, batch)
             ids = batch.ids
-            logits = batch.predict(model)
-            logits = getattr(logits, "logits", logits)
-            if table is not None:
-                labels = labels_of(batch)
-                found = measure(logits, labels)
-                values = {k: v.cpu().numpy() for k, v in zip(found._fields, found)}
-                table.fill(ids, labels.cpu().numpy(), values)
+            if table is None:
+                # features need no labels, but a decoder may
+                _predict(model, task, batch)
+            else:
+                prediction = task.predict(model, batch)
+                task.check(prediction, batch)
+                found = task.measures(prediction, batch)
+                table.fill(ids, as_array(task.class_labels(batch)), arrays(found))
             if layers:
                 picked = np.flatnonzero(np.isin(ids, chosen))
                 ids_seen.append(ids[picked])
@@ -56,6 +63,13 @@ def evaluation_pass(model, served, table, chosen, layers) -> dict[str, np.ndarra
     order = np.argsort(ids)
     order = order[np.searchsorted(ids[order], chosen)]
     return {layer: np.concatenate(blocks)[order] for layer, blocks in outputs.items()}
+
+
+def _predict(model, task, batch) -> None:
+    if batch.labels is None:
+        batch.predict(model)
+    else:
+        task.predict(model, batch)
 
 
 def on_device_of(model, batch: Batch) -> Batch:

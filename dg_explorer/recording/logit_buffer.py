@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ..errors import DataError
-from .measures import measure
+from ..tasks import InferredTask, Task
 from .table import ExampleTable
 
 # one reduction for so many steps: each begins with cold caches, so few large ones are cheapest
@@ -17,14 +18,17 @@ BYTES = 64 << 20
 class LogitBuffer:
     """Logits of the last steps, on their way into an `ExampleTable`."""
 
-    def __init__(self, table: ExampleTable):
-        self.table = table
+    def __init__(self, table: ExampleTable, task: Task, model=None):
+        self.table, self.task, self.model = table, task, model
+        self._checked = False
         self._kept: list[tuple] = []
         self._bytes = 0
         self._ids, self._ids_version = None, 0
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor, ids) -> None:
         """Keep a batch; nothing is computed until `STEPS` batches have come together."""
+        if not self._checked:
+            self._look(logits, labels)
         logits = logits.detach()
         if not torch.is_tensor(ids):
             ids = torch.tensor(ids)  # a copy, so that the caller's array may change
@@ -66,13 +70,33 @@ class LogitBuffer:
         else:
             self._reduce(*joined)
 
+    def _look(self, logits, labels) -> None:
+        """The first batch, with its graph: what are these answers, and do labels fit them?"""
+        batch = (logits, labels.to(logits.device))
+        if isinstance(self.task, InferredTask):
+            self.task.settle(self.model, logits, batch)
+        self.task.check(self.task.read(logits), batch)
+        self._checked = True
+
     def _reduce(self, logits, labels, ids) -> None:
         if len(ids) != len(logits):
             raise DataError(
                 f"{len(logits)} rows of logits came with {len(ids)} ids. Pass the ids that the "
                 f"batch itself carries: for inputs, labels, ids in loader."
             )
+        batch = (logits, labels.to(logits.device))
         with torch.no_grad():
-            found = measure(logits, labels)
-        measures = {name: value.cpu().numpy() for name, value in zip(found._fields, found)}
-        self.table.fill(ids.cpu().numpy(), labels.cpu().numpy(), measures)
+            prediction = self.task.read(logits)
+            self.task.check(prediction, batch)
+            found = self.task.measures(prediction, batch)
+        self.table.fill(ids.cpu().numpy(), as_array(self.task.class_labels(batch)), arrays(found))
+
+
+def arrays(measures: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Measures as arrays on the CPU."""
+    return {name: value.detach().cpu().numpy() for name, value in measures.items()}
+
+
+def as_array(labels: torch.Tensor | None) -> np.ndarray | None:
+    """One label an example as an array, None where there is no such label."""
+    return None if labels is None else labels.detach().cpu().numpy()

@@ -13,6 +13,7 @@ from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, 
 from ..data.served import Served
 from ..errors import SettingError
 from ..record.run import as_run
+from ..tasks import COLUMNS, InferredTask, as_task
 from ..training.trained_loss import TrainedLossWarning, conclude
 from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
@@ -75,6 +76,9 @@ class Recorder:
         its prediction, or (prediction, labels); or which entries of a batch are its inputs.
     label : function, key or place, optional
         Where the labels of a batch are, such as 1 for rows of (input, label, group).
+    task : str, Task or pair (loss, output) of functions, optional
+        What is trained, and so what is recorded of each example: "classification", "regression",
+        "language_modeling", ... By default inferred from the first batch, or asked for.
     augment : "fixed", optional
         Draw the random numbers of an augmented example from a generator seeded by its id, so that
         each epoch sees the same.
@@ -107,6 +111,7 @@ class Recorder:
         batch_size: int = 512,
         forward=None,
         label=None,
+        task=None,
         augment: str | None = None,
         on_error: str = "warn",
     ):
@@ -135,6 +140,8 @@ class Recorder:
         self.model = model
         self.optimizer = optimizer
         self.layers = list(layers)
+        self.task = as_task(task)
+        self.task.check_model(model)
         self.steps_taken = 0
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
@@ -143,7 +150,7 @@ class Recorder:
             if data is not None
         }
         self._tables = {split: self._table(split) for split in ("train", "test")}
-        self._buffer = LogitBuffer(self._tables["train"])
+        self._buffer = LogitBuffer(self._tables["train"], self.task, model)
         self._checkpoint_every = checkpoint_every
         self._feature_every = feature_every
         self._feature_ids = {s: _spread(d.ids, feature_examples) for s, d in self._data.items()}
@@ -170,11 +177,22 @@ class Recorder:
 
         Parameters
         ----------
-        logits : float tensor, shape (example, class)
-        labels : int tensor, shape (example,)
+        logits : float tensor, shape (example, class), or whatever the task reads
+        labels : tensor, shape (example,), or as the training loss has them
         ids : int tensor or array, shape (example,)
             Example ids, as a `with_ids` dataset yields them.
+
+        Raises
+        ------
+        DataError
+            Labels do not fit the logits.
+        TaskUnclearError
+            It is not plain what was trained; `Recorder(task=...)` says it.
         """
+        if self.task.needs_batch:
+            # functions of the user's own want the whole batch: examples are evaluated instead
+            self.order(ids)
+            return
         self._buffer.add(logits, labels, ids)
         if self._witness is not None:
             self._witness.batch(logits, labels)
@@ -211,6 +229,7 @@ class Recorder:
             )
         self._testify()
         measured = self._evaluate()
+        self._note_task()
         metrics = self._metrics()
         if unseen:  # whatever changed the weights, it was not at this optimizer's rate
             metrics["learning_rate"] = float("nan")
@@ -314,7 +333,7 @@ class Recorder:
             previous.close()
         others.append(self)
         self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
-        self._witness = GradientWitness(self.model)
+        self._witness = GradientWitness(self.model, self._loss_of)
         if gradient_every:
             self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
         if replay:
@@ -338,6 +357,20 @@ class Recorder:
         if self._replay is not None:
             self._replay.follow(optimizer)
 
+    def _note_task(self) -> None:
+        """Write down what was measured, once it is known; refuse to go on with another task."""
+        if isinstance(self.task, InferredTask) and not self.task.is_settled:
+            return
+        told = self.task.described()
+        before = self.run.attrs.get("task")
+        if before is None:
+            self._keeping.write(lambda: self.run.set_attrs(task=told))
+        elif before.get("digest") != told["digest"]:
+            raise SettingError(
+                f"This run records the task {before.get('told')}, and {told['told']} would be put "
+                f"beside it. Record into a new run, or pass task= as before."
+            )
+
     def _note_replay(self, replay: bool) -> None:
         said = "recorded, see the group 'replay'" if replay else WITHOUT_REPLAY
         self._keeping.write(lambda: self.run.set_attrs(replay=said))
@@ -355,6 +388,10 @@ class Recorder:
         self._witness.forget()
         return look_after_closure(args, kwargs, self._witness.before_step)
 
+    def _loss_of(self, answers, labels):
+        """The loss that is recorded, of answers as `batch` gets them."""
+        return self.task.loss(self.task.read(answers), (answers, labels.to(answers.device)))
+
     def _testify(self) -> None:
         """Write down what the compared steps and the watched weights say; once if it is amiss."""
         if self._witness is None:
@@ -363,7 +400,7 @@ class Recorder:
         if looked == self._testified:
             return
         self._testified = looked
-        found = conclude("cross-entropy", self._witness.comparisons)
+        found = conclude(self.task.loss_name, self._witness.comparisons)
         said = {
             "trained_loss": found.attrs(),
             "weight_rule": found.weight_rule,
@@ -410,7 +447,8 @@ class Recorder:
                 wanted[split] = (data, self._tables[split], chosen)
         with untouched_rng():
             outputs = {
-                split: evaluation_pass(self.model, *how, layers) for split, how in wanted.items()
+                split: evaluation_pass(self.model, *how, layers, self.task)
+                for split, how in wanted.items()
             }
         self._features = {
             layer: {split: found[layer] for split, found in outputs.items()} for layer in layers
@@ -443,8 +481,10 @@ class Recorder:
     def _metrics(self) -> dict[str, float]:
         row = {}
         for split, table in self._tables.items():
-            row[f"{split}_loss"] = table.mean("loss")
-            row[f"{split}_accuracy"] = table.mean("correct")
+            columns = table.columns or {n: np.empty(0, COLUMNS[n][1]) for n in self.task.columns}
+            seen = table.there if table.columns else np.empty(0, bool)
+            for name, value in self.task.summary(columns, seen).items():
+                row[f"{split}_{name}"] = value
         if self.optimizer is not None:
             # that of the last step: a scheduler has moved on by now
             rate = self.optimizer.param_groups[0]["lr"] if self._rate is None else self._rate

@@ -6,21 +6,15 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError, UnknownExampleError
-
-_EMPTY = {
-    "loss": (np.nan, np.float32),
-    "confidence": (np.nan, np.float32),
-    "margin": (np.nan, np.float32),
-    "prediction": (-1, np.int32),
-    "correct": (False, np.bool_),
-}
+from ..tasks import COLUMNS
 
 
 class ExampleTable:
     """Measures of the examples of one split at one epoch, by example id.
 
-    An example that was not seen has loss NaN and prediction -1. One that was seen with NaN
-    logits has loss NaN and a prediction: the two are told apart by the prediction.
+    The columns are those of the task that measures. An example that was not seen has loss NaN
+    and prediction -1. One that was seen with NaN logits has loss NaN and a prediction: the two are
+    told apart by the prediction, or by `seen` where a task predicts no label.
 
     Parameters
     ----------
@@ -42,12 +36,17 @@ class ExampleTable:
 
     def clear(self) -> None:
         """Begin the next row."""
-        n = len(self.ids)
-        self.columns = {k: np.full(n, fill, dtype) for k, (fill, dtype) in _EMPTY.items()}
+        self.columns: dict[str, np.ndarray] = {}
         self.seen = 0
 
-    def fill(self, ids: np.ndarray, labels: np.ndarray, measures: dict[str, np.ndarray]) -> None:
+    def fill(
+        self, ids: np.ndarray, labels: np.ndarray | None, measures: dict[str, np.ndarray]
+    ) -> None:
         """Put in the measures of some examples; of an id that comes twice the last counts.
+
+        Parameters
+        ----------
+        labels : shape (example,), or None where an example has no single label
 
         Raises
         ------
@@ -57,7 +56,7 @@ class ExampleTable:
             A label contradicts the record's.
         """
         where = self.positions(ids)
-        if self.labels is not None:
+        if self.labels is not None and labels is not None:
             wrong = np.flatnonzero(self.labels[where] != labels)
             if wrong.size:
                 i = wrong[0]
@@ -67,8 +66,11 @@ class ExampleTable:
                     f"there and {labels[i]} here. Most likely the ids belong to another order of "
                     f"the data: wrap the dataset with with_ids() before shuffling."
                 )
-        for name, column in self.columns.items():
-            column[where] = measures[name]
+        for name, values in measures.items():
+            if name not in self.columns:
+                fill, dtype = COLUMNS.get(name, (np.nan, np.float32))
+                self.columns[name] = np.full(len(self.ids), fill, dtype)
+            self.columns[name][where] = values
         self.seen += len(ids)
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
@@ -93,8 +95,17 @@ class ExampleTable:
 
     def mean(self, name: str) -> float:
         """The mean over the examples seen; NaN if none was."""
-        there = self.columns["prediction"] >= 0
+        there = self.there
         return float(self.columns[name][there].mean()) if there.any() else float("nan")
+
+    @property
+    def there(self) -> np.ndarray:
+        """Which examples were seen, bool, shape (example,)."""
+        if "seen" in self.columns:
+            return self.columns["seen"]
+        if "prediction" in self.columns:
+            return self.columns["prediction"] >= 0
+        return np.zeros(len(self.ids), dtype=bool)
 
     def _unknown(self, ids) -> None:
         n, ends = len(self.ids), self._sorted[[0, -1]] if len(self.ids) else ("-", "-")

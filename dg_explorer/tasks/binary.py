@@ -24,6 +24,7 @@ class BinaryTask(Task):
     doubts = True
     output_name, output_unit = "margin of the right answer", "log odds"
     curvature = "Gauss-Newton"
+    loss_name = "binary cross-entropy"
     columns = ("loss", "confidence", "margin", "prediction", "correct")
 
     def __init__(self, *, negative: int | None = None):

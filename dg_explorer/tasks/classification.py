@@ -33,6 +33,7 @@ class ClassificationTask(Task):
     doubts = True
     output_name, output_unit = "margin of the right class", "log odds"
     curvature = "Gauss-Newton"
+    loss_name = "cross-entropy"
     columns = ("loss", "confidence", "margin", "prediction", "correct")
 
     def __init__(self, *, unlabelled: int | None = None, softmax_twice: bool = False):

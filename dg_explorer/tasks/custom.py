@@ -38,6 +38,8 @@ class CustomTask(Task):
     """
 
     output_column = "output"
+    needs_batch = True
+    loss_name = "the loss of your own"
 
     def __init__(
         self,

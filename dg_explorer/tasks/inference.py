@@ -201,6 +201,11 @@ class InferredTask(Task):
             raise TaskUnclearError("The task is inferred from the first batch, and none was seen.")
         return self._settled
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether a batch has said what the task is."""
+        return self._settled is not None
+
     def settle(self, model: Any, answer: Any, batch: Any) -> Task:
         """Infer the task from the first batch; later ones change nothing."""
         if self._settled is None:
@@ -218,7 +223,7 @@ class InferredTask(Task):
         return self.settle(model, answer, batch).read(answer)
 
     def __getattribute__(self, name):
-        own = ("_settled", "settled", "settle", "predict", "check_model")
+        own = ("_settled", "settled", "is_settled", "settle", "predict", "check_model")
         if name in own or name.startswith("__"):
             return object.__getattribute__(self, name)
         settled = object.__getattribute__(self, "_settled")

@@ -23,6 +23,7 @@ class MultilabelTask(Task):
     name = "multilabel"
     output_name, output_unit = "mean margin of the labels", "log odds"
     curvature = "Gauss-Newton"
+    loss_name = "binary cross-entropy of each label"
     columns = ("loss", "confidence", "margin", "accuracy", "correct", "seen")
 
     def _parts(self, prediction, batch):

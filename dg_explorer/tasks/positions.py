@@ -20,6 +20,7 @@ class PositionsTask(Task):
 
     averaged = False
     curvature = "Gauss-Newton, by drawn answers"
+    loss_name = "cross-entropy of each position"
     columns = ("loss", "confidence", "margin", "accuracy", "correct", "tokens", "seen")
 
     def aligned(self, prediction, batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -23,7 +23,7 @@ class RegressionTask(Task):
 
     name = "regression"
     output_name, output_unit = "prediction", "unit of the target"
-    loss_unit = "squared unit of the target"
+    loss_name, loss_unit = "squared error", "squared unit of the target"
     curvature = "Gauss-Newton"
     columns = ("loss", "output", "seen")
     output_column = "output"

@@ -46,7 +46,10 @@ class Task:
     doubts = False
     #: the output in words, and its unit
     output_name, output_unit = "output", ""
-    loss_unit = "nats"
+    #: the loss in words, and its unit
+    loss_name, loss_unit = "the task's loss", "nats"
+    #: its functions want the batch as the user's pipeline made it, not logits and labels alone
+    needs_batch = False
     #: how the curvature of the loss is had: "Gauss-Newton", "empirical Fisher", ... or None
     curvature: str | None = None
     #: what `measures` gives, names of `COLUMNS`; `output_column` is the output among them
@@ -146,6 +149,18 @@ class Task:
         """A short name for the task and its settings: results of another one are not its own."""
         told = f"{type(self).__name__} {self.name} {sorted(self.settings().items())!r}"
         return f"{zlib.crc32(told.encode()):08x}"
+
+    def described(self) -> dict[str, str]:
+        """What the record says of it."""
+        return {
+            "name": self.name,
+            "told": repr(self),
+            "digest": self.digest(),
+            "output": self.output_name,
+            "output_unit": self.output_unit,
+            "loss": self.loss_name,
+            "loss_unit": self.loss_unit,
+        }
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())

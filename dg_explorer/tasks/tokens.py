@@ -28,6 +28,7 @@ class TokensTask(PositionsTask):
     """
 
     output_name, output_unit = "sum of the margins of its tokens", "log odds"
+    loss_name = "cross-entropy of each token"
     loss_unit = "nats, recorded as nats a token"
 
     def __init__(self, *, padding: str | None = None):

@@ -76,6 +76,8 @@ def fit_loss(
         Derivative of the trained loss with respect to them.
     """
     answers, slope = answers.detach(), slope.detach()
+    if answers.ndim == 1:  # one number an example
+        answers, slope = answers[:, None], slope.reshape(-1, 1)
     single = slope_of(loss, answers, labels)
     weights, left = _weights_and_rest(slope, single)
     size = float(slope.double().norm())

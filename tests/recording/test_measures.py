@@ -49,7 +49,7 @@ def test_nan_logits_are_marked_and_never_right():
     assert found.correct.tolist() == [False, True]
 
 
-@pytest.mark.parametrize(("label", "message"), [(3, "Label 3 is out of range"), (-1, "Label -1")])
+@pytest.mark.parametrize(("label", "message"), [(3, "Label 3 is out of range"), (-2, "Label -2")])
 def test_a_label_that_is_no_class_is_named(label, message):
     with pytest.raises(DataError, match=message):
         measure(torch.zeros(2, 3), torch.tensor([0, label]))

@@ -10,7 +10,7 @@ from dg_explorer import Recorder, Run
 from dg_explorer.checkpoints.store import load_weights
 from dg_explorer.errors import DataError, SettingError, ShuffledLoaderError, UnknownExampleError
 from dg_explorer.recording import logit_buffer
-from dg_explorer.recording.measures import measure
+from dg_explorer.tasks import ClassificationTask
 
 
 def recorded(task, path=None, *, seen=None, epochs=3, **settings):
@@ -173,13 +173,13 @@ def test_an_epoch_cut_short_before_its_metrics_is_recorded_again(task, tmp_path,
 
 
 def test_logits_are_measured_many_steps_at_a_time(task, monkeypatch):
-    sizes = []
+    sizes, measures = [], ClassificationTask.measures
 
-    def counted(logits, labels):
+    def counted(task, logits, batch):
         sizes.append(len(logits))
-        return measure(logits, labels)
+        return measures(task, logits, batch)
 
-    monkeypatch.setattr(logit_buffer, "measure", counted)
+    monkeypatch.setattr(ClassificationTask, "measures", counted)
     rec = Recorder(task.run(), task.model())
     n = logit_buffer.STEPS
     for step in range(2 * n + 3):

@@ -48,6 +48,8 @@ def seen_at(dynamics: xr.Dataset) -> xr.DataArray:
     A NaN loss alone does not mean unseen: a model that diverged predicts something, and its
     losses are marked, not dropped.
     """
+    if "seen" in dynamics:
+        return dynamics["seen"]
     seen = np.isfinite(dynamics["loss"])
     if "prediction" in dynamics:
         seen = seen | (dynamics["prediction"] >= 0)
