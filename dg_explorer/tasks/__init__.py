@@ -3,6 +3,7 @@
 from .binary import BinaryTask
 from .classification import ClassificationTask, ProbabilitiesTask
 from .clip import CLIPPairsTask
+from .coupling import CoupledBatchError, check_independent
 from .custom import CustomTask
 from .inference import InferredTask, TaskUnclearError, infer_task
 from .margins import margin
@@ -24,6 +25,7 @@ __all__ = [
     "BinaryTask",
     "CLIPPairsTask",
     "ClassificationTask",
+    "CoupledBatchError",
     "CustomTask",
     "InferredTask",
     "LanguageModelingTask",
@@ -37,6 +39,7 @@ __all__ = [
     "TaskUnclearError",
     "TokenClassificationTask",
     "as_task",
+    "check_independent",
     "infer_task",
     "margin",
 ]
