@@ -82,13 +82,17 @@ def rank_share(values: np.ndarray) -> np.ndarray:
 
 
 def combine_signals(signals: dict[str, np.ndarray], weights: dict[str, float]) -> np.ndarray:
-    """Weighted mean of the signals' ranks, 0 to 1, higher for likelier wrong.
+    """Weighted mean of the ranks of an example's signals, 0 to 1, higher for likelier wrong.
 
     Ranks, because a loss in nats and a share of neighbours have no unit in common. A signal
-    that is the same for all examples says nothing and moves nothing.
+    that is the same for all examples says nothing and moves nothing; one that an example lacks
+    (NaN) is left out of its mean. NaN for an example without any.
     """
-    total = sum(weights[name] for name in signals)
-    return sum(weights[name] * rank_share(values) for name, values in signals.items()) / total
+    ranks = np.stack([rank_share(values) for values in signals.values()])
+    known = np.stack([np.isfinite(values) for values in signals.values()])
+    weight = known * np.array([weights[name] for name in signals])[:, None]
+    with np.errstate(invalid="ignore"):
+        return (weight * ranks).sum(axis=0) / weight.sum(axis=0)
 
 
 def area_under_roc(suspicion: np.ndarray, truth: np.ndarray) -> float:

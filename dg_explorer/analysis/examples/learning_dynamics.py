@@ -146,7 +146,8 @@ class LearningDynamicsAnalyzer(OnRecord):
             never_learned (ids), first_learned, area_under_margin, el2n (Series over ids; EL2N is
             the mean over the first tenth of the epochs), suspected_mislabels (ids, most suspect
             first), forgetting_statistics (examples_with_forgetting, total_events, mean_events,
-            max_events, never_forgotten, never_learned, most_forgotten), accuracy (Series over
+            max_events, never_forgotten, never_learned, most_forgotten; of the examples that were
+            seen), accuracy (Series over
             epochs), examples (DataFrame of all measures).
 
         Raises
@@ -161,8 +162,10 @@ class LearningDynamicsAnalyzer(OnRecord):
         early = max(1, dynamics.sizes["epoch"] // 10)
         if "el2n" in dynamics:
             frame["el2n"] = dynamics["el2n"].isel(epoch=slice(early)).mean("epoch").to_series()
-        learned = frame["first_learned"].notna()
-        events = frame["forgetting_events"]
+        # what was never seen can be neither learned nor forgotten
+        watched = frame[frame["n_seen"] > 0]
+        learned = watched["first_learned"].notna()
+        events = watched["forgetting_events"]
         suspects = find_mislabeled(self.run)
         seen = seen_at(dynamics)
         accuracy = (dynamics["correct"] & seen).sum("train") / seen.sum("train")
@@ -171,7 +174,7 @@ class LearningDynamicsAnalyzer(OnRecord):
                 f"{region}_examples": frame.index[frame["region"] == region].tolist()
                 for region in ("hard", "easy", "ambiguous")
             },
-            "never_learned": frame.index[~learned & (frame["n_seen"] > 0)].tolist(),
+            "never_learned": watched.index[~learned].tolist(),
             "first_learned": frame["first_learned"],
             "area_under_margin": frame["area_under_margin"],
             "el2n": frame.get("el2n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -39,18 +40,24 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     share : float, optional
         Share of the examples to act on. By default those that were wrong at half or more of the
         epochs at which most examples, but not yet all, were right, and whose trusted
-        neighbours (where features are recorded) speak for another label.
+        neighbours (where they have recorded features) speak for another label. Where train
+        accuracy never reaches one half none is named, with a warning: the ranking holds, but
+        right labels that are not learned yet look alike.
     weights : dict, optional
         Weight of each signal; those not named weigh nothing.
 
     Returns
     -------
     DataFrame, index `train`, most suspect first
-        suspicion (0 to 1), rank, label, suggested_label (what the model said most often
-        instead, while it was right on most), support (the share of those epochs), action
-        ("relabel" where it kept saying the same, "remove", or "keep"), and each signal. Also
-        written to
-        `analyses/mislabeled`.
+        suspicion (0 to 1; NaN, and last, for an example that was never seen), rank, label,
+        suggested_label (what the model said most often instead, while it was right on most),
+        support (the share of those epochs), action ("relabel" where it kept saying the same,
+        "remove", or "keep"), and each signal. Also written to `analyses/mislabeled`.
+
+    Warns
+    -----
+    UserWarning
+        No example is named, and why.
     """
     if "dynamics/train" not in run:
         hint = "Wrong labels show in learning: record it with Recorder(run, model, train=...)."
@@ -67,11 +74,13 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     if labels is not None:
         frame.insert(1, "label", labels)
     telling = _telling(dynamics)
+    if share is None and not telling.any():
+        warnings.warn(_why_none(dynamics), stacklevel=2)
     frame = frame.assign(**_said_instead(dynamics.isel(epoch=telling), labels))
     chosen = _acted_on(frame, dynamics.isel(epoch=telling), share)
     relabel = chosen & (frame["support"] >= 0.5) & (frame["suggested_label"] >= 0)
     frame["action"] = np.where(relabel, "relabel", np.where(chosen, "remove", "keep"))
-    frame = frame.sort_values("suspicion", ascending=False, kind="stable")
+    frame = frame.sort_values("suspicion", ascending=False, kind="stable", na_position="last")
     frame.insert(1, "rank", np.arange(1, len(frame) + 1))
     result = xr.Dataset.from_dataframe(frame.sort_index())
     result["action"] = result["action"].astype(object)
@@ -146,21 +155,39 @@ def _acted_on(frame: pd.DataFrame, dynamics: xr.Dataset, share: float | None) ->
         if not 0 <= share <= 1:
             raise SettingError(f"share is between 0 and 1, not {share!r}.")
         ranks = frame["suspicion"].rank(ascending=False, method="first")
-        return ranks <= round(share * len(frame))
+        return ranks <= round(share * frame["suspicion"].notna().sum())
     seen = seen_at(dynamics).values
     if not len(seen):
         return pd.Series(False, index=frame.index)
     wrong = (seen & ~dynamics["correct"].values).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     chosen = pd.Series(wrong >= 0.5, index=frame.index)
     if "neighbour_disagreement" in frame:
-        chosen &= frame["neighbour_disagreement"] >= 0.5
+        # an example without features has no neighbours that could speak for it
+        disagree = frame["neighbour_disagreement"]
+        chosen &= disagree.isna() | (disagree >= 0.5)
     return chosen
 
 
-def _telling(dynamics: xr.Dataset) -> np.ndarray:
-    """Epochs at which most examples were right and not yet all: later even wrong labels are
-    held by heart."""
+def _accuracy(dynamics: xr.Dataset) -> np.ndarray:
     seen = seen_at(dynamics).values
     right = (dynamics["correct"].values & seen).sum(axis=1)
-    accuracy = right / np.maximum(seen.sum(axis=1), 1)
+    return right / np.maximum(seen.sum(axis=1), 1)
+
+
+def _telling(dynamics: xr.Dataset) -> np.ndarray:
+    """Epochs at which most examples were right and not yet all: later wrong labels are memorized
+    too."""
+    accuracy = _accuracy(dynamics)
     return (accuracy >= 0.5) & (accuracy < 0.97)
+
+
+def _why_none(dynamics: xr.Dataset) -> str:
+    accuracy = _accuracy(dynamics)
+    if len(accuracy) and accuracy.max() < 0.5:
+        why = f"Train accuracy never reaches 50 % (at most {accuracy.max():.0%})"
+    else:
+        why = "At no recorded epoch is train accuracy between 50 and 97 %"
+    return (
+        f"{why}, so no label is named as wrong: the order holds, but not where to cut it. Pass "
+        f"share=, the share of labels that you take for wrong, or record more epochs."
+    )

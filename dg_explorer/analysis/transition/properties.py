@@ -36,7 +36,8 @@ def property_enrichment(
     -------
     values : DataFrame
         One row a property and value: count, share, share_of_all, ratio, p_value, and p_adjusted
-        for having looked at all values of the property. Smallest p first.
+        for having looked at all values of the property. Smallest p first. Shares are of the
+        examples that have the property: missing values (None, NaN, NA) count for nothing.
     means : DataFrame
         One row a numeric property: inside, outside, p_value.
     """
@@ -54,14 +55,17 @@ def property_enrichment(
         if numeric:
             shift = mean_shift(values, inside, permutations=permutations, seed=seed)
             means.append({"property": name, **shift._asdict()})
-        kinds = np.unique(values[values == values])
+        # a value that is missing is no kind of its own: such examples are left out
+        known = ~pd.isna(values)
+        values, here = values[known], inside[known]
+        kinds = pd.unique(values)
         if numeric and len(kinds) > _MOST_VALUES:
             values = into_bins(values)
         elif values.dtype.kind == "O":
             values = values.astype(str)
-        if len(np.unique(values)) > len(ids) // 2:
+        if not len(values) or len(np.unique(values)) > len(values) // 2:
             continue  # an identifier: no value occurs often enough to be enriched
-        found = enrichment(values, inside, permutations=permutations, seed=seed)
+        found = enrichment(values, here, permutations=permutations, seed=seed)
         table = pd.DataFrame(found._asdict())
         table.insert(0, "property", name)
         rows.append(table)
