@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..training.proof_table import ReplayProof, read_proof, segments_of
+
 GREEN, AMBER = 0.9, 0.5
 _ORDER = ("grey", "green", "amber", "red")
 
@@ -50,10 +52,13 @@ def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
     Returns
     -------
     Light
-        The worst of: metasmoothness (green from .9, amber from .5, red below), and the
-        method's LDS (red if its interval includes 0 or less, amber below .3).
+        The worst of: metasmoothness (green from .9, amber from .5, red below), the method's LDS
+        (red if its interval includes 0 or less, amber below .3), and for scores through a replay
+        the proof of it (amber until every segment up to the epoch is proved, red if one failed).
     """
     findings = [_by_metasmoothness(run, epoch)]
+    if method is not None and _is_replayed(run, method):
+        findings.append(_by_replay(run, epoch))
     if method is not None and "validity/lds" in run:
         findings.append(_by_lds(run, epoch, method))
     colour = max((f[0] for f in findings), key=_ORDER.index)
@@ -62,6 +67,35 @@ def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
         colour = "amber"
     measured = {f[2]: f[3] for f in findings if len(f) > 2}
     return Light(colour, tuple(f[1] for f in findings if f[1]), measured)
+
+
+def _is_replayed(run, method: str) -> bool:
+    """Whether a method's scores go through the recorded training, taken again."""
+    if "replay" not in run:
+        return False
+    group = f"scores/{method}"
+    attrs = run[group].attrs if group in run else {"method": method}
+    return attrs.get("method") == "unrolled" and attrs.get("replay") != "given as a function"
+
+
+def _by_replay(run, epoch: int) -> tuple:
+    table, segments = read_proof(run), segments_of(run)
+    proof = ReplayProof(table, segments)
+    proved, there = proof.counts(epoch)
+    said = f"{proved} of {there} segments of the training up to {_time(run, epoch)} are proved"
+    if table is not None:
+        failed = table.epoch.values[(table.moved > 0) & ~table.proved]
+        if (failed <= epoch).any():
+            first = _time(run, int(failed[0]))
+            return "red", f"The replay of the training ends elsewhere at {first}: {said}."
+    if proved < there:
+        return "amber", (
+            f"{said} to replay as recorded; training_of_run(run, ...) takes all of them again."
+        )
+    if epoch > segments[-1].end:
+        last = _time(run, segments[-1].end)
+        return "amber", f"The replay is proved up to {last}, the last checkpoint, and not beyond."
+    return "green", f"The training replays as recorded: {said}."
 
 
 def _by_metasmoothness(run, epoch: int) -> tuple:

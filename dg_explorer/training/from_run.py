@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..checkpoints.store import load_initial, load_into
 from ..data.ids import ids_of
 from .known_losses import cross_entropy
-from .optimizers import settings_from_torch
+from .optimizers import UnsupportedOptimizerError, settings_from_torch
 from .own_steps import OwnSteps
 from .proof import LibraryChangedError, prove_replay
 from .recorded_steps import (
@@ -100,11 +101,12 @@ def training_of_run(
         list(start.named_parameters()),
         lr=lambda step, _: steps.rates[step, 0],
     )
+    _check_rates(steps)
     own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, settings.kind)
     proof = prove_replay(run, own, settings, take=verify, progress=progress)
     taken = steps_at_epochs(run)
     labels_of_epochs = {n: epoch for epoch, n in taken.items() if n <= len(steps)}
-    everyone = torch.arange(len(train_ids)).numpy()
+    everyone = np.arange(len(train_ids))
     full = steps.weights is None and all(
         len(b) == len(everyone) and (sorted(b) == everyone).all() for b in steps.batches
     )
@@ -147,6 +149,16 @@ def _start(run, model, train_ids, labels):
             f"is not in the record. Create the optimizer anew before Recorder. {REMAINING}"
         )
     return steps, start
+
+
+def _check_rates(steps) -> None:
+    """The rule that is differentiated knows one schedule; groups keep their ratio to it."""
+    ratio = np.nanmax(steps.rates, axis=0) / (np.nanmax(steps.rates[:, 0]) or 1.0)
+    if not np.allclose(steps.rates, steps.rates[:, :1] * ratio, rtol=1e-9, atol=0):
+        raise UnsupportedOptimizerError(
+            "The learning rates of the parameter groups follow different schedules, whose "
+            f"derivative is not written here. {REMAINING}"
+        )
 
 
 def _check_loss(run) -> None:

@@ -197,6 +197,11 @@ def settings_from_torch(
     key = "initial_lr" if "initial_lr" in groups[0] else "lr"
     scale = _per_parameter(groups, named_parameters, key, base_lr)
     first = groups[0]
+    decoupled = {bool(group.get("decoupled_weight_decay")) for group in groups}
+    if len(decoupled) > 1:
+        raise UnsupportedOptimizerError("Parameter groups have different decoupled_weight_decay.")
+    if kind == "adam" and decoupled == {True}:
+        kind = "adamw"
     if kind == "sgd" and first["momentum"]:
         kind = "momentum"
     return OptimizerSettings(
@@ -213,15 +218,14 @@ def settings_from_torch(
 
 def _per_parameter(groups, named_parameters, key, unit) -> float | torch.Tensor:
     """A setting of the groups: one number if they agree, else one for each flat coordinate."""
-    values = {float(group[key]) / unit for group in groups}
-    if len(values) == 1:
-        return values.pop()
     of = {id(p): float(group[key]) / unit for group in groups for p in group["params"]}
-    missing = [name for name, p in named_parameters if id(p) not in of]
-    if missing:
-        raise UnsupportedOptimizerError(
-            f"The optimizer does not hold {', '.join(missing)}; it must hold every parameter."
-        )
+    # what the optimizer does not hold, or what is frozen, stays where it is: at rate 0
+    each = [of.get(id(p), 0.0) if p.requires_grad else 0.0 for _, p in named_parameters]
+    if len(set(each)) == 1:
+        return each[0]
     return torch.cat(
-        [torch.full((p.numel(),), of[id(p)], dtype=p.dtype) for _, p in named_parameters]
+        [
+            torch.full((p.numel(),), value, dtype=p.dtype)
+            for (_, p), value in zip(named_parameters, each, strict=True)
+        ]
     )

@@ -8,23 +8,21 @@ weights, which any small step passes. A segment that moved nothing proves nothin
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import xarray as xr
 
-from ..checkpoints.store import load_checkpoint, load_initial, saved_epochs
+from ..checkpoints.store import load_checkpoint, load_initial
 from ..errors import RunError
-from .flat_model import NotDeterministicError
 from .optimizers import OptimizerSettings, UnsupportedOptimizerError
 from .own_steps import OwnSteps
-from .recorded_steps import REMAINING, ReplayMissingError, steps_at_epochs
+from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
+from .recorded_steps import REMAINING, ReplayMissingError
 from .trained_loss import trained_loss
+from .training import NotDeterministicError
 
-GROUP = "validity/replay"
 # Part of the way of a segment by which its end may differ; other roundings leave 1e-6 to 1e-4.
 TOLERANCE = 1e-3
 # The rule that is differentiated against torch's own step, relative to that step.
@@ -33,75 +31,6 @@ RULE_TOLERANCE = 1e-3
 
 class LibraryChangedError(NotDeterministicError):
     """The same steps give other weights with this version of torch than with the recorded one."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The steps from one checkpoint (None: the state before the first step) to the next."""
-
-    first: int
-    last: int
-    begin: int | None
-    end: int
-
-
-@dataclass(frozen=True)
-class ReplayProof:
-    """Which segments of a training were taken again, and how near they ended.
-
-    Attributes
-    ----------
-    table : Dataset over epoch
-        Of each segment, labelled by the epoch of the checkpoint at its end: `first_step`,
-        `last_step`, `moved` (L2 distance from its beginning to its end), `distance` (from its
-        replayed end to the recorded one), `proved`, `bits` (no bit differs).
-    segments : list of Segment
-        All there are, proved or not.
-    """
-
-    table: xr.Dataset | None
-    segments: list[Segment]
-
-    def counts(self, epoch: int | None = None) -> tuple[int, int]:
-        """Segments proved, and segments that there are to prove, up to an epoch."""
-        ends = [s.end for s in self.segments if epoch is None or s.end <= epoch]
-        if self.table is None:
-            return 0, len(ends)
-        moved = self.table.moved.sel(epoch=self.table.epoch.isin(ends)).values
-        proved = self.table.proved.sel(epoch=self.table.epoch.isin(ends)).values
-        return int(proved.sum()), len(ends) - int((moved == 0).sum())
-
-    @property
-    def all_bits(self) -> bool:
-        """Whether every segment was taken again without the difference of a bit."""
-        return (
-            self.table is not None
-            and self.table.sizes["epoch"] == len(self.segments)
-            and bool(self.table.bits.all())
-        )
-
-    def __str__(self) -> str:
-        proved, there = self.counts()
-        return f"{proved} of {there} segments proved"
-
-
-def segments_of(run) -> list[Segment]:
-    """The segments of a run between its checkpoints.
-
-    Raises
-    ------
-    ReplayMissingError
-        There is no checkpoint after the first step.
-    """
-    taken = steps_at_epochs(run)
-    marks = [(0, None)] + [(taken[e], e) for e in saved_epochs(run) if e in taken]
-    found = [Segment(a[0], b[0], a[1], b[1]) for a, b in itertools.pairwise(marks) if b[0] > a[0]]
-    if not found:
-        raise ReplayMissingError(
-            "This run has no checkpoint after its first step, so a replay cannot be compared with "
-            f"anything. Record with checkpoint_every=1 or more. {REMAINING}"
-        )
-    return found
 
 
 def prove_replay(
@@ -129,12 +58,19 @@ def prove_replay(
 
     Raises
     ------
+    ReplayMissingError
+        There is no checkpoint after the first step.
     NotDeterministicError
         A segment ends elsewhere; `LibraryChangedError` if torch's version is another one, too.
     UnsupportedOptimizerError
         The rule steps otherwise than the optimizer.
     """
     segments = segments_of(run)
+    if not segments:
+        raise ReplayMissingError(
+            "This run has no checkpoint after its first step, so a replay cannot be compared with "
+            f"anything. Record with checkpoint_every=1 or more. {REMAINING}"
+        )
     made_from = _made_from(own)
     table = _there(run, made_from)
     done = [] if table is None else table.epoch.values[table.proved | (table.moved == 0)].tolist()
@@ -154,11 +90,6 @@ def prove_replay(
     if proof.all_bits:
         own.anchors = {}  # one's own states are the recorded ones
     return proof
-
-
-def read_proof(run) -> xr.Dataset | None:
-    """What the record holds of a proof, whatever it was made from."""
-    return run[GROUP].load() if GROUP in run else None
 
 
 def _reader(run, epoch: int) -> Callable[[], tuple[dict, dict | None]]:

@@ -1,0 +1,246 @@
+"""A replay is proved segment by segment, to the bit, and refused where it ends elsewhere."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from dg_explorer import Recorder, Run, add_unrolled_scores, training_of_run, with_ids
+from dg_explorer.checkpoints.store import load_weights
+from dg_explorer.evaluation.light import validity_light
+from dg_explorer.training.optimizers import UnsupportedOptimizerError
+from dg_explorer.training.replay import Replay
+from dg_explorer.training.trained_loss import TrainedLossError
+from dg_explorer.training.training import NotDeterministicError, margin
+
+GENERATOR = torch.Generator().manual_seed(2)
+X = torch.randn(24, 6, generator=GENERATOR).double()
+Y = X[:, :3].argmax(1)
+XT = torch.randn(5, 6, generator=GENERATOR).double()
+YT = XT[:, :3].argmax(1)
+TRAIN, TEST = with_ids(TensorDataset(X, Y)), TensorDataset(XT, YT)
+
+
+def network(dtype=torch.float64):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).to(dtype)
+
+
+def trained(make, *, weights=None, recorder=None, rate=None, between=None, steps=6, of=None):
+    """Full batches; `between` acts after backward, `of` is the loss of each example."""
+    model = network()
+    optimizer = make(model)
+    schedule = rate and torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    recording = recorder and recorder(model, optimizer)
+    of = of or (lambda z, y: F.cross_entropy(z, y, reduction="none"))
+    for step in range(steps):
+        answers = model(X)
+        optimizer.zero_grad()
+        losses = of(answers, Y)
+        (losses if weights is None else losses * weights).mean().backward()
+        if between:
+            between(model, step)
+        if recording:
+            recording.batch(answers, Y, torch.arange(24))
+        optimizer.step()
+        if schedule:
+            schedule.step()
+        if recording:
+            recording.epoch(step)
+    if recording:
+        recording.close()
+    return model
+
+
+def recorded(make, **how):
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    trained(
+        make, recorder=lambda m, o: Recorder(run, m, o, train=TRAIN, test=TEST, replay=True), **how
+    )
+    return run
+
+
+def finite_differences(make, h=1e-5, **how):
+    columns = []
+    for direction in torch.eye(24).double():
+        ends = [
+            margin(trained(make, weights=1 + sign * h * direction, **how)(XT), YT).detach()
+            for sign in (1, -1)
+        ]
+        columns.append((ends[0] - ends[1]) / (2 * h))
+    return torch.stack(columns, 1).numpy()
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), 0.3, momentum=0.5)
+
+
+def adamw(model, **settings):
+    return torch.optim.AdamW(model.parameters(), 0.05, eps=1e-3, **settings)
+
+
+def of_run(run, **how):
+    return training_of_run(run, network(), train=TRAIN, test=TEST, **how)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_every_segment_of_a_plain_training_is_replayed_to_the_bit(make):
+    run = recorded(make)
+    proof = of_run(run).proof
+    assert str(proof) == "6 of 6 segments proved"
+    assert proof.all_bits
+    table = run["validity/replay"].load()
+    assert (table.distance == 0).all()
+    assert (table.moved > 0).all()
+
+
+def test_the_states_that_derivatives_are_taken_at_are_the_recorded_ones():
+    run = recorded(adamw)
+    training = of_run(run)
+    replay = Replay(training, training.start(), list(training.steps()), 6, segment_length=4)
+    for epoch in range(6):
+        weights = torch.cat([w.flatten() for w in load_weights(run, epoch).values()])
+        assert torch.equal(replay.state(epoch + 1)[0], weights)
+
+
+def test_a_segment_that_moved_nothing_proves_nothing():
+    run = recorded(sgd, rate=lambda step: min(1, step / 3))
+    proof = of_run(run).proof
+    assert proof.counts() == (5, 5)  # of six: the first step was taken at rate 0
+
+
+def clip_late(model, step):
+    nn.utils.clip_grad_norm_(model.parameters(), 0.15 if step >= 3 else 1e9)
+
+
+def prune(model, step):
+    if step == 4:
+        with torch.no_grad():
+            model[0].weight.mul_(model[0].weight.abs() > 0.2)
+
+
+def penalty(model, step):
+    for p in model.parameters():
+        p.grad += 0.1 * p.detach()
+
+
+@pytest.mark.parametrize(
+    ("between", "words"),
+    [
+        (clip_late, "steps 3 to 4 again.*shrunk to"),
+        (prune, "steps 4 to 5 again.*0.weight.*written to between two steps"),
+        (penalty, "steps 0 to 1 again.*L2 penalty"),
+    ],
+)
+def test_what_was_done_between_backward_and_step_is_found_in_its_segment(between, words):
+    with pytest.raises(NotDeterministicError, match=words):
+        of_run(recorded(sgd, between=between))
+
+
+def test_averaged_weights_put_back_are_found():
+    average = {}
+
+    def swap(model, step):
+        for name, p in model.named_parameters():
+            average[name] = 0.5 * average.get(name, p.detach()) + 0.5 * p.detach()
+        if step == 3:
+            model.load_state_dict(average)
+
+    with pytest.raises(NotDeterministicError, match="steps 3 to 4 again"):
+        of_run(recorded(sgd, between=swap))
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_with_decoupled_decay_is_not_taken_for_coupled_decay(decoupled):
+    def make(model):
+        return torch.optim.Adam(
+            model.parameters(), 0.05, eps=1e-3, weight_decay=0.5, decoupled_weight_decay=decoupled
+        )
+
+    run = recorded(make)
+    scores = add_unrolled_scores(run, of_run(run), epochs=[5], windows=None).score.values[0]
+    np.testing.assert_allclose(scores, finite_differences(make), rtol=1e-4, atol=1e-8)
+
+
+def test_groups_that_interleave_keep_their_own_decay():
+    def make(model):
+        matrices = [model[0].weight, model[2].weight]
+        rest = [model[0].bias, model[2].bias]
+        groups = [{"params": matrices, "weight_decay": 0.5}, {"params": rest, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, 0.02, eps=1e-3)
+
+    run = recorded(make)
+    scores = add_unrolled_scores(run, of_run(run), epochs=[5], windows=None).score.values[0]
+    np.testing.assert_allclose(scores, finite_differences(make), rtol=1e-4, atol=1e-8)
+
+
+def test_a_frozen_layer_stays_where_it_is_and_the_rest_has_exact_scores():
+    def make(model):
+        model[0].requires_grad_(False)
+        return torch.optim.AdamW(model[2].parameters(), 0.05, eps=1e-3, weight_decay=0.3)
+
+    run = recorded(make)
+    scores = add_unrolled_scores(run, of_run(run), epochs=[5], windows=None).score.values[0]
+    np.testing.assert_allclose(scores, finite_differences(make), rtol=1e-4, atol=1e-8)
+
+
+def test_groups_on_different_schedules_are_refused():
+    def make(model):
+        return torch.optim.SGD(
+            [{"params": model[0].parameters()}, {"params": model[2].parameters()}], 0.1
+        )
+
+    run = recorded(make, rate=[lambda step: 1.0, lambda step: 0.9**step])
+    with pytest.raises(UnsupportedOptimizerError, match="different schedules"):
+        of_run(run)
+
+
+def test_another_loss_is_named_by_the_caller_and_then_exact():
+    def squared(answers, labels):
+        return (answers - F.one_hot(labels, 3)).square().sum(1)
+
+    with pytest.warns(UserWarning, match="squared error on one-hot labels"):
+        run = recorded(sgd, of=squared)
+    with pytest.raises(TrainedLossError, match="Pass loss= with the loss that was trained"):
+        of_run(run)
+    training = of_run(run, loss=squared)
+    scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
+    np.testing.assert_allclose(scores, finite_differences(sgd, of=squared), rtol=1e-4, atol=1e-8)
+
+
+def test_another_activation_is_not_covered_by_the_proof_of_the_first():
+    run = recorded(sgd)
+    of_run(run)
+    other = network()
+    other[1] = nn.ReLU()
+    with pytest.raises(NotDeterministicError, match="steps 0 to 1 again"):
+        training_of_run(run, other, train=TRAIN, test=TEST)
+
+
+def test_scores_and_their_light_say_how_much_of_the_replay_is_proved():
+    run = recorded(sgd)
+    unproved = of_run(run, verify=False)
+    scores = add_unrolled_scores(run, unproved, epochs=[5], windows=None)
+    assert scores.attrs["replay"] == "0 of 6 segments proved"
+    light = validity_light(run, 5, method="unrolled")
+    assert light.colour == "amber"
+    assert "0 of 6 segments" in str(light)
+    of_run(run)
+    assert "6 of 6 segments" in str(validity_light(run, 5, method="unrolled"))
+
+
+def test_a_replay_that_failed_makes_the_light_red_from_there_on():
+    run = recorded(sgd, between=clip_late)
+    with pytest.raises(NotDeterministicError):
+        of_run(run)
+    colours = [validity_light(run, epoch, method="unrolled").colour for epoch in range(6)]
+    assert colours[3:] == ["red"] * 3
+    assert "red" not in colours[:3]
+
+
+def test_a_recorded_training_has_one_start():
+    training = of_run(recorded(sgd))
+    with pytest.raises(TypeError, match="Seed 1 was asked for"):
+        training.start(seed=1)
