@@ -118,6 +118,9 @@ _EXPORTS = {
     "UnfinishedError": "attribution.traker.store",
     "UnsupportedModelError": "attribution.gradients.proof",
     "UnsupportedOptimizerError": "training.optimizers",
+    "CoupledBatchError": "tasks.coupling",
+    "TaskUnclearError": "tasks.inference",
+    "DamagedRecordError": "errors",
     "WorkerLostError": "attribution.units",
 }
 

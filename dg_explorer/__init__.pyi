@@ -27,10 +27,9 @@ from .analysis.transition.phase_transition import (
     PhaseTransitionAttributor as PhaseTransitionAttributor,
 )
 from .analysis.transition.transitions import add_transitions as add_transitions
-from .attribution.gradients.proof import UnsupportedModelError as UnsupportedModelError
 from .attribution.attributor.features import FeatureMismatchError as FeatureMismatchError
 from .attribution.gradients.joining import FactorMismatchError as FactorMismatchError
-from .memory import OutOfMemoryError as OutOfMemoryError
+from .attribution.gradients.proof import UnsupportedModelError as UnsupportedModelError
 from .attribution.methods.feature_neighbours import (
     FeatureKNNAttributor as FeatureKNNAttributor,
     RepresentationSimilarityAttributor as RepresentationSimilarityAttributor,
@@ -47,7 +46,6 @@ from .attribution.methods.trak import TRAKAttributor as TRAKAttributor
 from .attribution.over_epochs.delayed import DelayedGeneralizationTRAK as DelayedGeneralizationTRAK
 from .attribution.over_epochs.trajectory import attribute_trajectory as attribute_trajectory
 from .attribution.solve.solvers import NotConvergedError as NotConvergedError
-from .attribution.tasks import CustomTask as CustomTask
 from .attribution.traker.store import UnfinishedError as UnfinishedError
 from .attribution.traker.traker import TRAKer as TRAKer
 from .attribution.units import WorkerLostError as WorkerLostError
@@ -69,6 +67,7 @@ from .errors import (
     ArchitectureMismatchError as ArchitectureMismatchError,
     CheckpointError as CheckpointError,
     DGExplorerError as DGExplorerError,
+    DamagedRecordError as DamagedRecordError,
     DataError as DataError,
     MissingGroupError as MissingGroupError,
     NewerSchemaError as NewerSchemaError,
@@ -104,24 +103,26 @@ from .evaluation.retraining import (
     subset_retraining as subset_retraining,
 )
 from .evaluation.smoothness import metasmoothness as metasmoothness
+from .memory import OutOfMemoryError as OutOfMemoryError
+from .record.run import Run as Run
 from .recording.huggingface import HuggingFaceRecorder as HuggingFaceRecorder
 from .recording.lightning import LightningRecorder as LightningRecorder
 from .recording.recorder import Recorder as Recorder
 from .recording.tracker import TrainingDynamicsTracker as TrainingDynamicsTracker
-from .run import Run as Run
-from .training.from_run import (
-    LibraryChangedError as LibraryChangedError,
-    OptimizerStateMissingError as OptimizerStateMissingError,
-    ReplayMissingError as ReplayMissingError,
-    training_of_run as training_of_run,
-)
+from .tasks.coupling import CoupledBatchError as CoupledBatchError
+from .tasks.custom import CustomTask as CustomTask
+from .tasks.inference import TaskUnclearError as TaskUnclearError
+from .training.flat_model import NotDeterministicError as NotDeterministicError
+from .training.from_run import training_of_run as training_of_run
 from .training.optimizers import UnsupportedOptimizerError as UnsupportedOptimizerError
 from .training.products import NoSecondDerivativeError as NoSecondDerivativeError
-from .training.trained_loss import TrainedLossError as TrainedLossError
-from .training.training import (
-    NotDeterministicError as NotDeterministicError,
-    Training as Training,
+from .training.proof import LibraryChangedError as LibraryChangedError
+from .training.recorded_steps import (
+    OptimizerStateMissingError as OptimizerStateMissingError,
+    ReplayMissingError as ReplayMissingError,
 )
+from .training.trained_loss import TrainedLossError as TrainedLossError
+from .training.training import Training as Training
 from .widgets.board.comparison import RunComparison as RunComparison
 from .widgets.board.explorer import (
     Explorer as Explorer,
