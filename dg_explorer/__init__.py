@@ -62,6 +62,7 @@ _EXPORTS = {
     "MemorizationDetector": "analysis",
     "PhaseTransitionAttributor": "analysis",
     "compare_runs": "analysis",
+    "complete": "analysis",
     "find_mislabeled": "analysis",
     "add_bias": "analysis",
     "add_cartography": "analysis",

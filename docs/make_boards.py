@@ -18,12 +18,11 @@ def main() -> None:
     folder = parser.parse_args().out
 
     import dg_explorer as dg
-    from dg_explorer.cli.demo_steps import complete
 
     folder.mkdir(parents=True, exist_ok=True)
     for recipe, epoch in BOARDS.items():
         demo = dg.demos.make(recipe, progress=False)
-        complete(demo, progress=False)
+        dg.complete(demo.run, demo.model(), demo.train, demo.test, progress=False)
         page = dg.explore(demo.run, epoch=epoch).to_html(folder / f"{recipe}.html")
         print(f"{page}: {page.stat().st_size / 1e6:.1f} MB", flush=True)
 

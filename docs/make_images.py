@@ -21,7 +21,6 @@ from make_boards import BOARDS
 from PIL import Image
 
 import dg_explorer as dg
-from dg_explorer.cli.demo_steps import complete
 from dg_explorer.demos import grokking
 
 IMAGES = Path(__file__).parent / "images"
@@ -34,7 +33,7 @@ def demo(name: str) -> Callable[[Path], dg.Run]:
 
     def make(path: Path) -> dg.Run:
         made = dg.demos.make(name, path, seed=0, progress=False, overwrite=True)
-        complete(made, progress=False)
+        dg.complete(made.run, made.model(), made.train, made.test, progress=False)
         return made.run
 
     return make
@@ -44,7 +43,7 @@ def checked(path: Path) -> dg.Run:
     """A short smooth run whose scores were checked in all three ways."""
     recipe = replace(grokking.SMOOTH, steps=400, record_every=20)
     made = grokking.make(path, recipe=recipe, progress=False, overwrite=True)
-    complete(made, moments=21, progress=False)
+    dg.complete(made.run, made.model(), made.train, made.test, moments=21, progress=False)
     training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
     moments = (100, 200, 300, 400)
     dg.metasmoothness(made.run, training=training.with_changes(record_at=moments))

@@ -12,7 +12,6 @@ import nbformat
 import pytest
 
 from dg_explorer.cli import commands as cli
-from dg_explorer.cli.demo_steps import spread
 from dg_explorer.lab.board_notebook import TutorialError, board_notebook, tutorial, write_beside
 from dg_explorer.lab.serving import LabError, LabServer
 from dg_explorer.testing import tiny_run
@@ -156,13 +155,3 @@ def test_the_readers_own_notebook_is_never_replaced(tmp_path):
 def test_a_tutorial_that_is_not_there_is_said_so():
     with pytest.raises(TutorialError, match=r"99_none\.ipynb is not in"):
         tutorial("99_none.ipynb")
-
-
-def test_scored_moments_are_spread_evenly_and_keep_both_ends():
-    recorded = list(range(0, 1000, 7))
-    chosen = spread(recorded, 20)
-    assert len(set(chosen)) == 20
-    assert (chosen[0], chosen[-1]) == (recorded[0], recorded[-1])
-    assert chosen == sorted(chosen)
-    assert set(chosen) <= set(recorded)
-    assert spread([3, 5, 9], 20) == [3, 5, 9]

@@ -53,6 +53,7 @@ LOOSE = {
     "utils": "top",
     "analysis": "analysis",
     "analysis.comparison": "analysis",
+    "analysis.whole_board": "analysis",
     "attribution": "attribution",
     "attribution.batches": "attribution/gradients",
     "attribution.memory_estimate": "attribution",

@@ -21,6 +21,7 @@ _EXPORTS = {
     "add_transitions": "transition.transitions",
     "compare_runs": "comparison",
     "comparison_table": "comparison",
+    "complete": "whole_board",
     "debias": "bias.debiasing",
     "find_mislabeled": "examples.mislabeled",
     "gradient_flags": "gradients.flow_flags",
