@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from dg_explorer import Recorder, Run, with_ids
+from dg_explorer import Recorder, Run, attribute, with_ids
 from dg_explorer.attribution.methods.source import SourceAttributor
 from dg_explorer.attribution.methods.trak import TRAKAttributor
 from dg_explorer.attribution.over_epochs.trajectory import attribute_trajectory, segment_times
 from dg_explorer.checkpoints.store import load_weights
-from dg_explorer.errors import CheckpointError
+from dg_explorer.errors import CheckpointError, SettingError
 
 
 def network():
@@ -78,7 +78,31 @@ def test_early_checkpoints_alone_are_averaged_where_asked_for(run):
     wanted = TRAKAttributor(network(), checkpoints=weights).attribute(TRAIN, TEST).numpy()
     got = run["scores/trak_early"].score.sel(epoch=5)
     np.testing.assert_allclose(got, wanted, atol=1e-6 * abs(wanted).max())
-    assert json.loads(scores.attrs["settings"])["checkpoints"] == {"5": [0, 1, 2]}
+    assert run.made_from("scores/trak_early") == {5: {"checkpoints": [0, 1, 2]}}
+    assert json.loads(scores.attrs["settings"])["to_share"] == 0.5
+
+
+def test_an_epoch_without_a_checkpoint_has_no_scores(run):
+    with pytest.raises(CheckpointError, match="No checkpoint at epoch 99"):
+        attribute_trajectory(run, network(), TRAIN, TEST, epochs=[99], name="made_up")
+    assert "scores/made_up" not in run
+
+
+def test_scores_of_one_name_are_not_replaced_unasked(run):
+    single = attribute(run, network(), TRAIN, TEST, method="trak", name="same", progress=False)
+    with pytest.raises(SettingError, match="name= to keep both"):
+        attribute_trajectory(run, network(), TRAIN, TEST, method="trak", name="same")
+    np.testing.assert_array_equal(run["scores/same"].score, single.score)
+    attribute_trajectory(run, network(), TRAIN, TEST, method="trak", name="same", overwrite=True)
+    with pytest.raises(SettingError, match="name= to keep both"):
+        attribute(run, network(), TRAIN, TEST, method="trak", name="same", progress=False)
+
+
+def test_epochs_scored_before_are_kept_beside_new_ones(run):
+    late = attribute_trajectory(run, network(), TRAIN, TEST, epochs=[5], name="steps").score
+    both = attribute_trajectory(run, network(), TRAIN, TEST, epochs=[3, 5], name="steps").score
+    assert sorted(both.epoch.values.tolist()) == [3, 5]
+    np.testing.assert_array_equal(both.sel(epoch=5), late.sel(epoch=5))
 
 
 def test_a_part_without_checkpoints_names_those_there_are(run):

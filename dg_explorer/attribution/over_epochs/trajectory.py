@@ -10,7 +10,7 @@ import xarray as xr
 from ...checkpoints.copies import copied
 from ...checkpoints.store import load_weights, saved_epochs
 from ...data.ids import dataset_of, ids_of
-from ...errors import CheckpointError
+from ...errors import CheckpointError, SettingError
 from ...schema import SIGN
 from ..methods import method_class
 
@@ -27,6 +27,7 @@ def attribute_trajectory(
     from_share: float = 0.0,
     to_share: float = 1.0,
     name: str | None = None,
+    overwrite: bool = False,
     **settings,
 ) -> xr.Dataset:
     """Score with checkpoints spread over the training up to an epoch, and add it to the record.
@@ -47,6 +48,9 @@ def attribute_trajectory(
         takes those around 10 %. "source" takes the whole.
     name : str, optional
         The scores go to `scores/<name>`; by default the method's name.
+    overwrite : bool
+        Begin anew where scores made otherwise, or by `attribute`, have that name. Epochs that
+        are there already, made the same way, are kept.
     **settings
         Of the attributor. "source" reads ``time`` from the learning rates and steps of the
         run's metrics unless it is given; with momentum give it, or it is too short.
@@ -59,15 +63,27 @@ def attribute_trajectory(
     Raises
     ------
     CheckpointError
-        There is no checkpoint in the part asked for.
+        An epoch has no checkpoint, or there is none in the part asked for.
+    SettingError
+        Scores of this name were made otherwise.
     """
     saved = np.array(saved_epochs(run))
     if not len(saved):
         raise CheckpointError("This run has no checkpoints; record with checkpoints.")
-    epochs = [int(saved[-1])] if epochs is None else sorted(int(e) for e in epochs)
+    epochs = _asked(run, saved, epochs)
     train, test = dataset_of(train), dataset_of(test)
-    rows, used = [], {}
-    for epoch in epochs:
+    group = f"scores/{name or method}"
+    made = method_class(method)(copied(model), **settings)
+    how = {"n_checkpoints": n_checkpoints, "from_share": from_share, "to_share": to_share}
+    attrs = {
+        "method": method,
+        "settings": json.dumps(made.settings() | how, sort_keys=True),
+        "sign": SIGN,
+        "output": made.task.name,
+    }
+    coords = {"test": ids_of(test), "train": ids_of(train)}
+    done = _done(run, group, attrs, coords, overwrite)
+    for epoch in (epoch for epoch in epochs if epoch not in done):
         part = _between(saved, epoch, from_share, to_share)
         index = np.linspace(0, len(part) - 1, min(n_checkpoints, len(part))).round().astype(int)
         chosen = part[index].tolist()
@@ -77,20 +93,48 @@ def attribute_trajectory(
             given["time"] = segment_times(run, chosen, segments)
         weights = {e: load_weights(run, e) for e in chosen}
         attributor = method_class(method)(copied(model), checkpoints=weights, **given)
-        rows.append(attributor.attribute(train, test).numpy().astype(np.float32))
-        used[epoch] = chosen
-    result = xr.Dataset(
-        {"score": (("epoch", "test", "train"), np.stack(rows))},
-        {"epoch": epochs, "test": ids_of(test), "train": ids_of(train)},
-        {
-            "method": method,
-            "settings": json.dumps(attributor.settings() | {"checkpoints": used}),
-            "sign": SIGN,
-            "output": attributor.task.name,
-        },
-    )
-    run.add(f"scores/{name or method}", result, overwrite=True)
-    return result
+        scores = attributor.attribute(train, test).numpy().astype(np.float32)
+        row = xr.Dataset(
+            {"score": (("epoch", "test", "train"), scores[None])},
+            {"epoch": [epoch], **coords},
+            attrs,
+        )
+        run.append(group, row, made_from={"checkpoints": chosen})
+    run.flush()
+    return run[group].load()
+
+
+def _asked(run, saved: np.ndarray, epochs) -> list[int]:
+    """The epochs that scores are for, ascending; each must be one the run was saved at."""
+    if epochs is None:
+        return [int(saved[-1])]
+    wanted = sorted(set(np.atleast_1d(epochs).tolist()))
+    missing = [epoch for epoch in wanted if epoch not in saved]
+    if missing:
+        raise CheckpointError(
+            f"No checkpoint at {run.time_unit} {missing[0]}; this run has "
+            f"{', '.join(map(str, saved))}."
+        )
+    return [int(epoch) for epoch in wanted]
+
+
+def _done(run, group: str, attrs: dict, coords: dict, overwrite: bool) -> set[int]:
+    """Epochs scored the same way; refuses scores made otherwise, or deletes them."""
+    if group not in run:
+        return set()
+    there = run[group]
+    same = all(there.attrs.get(key) == value for key, value in attrs.items())
+    same &= all(np.array_equal(there[dim].values, ids) for dim, ids in coords.items())
+    if same and not overwrite:
+        return {int(epoch) for epoch in there["epoch"].values}
+    if not overwrite:
+        raise SettingError(
+            f"This run has {group!r} made otherwise ({there.attrs.get('method')}, "
+            f"{there.attrs.get('settings')}). Pass overwrite=True to replace it, or name= to keep "
+            f"both."
+        )
+    run.delete(group)
+    return set()
 
 
 def _between(saved: np.ndarray, epoch: int, from_share: float, to_share: float) -> np.ndarray:
