@@ -138,7 +138,8 @@ class Reading:
                 self._find_owners(sites, d, whose, n, shapes)
             layers = self._layers(sites, d, parameters, n, rows)
             for factor in layers:
-                check_finite(getattr(factor, "d", None), "gradient", ids, ids is not None)
+                if isinstance(factor, Explicit):  # others are read when they are multiplied
+                    check_finite(factor.gradient, "gradient", ids, ids is not None)
             found.append(layers)
         return found
 

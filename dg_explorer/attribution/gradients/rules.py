@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from .convolution import Geometry
 from .graph import Use
@@ -112,15 +113,31 @@ def sum_by_example(x: torch.Tensor, split: Split, shape: tuple[int, ...]) -> tor
     return x.sum(over).reshape(split.n, *shape)
 
 
+def busy(x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leave out positions whose gradient is zero for every example of the batch.
+
+    A model read at its last token has many; the sum over positions does not miss them.
+
+    Parameters
+    ----------
+    x : shape (example, position, ...);  d : its gradient, shape (example, position, entries)
+    """
+    # mostly one example tells that every position is busy, and reading all of them takes long
+    if d.shape[1] <= 1 or (len(d) and bool((d[0] != 0).any(1).all())):
+        return x, d
+    kept = (d != 0).any(2).any(0)
+    return (x, d) if bool(kept.all()) else (x[:, kept], d[:, kept])
+
+
 # ------------------------------------------------------------------- products of matrices
 
 
 @rule("Mm", reads="self mat2")
 def mm(use, saved, d, split, shape):
     if use.place == 1 and split.axis == 0:
-        return Products(split(saved.self), split(d))
+        return Products(*busy(split(saved.self), split(d)))
     if use.place == 0 and split.axis == 1:
-        return Products(split(d), split(saved.mat2))
+        return Products(*reversed(busy(split(saved.mat2), split(d))))
     return None
 
 
@@ -130,9 +147,9 @@ def addmm(use, saved, d, split, shape):
         return sum_by_example(d if saved.beta == 1 else d * saved.beta, split, shape)
     d = d if saved.alpha == 1 else d * saved.alpha
     if use.place == 2 and split.axis == 0:
-        return Products(split(saved.mat1), split(d))
+        return Products(*busy(split(saved.mat1), split(d)))
     if use.place == 1 and split.axis == 1:
-        return Products(split(d), split(saved.mat2))
+        return Products(*reversed(busy(split(saved.mat2), split(d))))
     return None
 
 
@@ -141,7 +158,8 @@ def linear(use, saved, d, split, shape):
     if use.place == 2:
         return sum_by_example(d, split, shape)
     if use.place == 1 and split.axis < d.ndim - 1:
-        return Products(split(d).flatten(1, -2), split(saved.input).flatten(1, -2))
+        inputs, d = busy(split(saved.input).flatten(1, -2), split(d).flatten(1, -2))
+        return Products(d, inputs)
     return None
 
 
@@ -172,7 +190,7 @@ def embedding(use, saved, d, split, shape):
     tokens, d = split(saved.indices).flatten(1), split(d).flatten(1, -2)
     if saved.padding_idx is not None and 0 <= saved.padding_idx < shape[0]:
         d = d * (tokens != saved.padding_idx)[..., None]
-    return Rows(tokens, d)
+    return Rows(*busy(tokens, d))
 
 
 @rule(
@@ -246,10 +264,8 @@ def batch_norm(use, saved, d, split, shape):
     if saved.training:  # by statistics of the batch: examples see each other
         return None
     if use.place == 1:
-        by_channel = (1, -1, *[1] * (d.ndim - 2))
-        mean = saved.running_mean.reshape(by_channel)
-        scale = (saved.running_var + saved.eps).rsqrt().reshape(by_channel)
-        d = (saved.input - mean) * scale * d
+        mean, variance = saved.running_mean, saved.running_var
+        d = F.batch_norm(saved.input, mean, variance, eps=saved.eps) * d
     return _channels(d, split, shape)
 
 
