@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from ..training.gradient_fit import GradientFit, fit_gradient
 from ..training.known_losses import recorded_loss
-from ..training.loss_fit import Loss, fit_loss
-from ..training.passes import CannotRepeat, Pass, PassWatch, gradients_of
-from ..training.trained_loss import Comparison
+from ..training.loss_fit import Loss, LossFit, fit_loss
+from ..training.passes import CannotRepeat, Pass, PassWatch, answers_in, gradients_of
+from ..training.trained_loss import Comparison, example_weights
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
 PLENTY = 200
+# Kinds of a loss in which the examples have weights.
+WEIGHED = {"same", "weighted", "answers"}
+# Weights nearer to each other than this are one weight: what rounding leaves of it.
+EVEN = 1e-4
 
 
 def next_comparison(step: int) -> int:
@@ -52,6 +57,7 @@ class _Sample:
     passes: list[Pass]
     answers: list[Answer]
     gradient: GradientFit | None
+    compared: bool
     why_not: str = ""
 
 
@@ -66,27 +72,45 @@ class GradientWitness:
         The loss that is recorded.
     step : int
         Steps taken so far.
+    for_replay : bool
+        Once the weights of examples turn out uneven, find them at every step.
+    every_step : bool
+        Find them at every step to come.
     """
 
     model: torch.nn.Module
     loss: Loss = recorded_loss
     step: int = 0
+    for_replay: bool = False
+    every_step: bool = False
     comparisons: list[Comparison] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._watch = PassWatch(self.model)
         self._answers: list[Answer] = []
         self._sample: _Sample | None = None
+        self._weights: dict[int, np.ndarray] = {}
         self._due = self.step
         self._watch.start()
 
     @property
     def watching(self) -> bool:
-        """Whether the step to come is one that is compared."""
-        return self.step == self._due
+        """Whether the step to come is one that is looked at."""
+        return self.every_step or self.step == self._due
 
-    def batch(self, answers: torch.Tensor, labels: torch.Tensor) -> None:
-        """Say what the examples of a pass should have answered, before or after the step."""
+    def take_weights(self) -> dict[int, np.ndarray]:
+        """Step -> the weight of each slot, 1 for the mean, where found since the last call."""
+        taken, self._weights = self._weights, {}
+        return taken
+
+    def batch(self, returned, labels) -> None:
+        """Say what the examples of a pass should have answered, before or after the step.
+
+        Answers or labels that are no tensors are left alone: there is no verdict about them.
+        """
+        answers = answers_in(returned)
+        if answers is None or not torch.is_tensor(labels):
+            return
         if self._sample is not None and self._label_late(answers, labels):
             return
         if not self.watching:
@@ -103,10 +127,11 @@ class GradientWitness:
         if self.watching:
             self._watch.stop()  # its own pass is none of the training's
             self._look()
-            self._due = next_comparison(self.step)
+            if self.step == self._due:
+                self._due = next_comparison(self.step)
         self.step += 1
         if self.watching:
-            self._watch.start()
+            self._watch.start(repeatable=self.step == self._due)
 
     def go_on_from(self, step: int) -> None:
         """Compare the next step, which is this one: the training was resumed."""
@@ -123,20 +148,26 @@ class GradientWitness:
         sample, self._sample = self._sample, None
         if sample is None:
             return
-        fits, why = [], sample.why_not
+        fits: list[LossFit] = []
+        why = sample.why_not
         for given in sample.answers:
             slope = given.found_slope()
             if slope is None:
                 continue
             try:
                 fits.append(fit_loss(self.loss, given.answers, given.labels, slope))
-            except (RuntimeError, ValueError, IndexError) as error:
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
                 why = why or f"the loss of these labels is none: {str(error).splitlines()[0]}"
         if not sample.answers:
             why = why or "nobody said which labels belong to the step: rec.batch was not called"
         elif len(fits) < len(sample.answers):
             why = why or "what rec.batch was given is not what the model returned"
-        self.comparisons.append(Comparison(sample.step, tuple(fits), sample.gradient, why))
+        if fits and len(fits) == len(sample.answers) and {f.kind for f in fits} <= WEIGHED:
+            found = self._weights[sample.step] = example_weights(fits)
+            if self.for_replay and np.ptp(found) > EVEN:
+                self.every_step = True
+        if sample.compared:
+            self.comparisons.append(Comparison(sample.step, tuple(fits), sample.gradient, why))
 
     def close(self) -> None:
         """Take all hooks off the model."""
@@ -147,8 +178,10 @@ class GradientWitness:
         passes, answers = self._watch.take(), self._answers
         self._answers = []
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        fit, why = None, ""
-        if any(type(p.grad) is not torch.Tensor or p.grad.is_sparse for p in parameters):
+        fit, why, compared = None, "", self.step == self._due
+        if not compared:
+            pass  # only the weights are wanted
+        elif any(type(p.grad) is not torch.Tensor or p.grad.is_sparse for p in parameters):
             why = "gradients are sparse, or shared among processes"
         elif passes and parameters:
             try:
@@ -161,7 +194,7 @@ class GradientWitness:
                 why = str(error).split("\n")[0]
         else:
             why = "no pass through the model was seen before the step"
-        self._sample = _Sample(self.step, passes, answers, fit, why)
+        self._sample = _Sample(self.step, passes, answers, fit, compared, why)
 
     def _label_late(self, answers, labels) -> bool:
         """Labels that come after the step they belong to (Lightning's callbacks)."""

@@ -308,7 +308,7 @@ class Recorder:
                 self._append(f"features/{layer}", row)
         self._append_gradients(epoch)
         if self._replay is not None:
-            self._replay.write(self.steps_taken)
+            self._replay.write(self.steps_taken, self._witness.take_weights())
         if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
             self._checkpoint(epoch)
         row = {name: ("epoch", [value]) for name, value in metrics.items()}
@@ -333,7 +333,7 @@ class Recorder:
             previous.close()
         others.append(self)
         self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
-        self._witness = GradientWitness(self.model, self._loss_of)
+        self._witness = GradientWitness(self.model, self._loss_of, for_replay=replay)
         if gradient_every:
             self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
         if replay:
@@ -381,6 +381,7 @@ class Recorder:
             if self.steps_taken == 0:
                 self._keeping.write(lambda: save_initial(self.run, self.model, self.optimizer))
             self._replay.step()
+            self._witness.every_step |= self._replay.accumulates
         self.steps_taken += 1
         if closure_of(args, kwargs) is None:
             self._witness.before_step()
@@ -396,6 +397,7 @@ class Recorder:
         """Write down what the compared steps and the watched weights say; once if it is amiss."""
         if self._witness is None:
             return
+        self._witness.finish()
         looked = len(self._witness.comparisons), len(self._watched.noticed)
         if looked == self._testified:
             return

@@ -1,21 +1,25 @@
 """What an exact replay of the training needs: who was in each step, and how the optimizer was set.
 
 Written as the group `replay`: for each optimizer step (label `step`, the number of steps taken
-before it) the ids of its examples (`train_id`, -1 pads) and its `learning_rate` (one a parameter
-group: `learning_rate_1` and so on for further ones). The attributes say the rest: the optimizer's
-class, the settings of its groups and the names of their parameters, whether algorithms were
-deterministic, and `missing`: what an exact replay lacks, empty where it lacks nothing. The weights
-and the optimizer state before step 0 are the checkpoint that `load_initial(run)` reads; `metrics`
-holds `steps_taken` at each epoch.
+before it) the ids of its examples (`train_id`, -1 pads), its `learning_rate` (one a parameter
+group: `learning_rate_1` and so on for further ones) and, where the examples weigh unevenly, the
+`weight` of each in the step's loss (NaN: 1 / examples of the step). The attributes say the rest:
+the optimizer's class, the settings of its groups and the names of their parameters, whether
+algorithms were deterministic, and `missing`: what an exact replay lacks, empty where it lacks
+nothing. The weights and the optimizer state before step 0 are the checkpoint that
+`load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 import xarray as xr
+
+from .gradient_witness import EVEN
 
 WITHOUT_REPLAY = (
     "Exact replay, and with it unrolled influence, needs the order of the examples and the "
@@ -33,7 +37,9 @@ class ReplayLog:
         self._optimizer = optimizer
         self._settings = _settings(model, optimizer)
         self._ids: list[np.ndarray] = []
-        self._steps: list[tuple[np.ndarray, list[float]]] = []
+        self._steps: list[tuple[np.ndarray, list[float], int]] = []
+        #: whether some step was made of several batches
+        self.accumulates = False
         self._slots, self._written = _there(run)
         self.missing = obstacles(model, optimizer)
 
@@ -56,40 +62,60 @@ class ReplayLog:
             self._miss(
                 "the order of the examples: call rec.batch(logits, labels, ids) in each step"
             )
-        if len(self._ids) > 1:
-            self._miss("how gradients of several batches were accumulated into one step")
+        self.accumulates = self.accumulates or len(self._ids) > 1
         ids = np.concatenate(self._ids) if self._ids else np.empty(0, dtype=np.int64)
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        self._steps.append((ids, rates))
+        self._steps.append((ids, rates, len(self._ids)))
         self._ids = []
 
-    def write(self, steps_taken: int) -> None:
-        """Append the steps since the last call to the record."""
+    def write(self, steps_taken: int, weights: Mapping[int, np.ndarray]) -> None:
+        """Append the steps since the last call to the record.
+
+        Parameters
+        ----------
+        weights : mapping of step -> float array, shape (slot,)
+            The weight of each slot in the step's loss, 1 for their mean, where it was found.
+        """
         if _settings(self._model, self._optimizer) != self._settings:
             self._miss("a change of the optimizer's settings (other than the learning rate)")
         steps, self._steps = self._steps, []
         if not steps:
             return
-        slots = max(len(ids) for ids, _ in steps)
+        slots = max(len(ids) for ids, *_ in steps)
         if slots > self._slots:
             self._widen(slots)
         table = np.full((len(steps), self._slots), -1, dtype=np.int32)
-        for row, (ids, _) in zip(table, steps):
+        for row, (ids, *_) in zip(table, steps):
             row[: len(ids)] = ids
-        groups = max(len(rates) for _, rates in steps)
+        groups = max(len(rates) for _, rates, _ in steps)
         rates = np.full((groups, len(steps)), np.nan)
-        for column, (_, now) in zip(rates.T, steps):
+        for column, (_, now, _) in zip(rates.T, steps):
             column[: len(now)] = now
         data = {"train_id": (("step", "slot"), table)}
         for i, rate in enumerate(rates):
             data["learning_rate" if i == 0 else f"learning_rate_{i}"] = ("step", rate)
         first = steps_taken - len(steps)
+        weight = self._weights(steps, first, weights)
+        if weight is not None:
+            data["weight"] = (("step", "slot"), weight)
         # steps that a resumed training takes again are in the record already
         known = max(0, self._written - first)
         rows = xr.Dataset(data, {"step": np.arange(first, steps_taken)}, self._attrs())
         if known < len(steps):
             self._run.append("replay", rows.isel(step=slice(known, None)))
         self._written = max(self._written, steps_taken)
+
+    def _weights(self, steps, first: int, found) -> np.ndarray | None:
+        """The weight of each slot in its step's loss; NaN where all weigh the same, their mean."""
+        table = np.full((len(steps), self._slots), np.nan)
+        for k, (ids, _, batches) in enumerate(steps):
+            own = found.get(first + k)
+            if own is None or len(own) != len(ids):
+                if batches > 1:
+                    self._miss("how gradients of several batches were accumulated into one step")
+            elif np.abs(own - 1).max() > EVEN:
+                table[k, : len(ids)] = own / len(ids)
+        return None if np.isnan(table).all() else table
 
     def _attrs(self) -> dict:
         return {

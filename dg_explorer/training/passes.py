@@ -53,14 +53,17 @@ class PassWatch:
         self.passes: list[Pass] = []
         self._handles: list = []
         self._rng: dict | None = None
+        self._repeatable = True
 
-    def start(self) -> None:
-        """Keep the passes from here on."""
-        if not self._handles:
-            self._handles = [
-                self.model.register_forward_pre_hook(self._before),
-                self.model.register_forward_hook(self._after, with_kwargs=True),
-            ]
+    def start(self, repeatable: bool = True) -> None:
+        """Keep the passes from here on; `repeatable` ones with what `gradients_of` needs."""
+        if self._handles and repeatable == self._repeatable:
+            return
+        self.stop()
+        self._repeatable, self._rng = repeatable, None
+        self._handles = [self.model.register_forward_hook(self._after, with_kwargs=True)]
+        if repeatable:
+            self._handles.append(self.model.register_forward_pre_hook(self._before))
 
     def stop(self) -> None:
         """Keep no more passes."""
@@ -83,6 +86,8 @@ class PassWatch:
         answers = answers_in(returned)
         if answers is None or not answers.requires_grad or _transformed(answers):
             return
+        if not self._repeatable:  # nor held in memory until the step
+            arguments, keywords = (), {}
         seen = Pass(arguments, keywords, answers.detach(), self._rng, _autocast(answers))
         answers.register_hook(seen.add_slope)
         self.passes = [*self.passes[-MOST:], seen]

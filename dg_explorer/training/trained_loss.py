@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
 import torch
 
 from ..errors import DGExplorerError
@@ -183,7 +184,8 @@ def check_assumed_loss(run, loss_name: str) -> None:
     )
 
 
-def example_weights(fits: Sequence[LossFit], factor: float = 1.0) -> torch.Tensor:
-    """Weight of each slot of a step, 1 for the mean over its slots, shape (slot,)."""
-    weights = torch.cat([fit.weights for fit in fits])
-    return torch.nan_to_num(weights, 0.0) * len(weights) * factor
+def example_weights(fits: Sequence[LossFit]) -> np.ndarray:
+    """Weight of each slot of a step, 1 for the mean over its slots, float64, shape (slot,)."""
+    weights = torch.cat([fit.weights for fit in fits]).cpu().numpy()
+    # an example whose loss is flat has some weight, though nothing shows it
+    return np.where(np.isnan(weights), np.nanmedian(weights), weights) * len(weights)

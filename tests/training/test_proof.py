@@ -244,3 +244,78 @@ def test_a_recorded_training_has_one_start():
     training = of_run(recorded(sgd))
     with pytest.raises(TypeError, match="Seed 1 was asked for"):
         training.start(seed=1)
+
+
+CLASS_WEIGHTS = torch.tensor([0.2, 1.0, 6.0]).double()
+
+
+def by_class(answers, labels):
+    return F.cross_entropy(answers, labels, weight=CLASS_WEIGHTS, reduction="none")
+
+
+@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights by label")
+@pytest.mark.parametrize("rate", [None, lambda step: min(1, step / 3)])
+def test_class_weights_are_replayed_and_their_scores_exact(rate):
+    run = recorded(adamw, of=by_class, rate=rate)
+    weight = run["replay"].weight.values
+    np.testing.assert_allclose(weight, np.tile(CLASS_WEIGHTS[Y] / 24, (6, 1)), rtol=1e-6)
+    training = of_run(run)
+    assert training.proof.counts() == ((6, 6) if rate is None else (5, 5))
+    scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
+    wanted = finite_differences(adamw, of=by_class, rate=rate)
+    np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-8)
+
+
+def focal(answers, labels):
+    losses = F.cross_entropy(answers, labels, reduction="none")
+    return (1 - torch.exp(-losses)) ** 2 * losses
+
+
+@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights fall")
+def test_weights_that_follow_the_answers_are_no_weights():
+    run = recorded(sgd, of=focal)
+    with pytest.raises(TrainedLossError, match="focal"):
+        of_run(run)
+
+
+def accumulated(weights=None, recorder=None, uneven=True):
+    """Two batches of 6 and 18 examples a step; the mean of their means, or of all examples."""
+    model = network()
+    optimizer = sgd(model)
+    recording = recorder and recorder(model, optimizer)
+    for step in range(5):
+        optimizer.zero_grad()
+        for part in (slice(0, 6), slice(6, 24)):
+            answers, n = model(X[part]), part.stop - part.start
+            losses = F.cross_entropy(answers, Y[part], reduction="none")
+            losses = losses if weights is None else losses * weights[part]
+            (losses.sum() / (2 * n if uneven else 24)).backward()
+            if recording:
+                recording.batch(answers, Y[part], torch.arange(24)[part])
+        optimizer.step()
+        if recording:
+            recording.epoch(step)
+    if recording:
+        recording.close()
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights differ")
+@pytest.mark.parametrize("uneven", [False, True])
+def test_accumulated_batches_are_replayed_with_the_weight_of_each_slot(uneven):
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    accumulated(
+        recorder=lambda m, o: Recorder(run, m, o, train=TRAIN, test=TEST, replay=True),
+        uneven=uneven,
+    )
+    assert ("weight" in run["replay"]) == uneven
+    training = of_run(run)
+    assert str(training.proof) == "5 of 5 segments proved"
+    scores = add_unrolled_scores(run, training, epochs=[4], windows=None).score.values[0]
+    h, columns = 1e-5, []
+    for direction in torch.eye(24).double():
+        up, down = (
+            margin(accumulated(1 + sign * h * direction, uneven=uneven)(XT), YT) for sign in (1, -1)
+        )
+        columns.append((up - down).detach() / (2 * h))
+    np.testing.assert_allclose(scores, torch.stack(columns, 1).numpy(), rtol=1e-4, atol=1e-8)
