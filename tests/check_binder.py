@@ -58,7 +58,7 @@ def main() -> int:
             print(f"$ {step}", flush=True)
             take(step, clone, home / "venv")
         take("python tests/notebook_costs.py 01_quickstart", clone, home / "venv")
-        made = ["demo/01_quickstart.ipynb", "demo/board.html", "demo/run"]
+        made = ["demo/demo.ipynb", "demo/board.html", "demo/run"]
         missing = [name for name in made if not (clone / name).exists()]
         print(f"missing: {', '.join(missing)}" if missing else f"made: {', '.join(made)}")
     return bool(missing)

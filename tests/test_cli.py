@@ -126,24 +126,6 @@ def test_being_told_to_end_is_ctrl_c(by, capsys, monkeypatch):
     assert signal.getsignal(by) == before
 
 
-def test_a_tutorial_follows_the_board_without_its_outputs(tmp_path):
-    rest = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_markdown_cell("Words"),
-            nbformat.v4.new_code_cell(
-                "1 + 1", outputs=[nbformat.v4.new_output("stream", text="2")], execution_count=7
-            ),
-        ]
-    )
-    nbformat.write(rest, tmp_path / "rest.ipynb")
-    notebook = board_notebook("run", words="# Here", rest=tmp_path / "rest.ipynb")
-    nbformat.validate(notebook)
-    kinds = [cell.cell_type for cell in notebook.cells]
-    assert kinds == ["markdown", "code", "markdown", "code"]
-    assert notebook.cells[3].outputs == []
-    assert "Run.open('run')" in notebook.cells[1].source
-
-
 def test_the_readers_own_notebook_is_never_replaced(tmp_path):
     path = tmp_path / "look.ipynb"
     path.write_text("mine")

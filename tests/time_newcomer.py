@@ -81,6 +81,7 @@ def main() -> int:
         demo = subprocess.Popen(
             [home / "venv/bin/dg-explorer", "demo", "--no-browser"],
             cwd=home,
+            env={**os.environ, "XDG_CACHE_HOME": str(home / "cache")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

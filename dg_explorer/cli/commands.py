@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -54,8 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         metavar="DIR",
-        default=Path("dg-explorer-demo"),
-        help="where the run and the notebook go (default: ./dg-explorer-demo)",
+        help="where the run and the notebook go (default: a folder in your cache)",
     )
     demo.add_argument("--html", type=Path, metavar="FILE", help="write the board as one page")
     _lab_options(demo)
@@ -127,26 +127,34 @@ def demo(asked: argparse.Namespace) -> int:
         _check_page(asked.html)
     if asked.port is not None:
         _check_port(asked.port)
+    out = out_folder(asked)
     try:
-        asked.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--out {asked.out} cannot be made ({error.strerror}).") from None
-    run = _make_demo_run(asked.recipe, asked.out / "run", asked.seed)
+        raise UsageError(
+            f"{out} cannot be made ({error.strerror}); name another folder with --out."
+        ) from None
+    run = _make_demo_run(asked.recipe, out / "run", asked.seed)
     if asked.html:
         _write_page(run, asked.html)
         print(f"{asked.html} is ready after {time.monotonic() - started:.0f} s; open it anywhere.")
         return 0
 
-    from ..lab.board_notebook import board_notebook, tutorial
+    from ..lab.board_notebook import tutorial
+    from ..lab.demo_notebook import demo_notebook
 
-    words = (
-        f"# Your run: {asked.recipe}\n\n"
-        "`dg-explorer demo` trained this model a moment ago, scored every training example for "
-        "every test example while it learned, and keeps it all in the folder `run`. "
-        "Drag along the timeline; click a test example."
-    )
-    notebook = board_notebook("run", words=words, rest=tutorial("01_quickstart.ipynb"))
-    return _show(asked, notebook, asked.out / "01_quickstart.ipynb", started)
+    own_run = tutorial("09_your_own_training_run.ipynb")
+    if not (out / own_run.name).exists():
+        shutil.copyfile(own_run, out / own_run.name)
+    print(f"The run is kept in {out / 'run'}.")
+    return _show(asked, demo_notebook(run, asked.recipe), out / "demo.ipynb", started)
+
+
+def out_folder(asked: argparse.Namespace) -> Path:
+    """Where a demo goes: where it was asked to, else a folder in the user's cache."""
+    from ..lab.cache_folder import cache_folder
+
+    return asked.out or cache_folder() / f"demo-{asked.recipe}"
 
 
 def _make_demo_run(recipe: str, path: Path, seed: int) -> Run:

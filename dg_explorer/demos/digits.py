@@ -99,7 +99,7 @@ def record(recipe: Recipe, path, seed, progress, overwrite, images, columns: dic
         seed=seed,
         overwrite=overwrite,
     )
-    run.set_attrs(task="digits", recipe=recipe.name)
+    run.set_attrs(about=recipe.about, recipe=recipe.name)
     net = model(recipe, seed)
     opt = optimizer(net, recipe)
     inputs, labels = splits["train"].dataset.tensors

@@ -132,7 +132,7 @@ def make(path=None, *, recipe: Recipe = FAST, seed: int = 0, progress=True, over
         time_unit="step",
         overwrite=overwrite,
     )
-    run.set_attrs(task=f"(a + b) mod {recipe.p}", recipe=recipe.name)
+    run.set_attrs(about=f"(a + b) mod {recipe.p}", recipe=recipe.name)
     opt = optimizer(net, recipe)
     inputs, labels = train.dataset.tensors
     ids = torch.from_numpy(train.ids)

@@ -1,4 +1,4 @@
-"""Notebooks that show a run: a cell that opens it and its board, then, perhaps, a tutorial."""
+"""Notebooks that show a run: a cell that opens it and its board."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tutorial(name: str) -> Path:
     raise TutorialError(f"{name} is not in {' or in '.join(map(str, TUTORIALS))}; reinstall.")
 
 
-def board_notebook(run: str, *, words: str, rest: Path | None = None) -> NotebookNode:
+def board_notebook(run: str, *, words: str) -> NotebookNode:
     """A notebook whose first code cell opens a run and shows its board.
 
     Parameters
@@ -35,10 +35,7 @@ def board_notebook(run: str, *, words: str, rest: Path | None = None) -> Noteboo
         The run's path as the notebook will name it: relative to the notebook, or absolute.
     words
         Markdown above the cell.
-    rest
-        A notebook whose cells follow, without what they put out.
     """
-    import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     shown = new_notebook(
@@ -58,11 +55,6 @@ def board_notebook(run: str, *, words: str, rest: Path | None = None) -> Noteboo
             }
         },
     )
-    if rest is not None:
-        for cell in nbformat.read(rest, as_version=4).cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-            shown.cells.append(cell)
     return shown
 
 

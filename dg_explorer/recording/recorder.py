@@ -363,6 +363,8 @@ class Recorder:
             return
         told = self.task.described()
         before = self.run.attrs.get("task")
+        if isinstance(before, str):  # somebody's own words, as earlier versions let stand there
+            before, told = None, told | {"note": before}
         if before is None:
             self._keeping.write(lambda: self.run.set_attrs(task=told))
         elif before.get("digest") != told["digest"]:

@@ -78,6 +78,15 @@ def test_frozen_modules_stay_in_evaluation_mode(task):
     assert [m.training for m in model] == [True, True, False, True]
 
 
+def test_words_of_ones_own_under_task_stand_beside_the_recorded_task(task):
+    run, model = task.run(), task.model()
+    run.set_attrs(task="clouds")
+    with Recorder(run, model, test=task.test) as rec:
+        rec.epoch(0)
+    assert run.attrs["task"]["note"] == "clouds"
+    assert run.attrs["task"]["digest"] == rec.task.described()["digest"]
+
+
 def test_training_examples_are_evaluated_when_no_batches_are_handed_over(task):
     run, model = task.run(), task.model()
     Recorder(run, model, train=task.loader(), test=task.test).epoch(0)
