@@ -17,6 +17,7 @@ from ..data.ids import dataset_of, ids_of, yields_ids
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss
+from .attributor.settling import settled
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
 from .units import (
@@ -120,9 +121,13 @@ def attribute(
     made = attributor(scratch, batch_size=batch_size, **settings)
     attrs = {
         "method": method,
-        "settings": json.dumps(made.settings() | {"epochs": "from checkpoints"}, sort_keys=True),
+        "settings": json.dumps(
+            settled(made, test, run).settings() | {"epochs": "from checkpoints"}, sort_keys=True
+        ),
         "sign": SIGN,
         "output": made.task.name,
+        "output_unit": made.task.output_unit,
+        "unit": made.unit,
     }
     done = _done(run, group, attrs, train_ids, test_ids, overwrite)
     todo = [epoch for epoch in epochs if epoch not in done]
@@ -189,6 +194,7 @@ def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
         "damping": ("epoch",),
     }
     data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
+    data["score"] = (*data["score"], {"unit": attrs["unit"]})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
 
 
@@ -257,7 +263,7 @@ def _done(run, group, attrs, train_ids, test_ids, overwrite) -> set[int]:
     if group not in run:
         return set()
     there = run[group]
-    same = all(there.attrs.get(key) == value for key, value in attrs.items())
+    same = all(there.attrs.get(key) == attrs[key] for key in ("method", "settings", "output"))
     same &= np.array_equal(there["train"].values, train_ids)
     same &= np.array_equal(there["test"].values, test_ids)
     if same and not overwrite:

@@ -123,4 +123,5 @@ def _row(epoch: int, row: dict, coords: dict, attributor, method: str) -> xr.Dat
         "settings": json.dumps(attributor.settings(), sort_keys=True, default=str),
     }
     data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
+    data["score"] = (*data["score"], {"unit": attributor.unit})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)

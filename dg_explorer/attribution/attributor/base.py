@@ -37,9 +37,10 @@ class Attributor:
     ----------
     model : torch module
         Its present weights are used unless `checkpoints` are given.
-    task : str, Task, or pair (loss, output) of functions
+    task : str, Task, or pair (loss, output) of functions, optional
         What is attributed: "classification" (the margin of the right class),
-        "language_modeling", "regression", ...
+        "language_modeling", "regression", ... By default what the model's class, its answers and
+        the labels speak for; where they could mean several tasks, it is asked for.
     checkpoints : list or mapping of state dicts, models or paths, or a folder, optional
         An ensemble, such as the same recipe from several seeds.
     layers : list of str, optional
@@ -53,6 +54,8 @@ class Attributor:
     """
 
     method = ""
+    #: the unit of a score, or that scores only rank
+    unit = "rank only"
     #: "output" attributes gradients of the output, "loss" those of the training loss
     gradient_of = "output"
     #: keep inputs and output gradients apart even where writing gradients out is smaller
@@ -62,7 +65,7 @@ class Attributor:
         self,
         model: nn.Module,
         *,
-        task="classification",
+        task=None,
         checkpoints=None,
         layers=None,
         device=None,

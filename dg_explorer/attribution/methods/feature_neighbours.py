@@ -62,13 +62,14 @@ class RepresentationSimilarityAttributor(Attributor):
     """
 
     method = "representation_similarity"
+    unit = "cosine of activations, rank only"
 
     def __init__(
         self,
         model,
         *,
         layer: str | None = None,
-        task="classification",
+        task=None,
         checkpoints=None,
         device=None,
         batch_size: int = 256,
@@ -160,6 +161,7 @@ class FeatureKNNAttributor(RepresentationSimilarityAttributor):
     """
 
     method = "feature_knn"
+    unit = "share of the vote, rank only"
 
     def __init__(
         self,
@@ -167,7 +169,7 @@ class FeatureKNNAttributor(RepresentationSimilarityAttributor):
         *,
         k: int = 10,
         layer: str | None = None,
-        task="classification",
+        task=None,
         checkpoints=None,
         device=None,
         batch_size: int = 256,

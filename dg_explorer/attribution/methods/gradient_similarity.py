@@ -39,7 +39,7 @@ class GradientSimilarityAttributor(Attributor):
         model,
         *,
         similarity: str | None = None,
-        task="classification",
+        task=None,
         checkpoints=None,
         layers=None,
         device=None,
@@ -56,6 +56,13 @@ class GradientSimilarityAttributor(Attributor):
         self.similarity = similarity or self.similarity
         if self.similarity not in SIMILARITIES:
             raise SettingError(f"similarity={similarity!r}; there are {', '.join(SIMILARITIES)}.")
+
+    @property
+    def unit(self) -> str:
+        """The unit of a score."""
+        if self.similarity == "cosine":
+            return "cosine of gradients, rank only"
+        return "change of output in a step of learning rate 1, to first order"
 
     def settings(self) -> dict:
         known = super().settings() | {"similarity": self.similarity}
@@ -133,6 +140,7 @@ class TracInAttributor(GradientSimilarityAttributor):
     """
 
     method = "tracin"
+    unit = "change of output over the steps of the checkpoints, to first order"
     similarity = "dot"
 
     def __init__(
@@ -140,7 +148,7 @@ class TracInAttributor(GradientSimilarityAttributor):
         model,
         *,
         learning_rates=None,
-        task="classification",
+        task=None,
         checkpoints=None,
         layers=None,
         device=None,

@@ -70,7 +70,7 @@ class InfluenceFunctionAttributor(Attributor):
         steps: int | None = None,
         temperature: float | None = None,
         rows: int | None = None,
-        task="classification",
+        task=None,
         checkpoints=None,
         layers=None,
         device=None,

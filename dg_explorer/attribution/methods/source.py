@@ -67,7 +67,7 @@ class SourceAttributor(Attributor):
         time=None,
         weight_decay: float = 0.0,
         rows: int = 16,
-        task="classification",
+        task=None,
         checkpoints=None,
         layers=None,
         device=None,

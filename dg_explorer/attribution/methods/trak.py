@@ -58,7 +58,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         self,
         model,
         *,
-        task="classification",
+        task=None,
         proj_dim: int | None = None,
         projection: str = "factored",
         projection_seed: int = 0,

@@ -128,7 +128,11 @@ class DelayedGeneralizationTRAK(TRAKAttributor):
         scores = self.compute_attributions(train, test)
         row = xr.Dataset(
             {
-                "score": (("epoch", "test", "train"), scores.numpy()[None].astype(np.float32)),
+                "score": (
+                    ("epoch", "test", "train"),
+                    scores.numpy()[None].astype(np.float32),
+                    {"unit": self.unit},
+                ),
                 "weight": (("epoch", "train"), self.example_weight(train).numpy()[None]),
                 "damping": ("epoch", self.damping_used),
                 "weights_digest": ("epoch", [int(digest, 16)]),

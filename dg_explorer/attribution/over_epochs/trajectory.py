@@ -12,6 +12,7 @@ from ...checkpoints.store import load_weights, saved_epochs
 from ...data.ids import dataset_of, ids_of
 from ...errors import CheckpointError, SettingError
 from ...schema import SIGN
+from ..attributor.settling import settled
 from ..methods import method_class
 
 
@@ -73,7 +74,7 @@ def attribute_trajectory(
     epochs = _asked(run, saved, epochs)
     train, test = dataset_of(train), dataset_of(test)
     group = f"scores/{name or method}"
-    made = method_class(method)(copied(model), **settings)
+    made = settled(method_class(method)(copied(model), **settings), test, run)
     how = {"n_checkpoints": n_checkpoints, "from_share": from_share, "to_share": to_share}
     attrs = {
         "method": method,
@@ -87,7 +88,7 @@ def attribute_trajectory(
         part = _between(saved, epoch, from_share, to_share)
         index = np.linspace(0, len(part) - 1, min(n_checkpoints, len(part))).round().astype(int)
         chosen = part[index].tolist()
-        given = dict(settings)
+        given = settings | {"task": made.task}
         if method == "source" and "time" not in given:
             segments = min(given.get("segments", 3), len(chosen))
             given["time"] = segment_times(run, chosen, segments)
@@ -95,7 +96,7 @@ def attribute_trajectory(
         attributor = method_class(method)(copied(model), checkpoints=weights, **given)
         scores = attributor.attribute(train, test).numpy().astype(np.float32)
         row = xr.Dataset(
-            {"score": (("epoch", "test", "train"), scores[None])},
+            {"score": (("epoch", "test", "train"), scores[None], {"unit": attributor.unit})},
             {"epoch": [epoch], **coords},
             attrs,
         )
