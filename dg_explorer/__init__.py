@@ -89,7 +89,9 @@ _EXPORTS = {
     "ArchitectureMismatchError": "errors",
     "CheckpointError": "errors",
     "DGExplorerError": "errors",
+    "DamagedRecordError": "errors",
     "DataError": "errors",
+    "MissingFileError": "errors",
     "MissingGroupError": "errors",
     "NewerSchemaError": "errors",
     "NonFiniteError": "errors",
@@ -121,7 +123,6 @@ _EXPORTS = {
     "UnsupportedOptimizerError": "training.optimizers",
     "CoupledBatchError": "tasks.coupling",
     "TaskUnclearError": "tasks.inference",
-    "DamagedRecordError": "errors",
     "WorkerLostError": "attribution.units",
 }
 

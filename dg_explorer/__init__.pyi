@@ -70,6 +70,7 @@ from .errors import (
     DGExplorerError as DGExplorerError,
     DamagedRecordError as DamagedRecordError,
     DataError as DataError,
+    MissingFileError as MissingFileError,
     MissingGroupError as MissingGroupError,
     NewerSchemaError as NewerSchemaError,
     NonFiniteError as NonFiniteError,

@@ -25,6 +25,13 @@ class DamagedRecordError(RunError):
     """What a file of the record holds is not what was written."""
 
 
+class MissingFileError(DamagedRecordError, FileNotFoundError):
+    """A file that the record names is not there."""
+
+    def __str__(self):
+        return Exception.__str__(self)
+
+
 class SchemaError(RunError, ValueError):
     """Data offered to the record does not fit its schema."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..attribution.walk import attribute
 from ..checkpoints.store import saved_epochs
 from ..errors import DGExplorerError, SettingError
+from ..record.run import as_run
 from .examples.cartography import ANALYSES, add_cartography
 from .features.layers import recorded_layers
 from .features.projections import add_projections
@@ -77,6 +78,7 @@ def complete(
     ArchitectureMismatchError, UnknownExampleError, ...
         The model or the examples are not those of the run, as `attribute` says.
     """
+    run = as_run(run)
     if moments < 2:
         raise SettingError(f"moments={moments!r}: at least the first and the last, 2.")
     steps = Steps(progress)

@@ -15,6 +15,7 @@ from ..checkpoints.copies import copied
 from ..checkpoints.store import load_into, load_weights, saved_epochs
 from ..data.ids import dataset_of, ids_of, yields_ids
 from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
+from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss
 from .attributor.settling import settled
@@ -107,6 +108,7 @@ def attribute(
         No `task` is given, and the record says that another loss was trained than the one that
         would be assumed.
     """
+    run = as_run(run)
     attributor = method_class(method)
     _check_settings(attributor, method, settings)
     if "task" not in settings and "task" in inspect.signature(attributor.__init__).parameters:
@@ -142,12 +144,9 @@ def attribute(
     if hasattr(made, "over_epochs"):  # a method that adds up over epochs
         rows = made.over_epochs(run, group, rows)
     rows = tqdm(rows, total=len(todo), unit=run.time_unit, disable=not progress, desc=method)
-    if done and todo and todo[0] < max(done):
-        _merge(run, group, rows, coords, attrs)
-    else:
-        for epoch, row in rows:
-            run.append(group, _as_dataset(epoch, row, coords, attrs))
-        run.flush()
+    for epoch, row in rows:  # each is in the record once it is computed, in whatever order
+        run.append(group, _as_dataset(epoch, row, coords, attrs))
+    run.flush()
     return run[group]
 
 
@@ -196,14 +195,6 @@ def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
     data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
     data["score"] = (*data["score"], {"unit": attrs["unit"]})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
-
-
-def _merge(run, group, rows, coords, attrs) -> None:
-    """Put epochs before ones that are there already; rows can only be appended at the end."""
-    new = [_as_dataset(epoch, row, coords, attrs) for epoch, row in rows]
-    old = run[group].load()
-    joined = xr.concat([old, *new], "epoch", join="exact", combine_attrs="override")
-    run.add(group, joined.sortby("epoch"), overwrite=True)
 
 
 def _check_settings(attributor, method, settings) -> None:

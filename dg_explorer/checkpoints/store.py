@@ -29,6 +29,7 @@ from ..errors import (
     MissingGroupError,
     NonFiniteError,
 )
+from ..record.run import as_run
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
 
@@ -120,6 +121,7 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
         This epoch has a checkpoint already, or the state holds something that is neither a
         tensor nor a plain value.
     """
+    run = as_run(run)
     epoch = int(epoch)
     folder = folder_of(epoch)
     # asking the record is slow, so only where a file says that there may be one

@@ -68,7 +68,10 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, help="a run's folder")
     export.add_argument("file", type=Path, help="the page, such as board.html")
 
-    commands.add_parser("doctor", help="look whether everything needed is here and fits together")
+    doctor = commands.add_parser(
+        "doctor", help="look whether everything needed is here, or whether a run is undamaged"
+    )
+    doctor.add_argument("run", nargs="?", help="a run to read through, each byte of it checked")
     return top
 
 
@@ -192,9 +195,11 @@ def export(asked: argparse.Namespace) -> int:
 
 
 def doctor(asked: argparse.Namespace) -> int:
-    """Look at this machine."""
-    from .doctor import findings, report
+    """Look at this machine, or at a run."""
+    from .doctor import findings, of_run, report
 
+    if asked.run is not None:
+        return report(of_run(asked.run), well="Every byte of the run is as it was written.")
     return report(findings())
 
 

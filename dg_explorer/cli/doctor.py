@@ -243,7 +243,24 @@ def findings(looks=LOOKS) -> Iterator[Finding]:
             yield Finding("bad", about, f"could not look: {type(error).__name__}: {error}")
 
 
-def report(found: Iterator[Finding], *, write: Callable[[str], object] = print) -> int:
+def of_run(path: str) -> Iterator[Finding]:
+    """What of a run is damaged; everything in it is read once."""
+    from ..record.damage import damages
+
+    found = False
+    for what, why in damages(path):
+        found = True
+        yield Finding("bad", what, why)
+    if not found:
+        yield Finding("good", "run", f"{path} was read through")
+
+
+def report(
+    found: Iterator[Finding],
+    *,
+    write: Callable[[str], object] = print,
+    well: str = "Everything needed is here.",
+) -> int:
     """Write one line a finding and a last sentence; returns the exit code."""
     marks = {"good": "ok  ", "note": "note", "bad": "BAD "}
     bad = 0
@@ -254,5 +271,5 @@ def report(found: Iterator[Finding], *, write: Callable[[str], object] = print) 
         things = "one thing" if bad == 1 else f"{bad} things"
         write(f"\n{things.capitalize()} will not work until mended; the lines marked BAD say how.")
         return 1
-    write("\nEverything needed is here.")
+    write(f"\n{well}")
     return 0

@@ -11,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 from ..attribution.methods import method_class
 from ..errors import DGExplorerError
+from ..record.run import as_run
 from ..training.training import Training, train_many
 from .lds import linear_datamodeling_score
 from .retraining import random_subsets, subset_retraining
@@ -59,6 +60,7 @@ def lds_over_time(
     NoScoresError
         If neither the run nor `scores` has any.
     """
+    run = as_run(run)
     scores = dict(scores or {})
     if run is not None:
         for group in run.groups():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..record.run import as_run
 from ..training.proof_table import ReplayProof, read_proof, segments_of
 
 GREEN, AMBER = 0.9, 0.5
@@ -56,6 +57,7 @@ def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
         (red if its interval includes 0 or less, amber below .3), and for scores through a replay
         the proof of it (amber until every segment up to the epoch is proved, red if one failed).
     """
+    run = as_run(run)
     findings = [_by_metasmoothness(run, epoch)]
     if method is not None and _is_replayed(run, method):
         findings.append(_by_replay(run, epoch))

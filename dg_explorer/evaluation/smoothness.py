@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..record.run import as_run
 from ..training.training import Training, train_many
 
 
@@ -67,6 +68,7 @@ def metasmoothness(
         over directions). At or above .9 derivatives may be read as causes; below .5 they may
         not. NaN at the start, where nothing has moved.
     """
+    run = as_run(run)
     rng = np.random.default_rng(seed)
     v = torch.as_tensor(rng.choice([-1.0, 1.0], size=(directions, training.n_train)))
     theta = training.start().theta

@@ -19,6 +19,7 @@ from ..errors import SchemaError
 LABEL_DIMS = ("epoch", "step", "train", "test")
 # dims a group may grow along; its coordinate must ascend
 TIME_DIMS = ("epoch", "step")
+_LARGEST = 2**63 - 1
 # what a score means, in every group of scores and in every view
 SIGN = "positive = training on this example raised the test output"
 
@@ -245,11 +246,41 @@ def check_variables(group: str, data: xr.Dataset) -> xr.Dataset:
             )
         if wanted and array.dtype.kind not in wanted.kind:
             raise SchemaError(
-                f"{name!r} in {group!r} has dtype {array.dtype}; expected kind {wanted.kind!r}."
+                f"{name!r} in {group!r} has dtype {array.dtype}; expected {_kinds(wanted.kind)}."
+                f"{_MENDS.get(name, '')}"
             )
+        if name == "thumbnail":
+            _check_thumbnail(array)
         if match and match != array.dims:
             turned[name] = array.transpose(*match)
     return data.assign(turned) if turned else data
+
+
+_KINDS = {"f": "floats", "i": "integers", "b": "true or false", "u": "uint8"} | dict.fromkeys(
+    "UTO", "text"
+)
+_MENDS = {
+    "label": " Labels are numbers: codes, names = pandas.factorize(labels, sort=True) gives the "
+    "column label=codes, and config={'class_names': list(names)} keeps the words.",
+    "thumbnail": " For pictures of another type: (255 * x / x.max()).astype('uint8').",
+}
+
+
+def _kinds(kinds: str) -> str:
+    return " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
+
+
+def _check_thumbnail(array: xr.Variable) -> None:
+    if array.dtype != np.uint8:
+        raise SchemaError(
+            f"'thumbnail' has dtype {array.dtype}; expected uint8.{_MENDS['thumbnail']}"
+        )
+    channels = dict(zip(array.dims, array.shape, strict=True)).get("channel", 1)
+    if channels not in (1, 3, 4):
+        raise SchemaError(
+            f"'thumbnail' has {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA). Choose "
+            f"three to show: x[..., [2, 1, 0]]."
+        )
 
 
 def is_named(group: str, name: str) -> bool:
@@ -277,6 +308,11 @@ def check_labels(group: str, data: xr.Dataset, dim: str) -> None:
     if labels.dtype.kind not in "iu":
         raise SchemaError(
             f"The labels of {dim!r} in {group!r} must be integers, not {labels.dtype}."
+        )
+    if labels.dtype.kind == "u" and len(labels) and int(labels.max()) > _LARGEST:
+        raise SchemaError(
+            f"The id {labels.max()} of {dim!r} in {group!r} does not fit 64 bits with a sign. "
+            f"Number the examples, and keep the large id as a column of text."
         )
     values, counts = np.unique(labels, return_counts=True)
     if len(values) != len(labels):

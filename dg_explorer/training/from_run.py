@@ -11,6 +11,7 @@ from torch import nn
 
 from ..checkpoints.store import load_initial, load_into
 from ..data.ids import ids_of
+from ..record.run import as_run
 from .known_losses import cross_entropy
 from .optimizers import UnsupportedOptimizerError, settings_from_torch
 from .own_steps import OwnSteps
@@ -85,6 +86,7 @@ def training_of_run(
         If a replayed segment ends at other weights than were recorded; `LibraryChangedError`
         if the version of torch is another one, too.
     """
+    run = as_run(run)
     inputs, labels, train_ids = _tensors(train)
     test_inputs, test_labels, test_ids = _tensors(test)
     steps, start = _start(run, model, train_ids, labels)

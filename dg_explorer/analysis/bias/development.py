@@ -9,6 +9,7 @@ import xarray as xr
 
 from ...errors import MissingGroupError
 from ...maths.debiasing import group_alignment
+from ...record.run import as_run
 from ..sources.curves import seen_at
 from ..sources.scored import unweighted
 
@@ -40,6 +41,7 @@ def add_bias(
         group of the D3M alignment at that epoch (without the factor 1 - p), positive where the
         group helps the worst test groups.
     """
+    run = as_run(run)
     if "dynamics/test" not in run:
         hint = "Record it with Recorder(run, model, test=...)."
         raise MissingGroupError.of("'dynamics/test'", run.groups(), hint)

@@ -12,6 +12,7 @@ from ...maths.cartography import cartography, regions
 from ...maths.forgetting import first_learned, forgetting_events, last_unlearned, learned_for_good
 from ...maths.margin_area import area_under_margin
 from ...maths.mislabels import mean_over_time
+from ...record.run import as_run
 from ..sources.curves import seen_at
 
 ANALYSES = {"train": "analyses/cartography", "test": "analyses/test_cartography"}
@@ -38,6 +39,7 @@ def add_cartography(
         last_unlearned, learned_for_good (NaN = never); area_under_margin, mean_loss,
         n_seen (epochs), n_nan_loss (epochs evaluated with a loss that is not a number).
     """
+    run = as_run(run)
     group = f"dynamics/{split}"
     if group not in run:
         hint = f"Record examples with Recorder(run, model, {split}=...)."

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ...errors import DataError, MissingGroupError
 from ...maths.memorization import memorization_gap, subset_memorization
+from ...record.run import as_run
 from ..sources.curves import accuracy_curves
 from .cartography import history
 
@@ -35,6 +36,7 @@ def add_memorization(run, *, subsets: xr.Dataset | None = None, overwrite: bool 
         `memorization` (train), 0 to 1 (an estimate may be slightly negative);
         `memorization_error` (train) and `influence` (test, train) where subsets are given.
     """
+    run = as_run(run)
     try:
         curves = accuracy_curves(run)
     except MissingGroupError:

@@ -12,6 +12,7 @@ import xarray as xr
 from ...errors import MissingGroupError, SettingError
 from ...maths.margin_area import area_under_margin
 from ...maths.mislabels import combine_signals, mean_over_time, neighbour_disagreement, rank_share
+from ...record.run import as_run
 from ..features.layers import recorded_layers
 from ..sources.curves import seen_at
 
@@ -59,6 +60,7 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     UserWarning
         No example is named, and why.
     """
+    run = as_run(run)
     if "dynamics/train" not in run:
         hint = "Wrong labels show in learning: record it with Recorder(run, model, train=...)."
         raise MissingGroupError.of("'dynamics/train'", run.groups(), hint)

@@ -12,6 +12,7 @@ from ...maths.dimension import effective_rank, participation_ratio
 from ...maths.neural_collapse import neural_collapse
 from ...maths.separability import class_means, fisher_ratio, silhouette
 from ...maths.similarity import linear_cka
+from ...record.run import as_run
 from .layers import feature_group
 
 COLLAPSE = ("nc1", "nc2_norms", "nc2_angles", "nc3", "nc4")
@@ -54,6 +55,7 @@ def add_feature_measures(
     SettingError
         The checkpoints have no such classifier, or it does not read a layer of this width.
     """
+    run = as_run(run)
     features = run[feature_group(run, layer)]
     here = (features["split"] == split).values
     if not here.any():

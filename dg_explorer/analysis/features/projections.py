@@ -10,6 +10,7 @@ import xarray as xr
 from ...errors import DataError, SettingError
 from ...maths.extents import extents
 from ...maths.projection import best_rotation, joint_pca, procrustes_pca
+from ...record.run import as_run
 from .layers import feature_group
 
 METHODS = ("procrustes", "joint", "umap", "tsne")
@@ -56,6 +57,7 @@ def add_projections(
     DataError
         The features hold NaN or infinity.
     """
+    run = as_run(run)
     if method not in METHODS:
         raise SettingError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
     if n_axes not in (2, 3):

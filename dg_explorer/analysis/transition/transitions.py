@@ -9,6 +9,7 @@ import xarray as xr
 
 from ...maths.crossing import first_crossing
 from ...maths.transition import find_transition
+from ...record.run import as_run
 from ..sources.curves import accuracy_curves
 
 
@@ -17,6 +18,7 @@ def add_transitions(run, *, overwrite: bool = True, **settings) -> xr.Dataset:
 
     Parameters and returns as `find_transitions`.
     """
+    run = as_run(run)
     result = find_transitions(run, **settings)
     run.add("transitions", result, overwrite=overwrite)
     return result

@@ -11,6 +11,7 @@ from ...checkpoints.copies import copied
 from ...checkpoints.store import load_weights, saved_epochs
 from ...data.ids import dataset_of, ids_of
 from ...errors import CheckpointError, SettingError
+from ...record.run import as_run
 from ...schema import SIGN
 from ..attributor.settling import settled
 from ..methods import method_class
@@ -68,6 +69,7 @@ def attribute_trajectory(
     SettingError
         Scores of this name were made otherwise.
     """
+    run = as_run(run)
     saved = np.array(saved_epochs(run))
     if not len(saved):
         raise CheckpointError("This run has no checkpoints; record with checkpoints.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import xarray as xr
 
+from ...record.run import as_run
 from ...training.from_run import training_of_run
 from ...training.training import Training
 from .attributor import UnrolledAttributor
@@ -36,6 +37,7 @@ def add_unrolled_scores(
     windows : int, edges or None
         Of the exposures up to the last of `epochs`; None leaves them out.
     """
+    run = as_run(run)
     attributor = UnrolledAttributor(training, memory=memory)
     scores = attributor.attribute(test, epochs, progress=progress)
     stored = scores.assign(score=scores["score"].astype("float32"))

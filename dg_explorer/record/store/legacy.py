@@ -36,13 +36,22 @@ class FromZarr:
 
     def take(self, rows: slice, rest: tuple = ()) -> np.ndarray:
         first, stop, step = rows.indices(self.shape[0])
-        values = self._array[self._first + first : self._first + max(first, stop)]
+        values = self._read(slice(self._first + first, self._first + max(first, stop)))
         return outer(np.asarray(values)[::step].astype(self.dtype), (slice(None), *rest))
 
     def whole(self) -> np.ndarray:
         if not self.shape:
-            return np.asarray(self._array[()]).astype(self.dtype)
+            return np.asarray(self._read(())).astype(self.dtype)
         return self.take(slice(None))
+
+    def _read(self, key) -> np.ndarray:
+        try:
+            return self._array[key]
+        except Exception as error:  # whatever a codec says of bytes that are not its own
+            raise DamagedRecordError(
+                f"The array {self._array.name} of this record of schema 1 cannot be read: {error}. "
+                f"Copy the run again from where it was recorded."
+            ) from error
 
 
 def is_there(path: Path) -> bool:

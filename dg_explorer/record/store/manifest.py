@@ -81,14 +81,14 @@ def load(data: bytes, place) -> tuple[Head, st.State]:
     groups, blobs, broken = {}, {}, {}
     for line, entry in zip(lines, entries, strict=True):
         if entry is None:
-            broken[_name_in(line)] = "its line is damaged"
+            broken[_name_in(line)] = f"its line in {MANIFEST} is damaged"
         elif "group" in entry:
             groups[entry["group"]] = wire.group_in(entry, lambda p: wire.stored_in(p, place))
         elif "blob" in entry:
             blobs[entry["blob"]] = wire.stored_in(entry["piece"], place)
     missing = first["lines"] + 2 - len(lines)
     if missing > 0 or not whole:
-        broken.setdefault("?", f"it is cut short: {max(1, missing)} of its lines are missing")
+        broken.setdefault("?", f"{MANIFEST} is cut short, {max(1, missing)} lines are missing")
     head = Head(first["identity"], first["generation"], first["journal"])
     return head, st.State(first["attrs"], groups, blobs, broken)
 

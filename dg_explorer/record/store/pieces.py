@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...errors import DamagedRecordError, SchemaError
+from ...errors import DamagedRecordError, MissingFileError, SchemaError
 
 BLOCK = 64 << 10  # bytes under one checksum: a row of a large score matrix spans a few
 _PART = 512 * BLOCK  # bytes copied at a time
@@ -113,11 +113,14 @@ class Stored:
         if start >= stop:
             return b""
         first, last = start // BLOCK, -(-stop // BLOCK)
-        checks = self.place.read(self.file, self.start + self.size, self.end)
+        low, high = first * BLOCK, min(last * BLOCK, self.size)
+        try:
+            checks = self.place.read(self.file, self.start + self.size, self.end)
+            data = self.place.read(self.file, self.start + low, self.start + high)
+        except FileNotFoundError:
+            raise MissingFileError(self._words("it is gone")) from None
         if zlib.crc32(checks) != self.check:
             raise self.damaged("its checksums are not those that were written")
-        low, high = first * BLOCK, min(last * BLOCK, self.size)
-        data = self.place.read(self.file, self.start + low, self.start + high)
         if len(data) != high - low:
             raise self.damaged("it is shorter than it was")
         if checksums(data) != np.frombuffer(checks, "<u4")[first:last].tolist():
@@ -131,7 +134,11 @@ class Stored:
         yield self.place.read(self.file, self.start + self.size, self.end)
 
     def damaged(self, why: str) -> DamagedRecordError:
-        return DamagedRecordError(
+        """The error that says what is wrong with the file."""
+        return DamagedRecordError(self._words(why))
+
+    def _words(self, why: str) -> str:
+        return (
             f"The file {self.file} of the run at {self.place} is damaged: {why}. Copy the run "
             f"again from where it was recorded, or remove what it holds with run.delete(...); "
             f"`dg-explorer doctor {self.place}` lists all that is damaged."

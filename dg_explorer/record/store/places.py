@@ -131,12 +131,15 @@ class Zip:
 
     def __init__(self, path: str | Path):
         self.path = Path(os.path.abspath(path))
-        with zipfile.ZipFile(self.path) as archive:
-            self._members = {
-                member.filename: (member.header_offset, member.file_size)
-                for member in archive.infolist()
-                if member.compress_type == zipfile.ZIP_STORED
-            }
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                self._members = {
+                    member.filename: (member.header_offset, member.file_size)
+                    for member in archive.infolist()
+                    if member.compress_type == zipfile.ZIP_STORED
+                }
+        except (zipfile.BadZipFile, ValueError) as error:
+            raise DamagedRecordError(f"{self.path} is a damaged zip file: {error}.") from error
 
     def __str__(self) -> str:
         return str(self.path)
@@ -151,7 +154,7 @@ class Zip:
         with open(self.path, "rb") as file:
             file.seek(header)
             # a local header: 26 bytes in, the lengths of the name and of the extra field
-            lengths = struct.unpack("<HH", file.read(30)[26:30])
+            lengths = struct.unpack("<HH", file.read(30)[26:30].ljust(4, b"\0"))
             file.seek(header + 30 + sum(lengths) + start)
             return file.read(max(0, (size if stop is None else min(stop, size)) - start))
 

@@ -12,6 +12,7 @@ import traitlets
 
 from ...analysis.comparison import compare_runs, comparison_table
 from ...errors import SettingError
+from ...record.run import as_run
 from ...run import Run
 from ..export.page import STATIC, page
 from ..reading.blocks import Block, pack
@@ -52,9 +53,7 @@ class RunComparison(anywidget.AnyWidget):
     def __init__(self, runs: Mapping[str, Run | str | Path]):
         if not isinstance(runs, Mapping) or not runs:
             raise SettingError("RunComparison takes a dict of runs: {'grokking': run, ...}.")
-        self.runs = {
-            str(name): run if isinstance(run, Run) else Run.open(run) for name, run in runs.items()
-        }
+        self.runs = {str(name): as_run(run) for name, run in runs.items()}
         self.comparison = compare_runs(self.runs)
         super().__init__(_preview=comparison_preview(self.comparison), _selection={"epoch": 100})
 

@@ -14,6 +14,7 @@ import traitlets
 
 from ...errors import SettingError
 from ...growing_run import GrowingRun
+from ...record.run import as_run
 from ...run import Run
 from ..answers.fitting import MOST, fitting_k
 from ..answers.preview import preview
@@ -59,7 +60,7 @@ class Explorer(anywidget.AnyWidget):
     _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
 
     def __init__(self, run: Run, *, show: Callable | None = None, live: bool = False, **selection):
-        self.run = GrowingRun.of(run) if live else run
+        self.run = GrowingRun.of(run) if live else as_run(run)
         self._follower: Follower | None = None
         self._show = show
         self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
@@ -360,7 +361,7 @@ def explore(
         raise SettingError(
             f"There is no view {', '.join(map(repr, unknown))}; there are {', '.join(VIEWS)}."
         )
-    run = run if isinstance(run, Run) else Run.open(run)
+    run = as_run(run)
     explorer = Explorer(run, show=show, live=live, **selection)
     explorer._views = list(views)
     return explorer
