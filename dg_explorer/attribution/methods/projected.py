@@ -9,6 +9,7 @@ after `torch.save`, `torch.cat` and a night's sleep. An ensemble has one such bl
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from ..solve.ridge import damped_inverse
 
 KEPT = 2  # columns that hold no gradient: weight and tag
 PENDING = 512  # examples projected together: the matrix is drawn once for all of them
+NEXT_SEED = 1_000_003  # a prime: seeds of checkpoints meet those of no other small seed
 TAG = 2.0**-100  # times a whole number below 2^24, exact in float32
 
 
@@ -47,8 +49,9 @@ def projection_of(proj_dim: int, kind: str, seed: int) -> Projection | FactoredS
 def projected_features(attributor, data, num_samples: int | None = None) -> torch.Tensor:
     """Features of a loader, float32, shape (example, checkpoints * proj_dim), on its device."""
     blocks = []
-    for model, digest in attributor.models():
-        ids, rows, pending, projection = [], [], [], attributor.projection
+    for checkpoint, (model, digest) in enumerate(attributor.models()):
+        ids, rows, pending = [], [], []
+        projection = of_checkpoint(attributor.projection, checkpoint)
         for batch, which in attributor.batches(data, num_samples, model):
             capture = attributor.capture(model, data, num_samples, (batch, which))
             if isinstance(projection, Nystrom):
@@ -67,6 +70,16 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
         order = attributor.order(data, np.concatenate(ids))
         blocks.append(found[order.to(found.device)])
     return torch.cat(blocks, 1)
+
+
+def of_checkpoint(projection, checkpoint: int):
+    """The projection for one checkpoint of an ensemble: each has its own, so that errors average.
+
+    Park et al. (2023), algorithm 1. Landmarks are no projection: their kernel columns are exact.
+    """
+    if isinstance(projection, Nystrom) or checkpoint == 0:
+        return projection
+    return replace(projection, seed=projection.seed + NEXT_SEED * checkpoint)
 
 
 def tag(digest: str, parameters, task: str, projection: Map) -> float:

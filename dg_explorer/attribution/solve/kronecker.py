@@ -71,7 +71,7 @@ class KroneckerBasis:
         if corrected:
             self.values = sum(block.square().sum(0) for _, block in self.rotated(curvature))
         else:
-            count = max(len(curvature) * a.shape[1], 1)
+            count = max(int(_counted(curvature).sum()), 1)
             product = d_values.clamp(min=0)[:, None] * a_values.clamp(min=0)[None, :]
             self.values = product.flatten() / count
 
@@ -121,6 +121,12 @@ class PlainBasis:
 
 
 def _inputs(factor: Outer) -> torch.Tensor:
-    """Inputs in float64, with a constant one where the layer has a bias."""
+    """Inputs in float64, with a constant one where the layer has a bias; zero where none counts."""
     a = factor.a.double()
-    return torch.cat([a, torch.ones_like(a[..., :1])], -1) if factor.bias else a
+    a = torch.cat([a, torch.ones_like(a[..., :1])], -1) if factor.bias else a
+    return a * _counted(factor)[..., None]
+
+
+def _counted(factor: Outer) -> torch.Tensor:
+    """Positions that have a gradient, bool, shape (example, position): padding has none."""
+    return (factor.d != 0).any(-1)
