@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Subset
 
 from dg_explorer import with_ids
 from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor
+from dg_explorer.attribution.methods.projected import NEXT_SEED
 from dg_explorer.attribution.projections import sketches
 from dg_explorer.attribution.solve.damping import absolute_damping
 from dg_explorer.errors import DataError, SettingError
@@ -70,7 +71,9 @@ def test_an_ensemble_has_a_block_of_features_a_checkpoint(train, test):
     features = attributor.compute_train_features(train)
     assert features.shape == (N_TRAIN, 3 * 40)
     scores = attributor.attribute(train, test)
-    each = [TRAKAttributor(model(s), proj_dim=40) for s in range(3)]
+    each = [  # a projection of its own for each
+        TRAKAttributor(model(s), proj_dim=40, projection_seed=NEXT_SEED * s) for s in range(3)
+    ]
     kernel = sum(a.unweighted(a.compute_features(train), a.compute_features(test)) for a in each)
     weight = sum(a.example_weight(a.compute_features(train)) for a in each)
     torch.testing.assert_close(scores, kernel * weight / 9, rtol=1e-6, atol=1e-9)
