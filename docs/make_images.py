@@ -10,6 +10,7 @@ compares them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable
@@ -54,6 +55,17 @@ def checked(path: Path) -> dg.Run:
     return made.run
 
 
+def own_run(path: Path) -> dg.Run:
+    """The run that the plain loop in the README makes, as it is pasted."""
+    text = (IMAGES.parents[1] / "README.md").read_text()
+    block = text.split("**A plain loop.**")[1].split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    path.mkdir()
+    with contextlib.chdir(path):
+        exec(compile(block, "README.md", "exec"), names)
+    return names["run"]
+
+
 def finished(path: Path) -> dg.Run | None:
     """The run that an earlier call left, if it got as far as the scores."""
     run = dg.Run.open(path) if (path / "record").is_dir() else None
@@ -66,6 +78,7 @@ RUNS: dict[str, Callable[[Path], dg.Run]] = {
     "mislabeled-digits": demo("mislabeled-digits"),
     "spurious-digits": demo("spurious-digits"),
     "checked": checked,
+    "own-run": own_run,
 }
 
 
@@ -76,6 +89,7 @@ def compared(turn: dg.Run, digits: dg.Run, shortcut: dg.Run) -> dg.RunComparison
 # picture name -> the runs on it, what shows them, and how wide it is in CSS pixels
 PICTURES: dict[str, tuple[tuple[str, ...], Callable, int]] = {
     "board": (("grokking",), lambda run: dg.explore(run, tab="transition"), 1280),
+    "own-run": (("own-run",), dg.explore, 1280),
     "board-digits": (("mislabeled-digits",), lambda run: dg.explore(run, tab="map"), 1280),
     "memorization-timeline": (("grokking",), dg.MemorizationTimeline, 960),
     "influence-explorer": (("mislabeled-digits",), dg.InfluenceExplorer, 960),
