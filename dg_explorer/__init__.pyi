@@ -114,7 +114,6 @@ from .recording.tracker import TrainingDynamicsTracker as TrainingDynamicsTracke
 from .tasks.coupling import CoupledBatchError as CoupledBatchError
 from .tasks.custom import CustomTask as CustomTask
 from .tasks.inference import TaskUnclearError as TaskUnclearError
-from .training.flat_model import NotDeterministicError as NotDeterministicError
 from .training.from_run import training_of_run as training_of_run
 from .training.optimizers import UnsupportedOptimizerError as UnsupportedOptimizerError
 from .training.products import NoSecondDerivativeError as NoSecondDerivativeError
@@ -124,7 +123,10 @@ from .training.recorded_steps import (
     ReplayMissingError as ReplayMissingError,
 )
 from .training.trained_loss import TrainedLossError as TrainedLossError
-from .training.training import Training as Training
+from .training.training import (
+    NotDeterministicError as NotDeterministicError,
+    Training as Training,
+)
 from .widgets.board.comparison import RunComparison as RunComparison
 from .widgets.board.explorer import (
     Explorer as Explorer,
