@@ -55,7 +55,6 @@ LOOSE = {
     "analysis.comparison": "analysis",
     "analysis.whole_board": "analysis",
     "attribution": "attribution",
-    "attribution.batches": "attribution/gradients",
     "attribution.memory_estimate": "attribution",
     "attribution.tasks": "tasks",
     "attribution.units": "attribution",

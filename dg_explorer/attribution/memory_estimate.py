@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..data.ids import ids_of
+from ..data.served import Served
 from ..memory import OutOfMemoryError
 
 FIRST = 8  # examples whose features are measured
@@ -35,16 +35,16 @@ class MemoryEstimate:
         return f"{self.total / 1e9:.2g} GB ({', '.join(f'{k} {v:.2g}' for k, v in parts)})"
 
 
-def estimate_memory(attributor, train, test) -> MemoryEstimate:
+def estimate_memory(attributor, train: Served, test: Served) -> MemoryEstimate:
     """What the features, kernel and scores of one checkpoint will take.
 
     Parameters
     ----------
     attributor : Attributor
         The features of the first few training examples are made with it.
-    train, test : dataset or loader
+    train, test : Served
     """
-    n, m = len(ids_of(train)), len(ids_of(test))
+    n, m = len(train), len(test)
     scores = 12 * n * m
     if getattr(attributor, "projection", None) is not None:
         width = attributor.proj_dim
@@ -68,7 +68,7 @@ def available_memory(device: torch.device) -> int | None:
     return int(found.split()[1]) * 1024 if found else None
 
 
-def check_memory(attributor, train, test) -> None:
+def check_memory(attributor, train: Served, test: Served) -> None:
     """Raise `OutOfMemoryError` if scores of one checkpoint cannot fit into the memory there is."""
     there = available_memory(attributor.device)
     if there is None:
@@ -89,16 +89,16 @@ def check_memory(attributor, train, test) -> None:
     }
     largest = max(advice, key=lambda part: getattr(needed, part))
     raise OutOfMemoryError(
-        f"Scores of {len(ids_of(test))} test and {len(ids_of(train))} training examples need about "
+        f"Scores of {len(test)} test and {len(train)} training examples need about "
         f"{needed}, and {there / 1e9:.2g} GB of memory are free. {advice[largest]}."
     )
 
 
-def fits_easily(attributor, train, test) -> bool:
+def fits_easily(attributor, train: Served, test: Served) -> bool:
     """Whether even gradients written out in full, and ten rows of each, would fit."""
     there = available_memory(attributor.device)
     if there is None:
         return True
-    n, m = len(ids_of(train)), len(ids_of(test))
+    n, m = len(train), len(test)
     entries = sum(p.numel() for p in attributor.model.parameters())
     return 8 * 10 * entries * (n + m) + 28 * n * n + 12 * n * m < there

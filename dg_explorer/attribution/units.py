@@ -14,10 +14,9 @@ from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset
 
 from ..checkpoints.store import load_into
-from ..data.ids import dataset_of
+from ..data.served import Served
 from ..errors import DGExplorerError, SettingError
 from .attributor.features import join_features
 from .methods.feature_neighbours import RepresentationSimilarityAttributor
@@ -169,22 +168,12 @@ def divisible(attributor) -> bool:
     return not isinstance(getattr(attributor, "projection", None), Nystrom)
 
 
-def blocks(data, block_size: int, batch_size: int) -> list:
-    """Loaders over consecutive blocks of a dataset or loader, cut between batches.
+def blocks(data: Served, block_size: int) -> list[Served]:
+    """Consecutive blocks of examples, cut between batches.
 
     Cut there, each batch is the same as without blocks, and so is every bit of its features.
     """
-    dataset = dataset_of(data)
-    batch = getattr(data, "batch_size", None) or batch_size
-    step = batch * max(1, -(-block_size // batch))
-    if len(dataset) <= step:
+    step = data.batch_size * max(1, -(-block_size // data.batch_size))
+    if len(data) <= step:
         return [data]
-    collate = getattr(data, "collate_fn", None)
-    return [
-        DataLoader(
-            Subset(dataset, range(start, min(start + step, len(dataset)))),
-            batch_size=batch,
-            collate_fn=collate,
-        )
-        for start in range(0, len(dataset), step)
-    ]
+    return [data.part(start, start + step) for start in range(0, len(data), step)]

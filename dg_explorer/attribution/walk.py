@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from ..checkpoints.copies import copied
 from ..checkpoints.store import load_into, load_weights, saved_epochs
-from ..data.ids import dataset_of, ids_of, yields_ids
-from ..errors import CheckpointError, SchemaError, SettingError, UnknownExampleError
+from ..data.served import Served
+from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss
@@ -50,6 +50,9 @@ def attribute(
     block_size: int = BLOCK,
     overwrite: bool = False,
     progress: bool = True,
+    forward=None,
+    label=None,
+    augment: str | None = None,
     **settings,
 ):
     """Score every training example for every test example at each checkpoint of a run.
@@ -63,8 +66,9 @@ def attribute(
         With checkpoints, as a recorder leaves them.
     model : torch module
         Of the architecture the checkpoints were saved from. It is not changed.
-    train, test : dataset or loader
-        Their ids must be those of the run; see `with_ids`.
+    train, test : data
+        Whatever `Served` takes: data sets, loaders (read through their own `collate_fn`), pairs of
+        tensors, lists. Their ids and labels must be those of the run; see `with_ids`.
     method : str
         "trak", "influence", "tracin", ...
     epochs : list of int, optional
@@ -81,6 +85,8 @@ def attribute(
         Begin anew where scores of other settings are already there.
     progress : bool
         Show a progress bar.
+    forward, label, augment : optional
+        How the model is called and where the labels are, as for `Recorder`.
     **settings
         Passed to the attributor: `task`, `layers`, `damping`, ...
 
@@ -117,10 +123,14 @@ def attribute(
         raise SettingError(f"block_size={block_size!r}: at least one example in a unit of work.")
     group = f"scores/{name or method}"
     epochs = _check_epochs(run, epochs)
-    train_ids, test_ids = _check_ids(run, "train", train), _check_ids(run, "test", test)
-    train, test = _in_order(train), _in_order(test)
     scratch = copied(model)
     made = attributor(scratch, batch_size=batch_size, **settings)
+    how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
+    how |= {"model": scratch, "run": run, "by_task": made.task.reads_batch}
+    train, test = Served(train, split="train", **how), Served(test, split="test", **how)
+    for served in (train, test):
+        served.check_labels()
+    train_ids, test_ids = train.ids, test.ids
     attrs = {
         "method": method,
         "settings": json.dumps(
@@ -154,7 +164,7 @@ def _compute(run, attributor, train, test, epochs, executor, block_size):
     """Yield (epoch, row) in ascending order of epoch."""
     cut = {"train": [train], "test": [test]}
     if divisible(attributor):
-        cut = {k: blocks(v[0], block_size, attributor.batch_size) for k, v in cut.items()}
+        cut = {k: blocks(v[0], block_size) for k, v in cut.items()}
     n_train, n_test = len(cut["train"]), len(cut["test"])
 
     def job(what, function, *arguments):
@@ -218,7 +228,7 @@ def _check_epochs(run, epochs) -> list[int]:
         )
     if epochs is None:
         return saved
-    wanted = sorted({int(epoch) for epoch in np.atleast_1d(epochs)})
+    wanted = sorted({whole(epoch) for epoch in np.atleast_1d(epochs).tolist()})
     missing = [epoch for epoch in wanted if epoch not in saved]
     if missing:
         raise CheckpointError(
@@ -228,25 +238,11 @@ def _check_epochs(run, epochs) -> list[int]:
     return wanted
 
 
-def _check_ids(run, split, data) -> np.ndarray:
-    ids = ids_of(data)
-    group = f"{split}_examples"
-    if group in run:
-        known = run[group][split].values
-        strangers = np.setdiff1d(ids, known)
-        if len(strangers):
-            raise UnknownExampleError(
-                f"{len(strangers)} of {len(ids)} {split} examples are not in this run, such as "
-                f"id {strangers[0]}; the run's ids go from {known.min()} to {known.max()}. "
-                f"Give the dataset its ids: with_ids(dataset, ids)."
-            )
-    return ids
-
-
-def _in_order(data):
-    """A shuffled loader's dataset in place of the loader: scores come in the dataset's order."""
-    shuffled = hasattr(data, "dataset") and yields_ids(data.dataset)
-    return dataset_of(data) if shuffled else data
+def whole(epoch) -> int:
+    """An epoch as the whole number that it is, or `SettingError`."""
+    if int(epoch) != epoch:
+        raise SettingError(f"epochs={epoch!r}: the moments of a record are whole numbers.")
+    return int(epoch)
 
 
 def _done(run, group, attrs, train_ids, test_ids, overwrite) -> set[int]:

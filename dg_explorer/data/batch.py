@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -146,6 +146,23 @@ class Batch:
                 if id(leaf) not in found:
                     found[id(leaf)] = (leaf, _axis(path, leaf, n, part))
         return found
+
+
+def joined(parts: Sequence[Batch]) -> Batch | None:
+    """Batches of equal shape as one; None where they cannot be put side by side."""
+    first = parts[0]
+    tensors, axes, rebuild = first.tensors()
+    others = [part.tensors()[0] for part in parts]
+    texts = any(isinstance(leaf, (list, tuple)) for _, leaf in leaves(first.raw))
+    if texts or any(part.remake is not None for part in parts):
+        return None
+    if len({tuple(tuple(t.shape) for t in each) for each in others}) > 1:
+        return None
+    whole = [
+        tensors[k] if axis is None else torch.cat([each[k] for each in others], axis)
+        for k, axis in enumerate(axes)
+    ]
+    return rebuild(whole, np.concatenate([part.ids for part in parts]))
 
 
 def positions(index, n: int) -> np.ndarray:

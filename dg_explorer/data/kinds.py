@@ -145,6 +145,8 @@ def _map_style(dataset, loader, size: int, free: bool, fixed: bool) -> Given:
     candidates = [ids_of(dataset)]
     if not certain and not np.array_equal(candidates[0], np.arange(n)):
         candidates.append(np.arange(n))
+        if len(np.unique(candidates[0])) < n:
+            candidates.reverse()  # rows that repeat are examples of their own
     shuffled = loader is not None and not certain and not serves_in_order(loader)
     chosen = None if loader is None else chosen_places(loader)
     places = np.arange(n) if chosen is None else chosen

@@ -6,11 +6,12 @@ import dataclasses
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from ..errors import DataError, ShuffledLoaderError
-from .batch import Batch, batch_length
+from .batch import Batch
 from .forward import Prediction, label_of_forward
 from .kinds import Given
 from .leaves import is_array
@@ -18,7 +19,7 @@ from .probe import axes_of_collate, check_length, check_order, differs
 from .record_labels import RecordLabels
 from .roles import Roles, roles_of
 from .rows import ID_KEYS, ManyRows, Part, Rows, TensorRows, is_default, without
-from .signature import Signature, signature_of
+from .signature import signature_of
 from .streams import ReadyBatches, Stream
 
 _FEW, _MANY = 3, 64  # rows looked at: always, and where the record has to decide
@@ -85,6 +86,13 @@ class Reader:
         ids = self.ids[part.places]
         return Batch(inputs, keywords, labels, ids, raw, self.roles.forward, self.axes, remake)
 
+    def samples(self, n: int) -> list[Batch]:
+        """A batch of n examples from all over the set, or a few of the batches that are ready."""
+        if isinstance(self.source, ReadyBatches):
+            return list(islice(iter(self), _FEW))
+        chosen = _spread(self.places, n)
+        return list(dataclasses.replace(self, places=chosen, size=n))
+
     def at(self, places: np.ndarray) -> Reader:
         """The same examples, only those at some places."""
         return dataclasses.replace(self, places=places)
@@ -97,6 +105,7 @@ def ready(
     *,
     label=None,
     forward=None,
+    by_task: bool = False,
     by_position: bool = False,
 ) -> Reader:
     """Find out who the examples are and what the entries of their batches mean.
@@ -117,7 +126,8 @@ def ready(
     many = few
     if (record is not None and not one.certain) or _leaves_a_choice(few.raw, label):
         many = _sample(source, one.places, _MANY)
-    reading = _decide(one, many, record, signature_of(model), label, forward, by_position)
+    how = {"label": label, "forward": forward, "free": by_task or callable(forward)}
+    reading = _decide(one, many, record, signature_of(model), how, by_position)
     reader = Reader(source, *reading[0], one.size, *reading[1])
     whole = isinstance(source, (TensorRows, ReadyBatches, ManyRows))
     if not whole and not is_default(source.collate):
@@ -146,7 +156,7 @@ def _find_carried_ids(source: Rows, places: np.ndarray) -> None:
     source.id_key = keys[0] if keys[0] == keys[1] else None
 
 
-def _decide(one, part, record, signature, label, forward, by_position):
+def _decide(one, part, record, signature, how: dict, by_position: bool):
     """((ids, places), (roles, own id)): the first reading that the record does not contradict."""
     found, first_error = [], None
     for ids, own in _hypotheses(one, part, record, by_position):
@@ -160,7 +170,7 @@ def _decide(one, part, record, signature, label, forward, by_position):
 
         witness = None if record is None or record.labels is None else agrees
         try:
-            roles = roles_of(raw, signature, label, forward, witness)
+            roles = roles_of(raw, signature, agrees=witness, **how)
         except DataError as error:
             first_error = first_error or error
             continue
@@ -277,21 +287,3 @@ def _spread(places: np.ndarray, n: int) -> np.ndarray:
     if len(places) <= n:
         return places
     return places[np.linspace(0, len(places) - 1, n).round().astype(np.int64)]
-
-
-def batch_of(
-    raw, ids=None, *, label=None, forward=None, signature: Signature | None = None
-) -> Batch:
-    """A batch that somebody holds in hand, as `TRAKer` gets it.
-
-    Parameters
-    ----------
-    raw : as a collate function gives it
-    ids : int array, shape (example,), optional
-        By default numbered from 0.
-    """
-    roles = roles_of(raw, signature, label, forward, None)
-    inputs, keywords, labels = roles.split(raw)
-    n = batch_length(raw) if ids is None else len(ids)
-    ids = np.arange(n) if ids is None else np.asarray(ids, dtype=np.int64)
-    return Batch(inputs, keywords, labels, ids, raw, roles.forward)

@@ -63,7 +63,15 @@ class Roles:
         return torch.as_tensor(labels) if isinstance(labels, np.ndarray) else labels
 
 
-def roles_of(raw, signature: Signature | None, label, forward, agrees: Callable | None) -> Roles:
+def roles_of(
+    raw,
+    signature: Signature | None,
+    *,
+    label=None,
+    forward=None,
+    agrees: Callable | None = None,
+    free: bool = False,
+) -> Roles:
     """How batches like this one are taken apart.
 
     Parameters
@@ -74,6 +82,8 @@ def roles_of(raw, signature: Signature | None, label, forward, agrees: Callable 
     label, forward : as the user says; None where it is to be seen
     agrees : function (labels) -> bool, optional
         Whether entries equal the labels that the record has for these examples.
+    free : bool
+        Somebody else reads the batch: what is not plain stays open.
 
     Raises
     ------
@@ -83,11 +93,11 @@ def roles_of(raw, signature: Signature | None, label, forward, agrees: Callable 
     rest = _without_said_label(raw, label)
     chosen = None if forward is None or callable(forward) else _chosen(raw, forward, signature)
     if label is not None:
-        roles = chosen or _inputs_of(raw, rest, label, signature, callable(forward))
+        roles = chosen or _inputs_of(raw, rest, label, signature, free)
     elif isinstance(raw, Mapping):
-        roles = _of_mapping(raw, signature, agrees, chosen, callable(forward))
+        roles = _of_mapping(raw, signature, agrees, chosen, free)
     elif isinstance(raw, (tuple, list)) and len(raw) > 1 and _has_entries(raw):
-        roles = _of_sequence(raw, signature, agrees, chosen, callable(forward))
+        roles = _of_sequence(raw, signature, agrees, chosen, free)
     else:
         roles = chosen or _whole(raw)
     roles = replace(roles, label=roles.label if label is None else label)

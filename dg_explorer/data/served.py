@@ -11,7 +11,7 @@ import torch
 from ..errors import DataError, SettingError, UnknownExampleError
 from .batch import Batch
 from .kinds import given
-from .reader import Reader, batch_of, ready
+from .reader import Reader, ready
 from .record_labels import RecordLabels
 from .rows import TensorRows
 from .streams import ReadyBatches, Stream
@@ -47,6 +47,8 @@ class Served:
         Its record tells ids and labels apart, and must not be contradicted.
     augment : "fixed", optional
         Draw the random numbers of each example from a generator seeded by its id.
+    by_task : bool
+        The task's own functions read the batch, so what its entries mean need not be known.
     by_position : bool
         Accept a shuffled loader without ids: an example is called by its place in the data set.
 
@@ -78,6 +80,7 @@ class Served:
         model=None,
         run=None,
         augment: str | None = None,
+        by_task: bool = False,
         by_position: bool = False,
     ):
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -93,7 +96,8 @@ class Served:
             fixed=augment == "fixed",
             known=None if self._record is None else len(self._record.ids),
         )
-        how = {"label": label, "forward": forward, "by_position": by_position}
+        how = {"label": label, "forward": forward}
+        how |= {"by_task": by_task, "by_position": by_position}
         self._readers = [ready(one, self._record, model, **how) for one in sets]
         self._note_ids()
         _check_once(self.ids)
@@ -109,6 +113,11 @@ class Served:
                 if self._record is not None:
                     self._record.check(batch.ids, batch.labels)
                 yield batch
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in a batch, of the first set."""
+        return self._readers[0].size
 
     @property
     def augmented(self) -> bool:
@@ -149,13 +158,9 @@ class Served:
         """The examples from one place in `ids` up to another."""
         return self.subset(self.ids[start:stop])
 
-    def first(self, n: int) -> Batch:
-        """The first few examples as one batch, or fewer where the data are batches already."""
-        some = self.part(0, min(n, len(self)))
-        some._readers = [reader.at(reader.places) for reader in some._readers]
-        for reader in some._readers:
-            reader.size = max(n, 1)
-        return next(iter(some))
+    def samples(self, n: int) -> list[Batch]:
+        """Examples from all over the data: n of each set, or a few whole batches of ready ones."""
+        return [batch for reader in self._readers for batch in reader.samples(n)]
 
     def labels(self):
         """The labels of all examples in the order of `ids`: an array, or None without labels.
@@ -206,6 +211,3 @@ def _check_once(ids: np.ndarray) -> None:
             f"Id {values[counts > 1][0]} means two examples. Give each set ids of its own: "
             f"with_ids(dataset, ids)."
         )
-
-
-__all__ = ["Served", "batch_of"]

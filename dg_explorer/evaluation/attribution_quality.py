@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from ..attribution.attributor.patterns import analyze_attribution_patterns
-from ..attribution.batches import batches_with_ids
 from ..attribution.over_epochs.stability import compute_attribution_stability
-from ..data.ids import ids_of
+from ..data.served import Served
 from ..tasks.parts import labels_of
 from .lds import linear_datamodeling_score
 from .retraining import random_subsets, subset_retraining
@@ -63,12 +61,11 @@ def evaluate_attribution_quality(
     ----------
     Park et al. (2023), "TRAK", ICML, definition 2.4.
     """
+    train_loader, test_loader = attributor.served(train_loader), attributor.served(test_loader)
     train_features = attributor.compute_train_features(train_loader)
     test_features = attributor.compute_test_features(test_loader)
     scores = attributor.compute_attributions(train_features, test_features)
-    metrics = _datamodeling(
-        scores, ids_of(train_loader), training, n_subsets, keep, seeds, path, seed
-    )
+    metrics = _datamodeling(scores, train_loader.ids, training, n_subsets, keep, seeds, path, seed)
     metrics |= compute_attribution_stability(
         attributor, train_loader, num_runs, test_loader=test_loader, seed=seed
     )
@@ -78,18 +75,16 @@ def evaluate_attribution_quality(
     return metrics
 
 
-def class_labels(loader) -> torch.Tensor | None:
-    """The labels of a loader's examples in the dataset's order, or None where it has none."""
-    labels, served = [], []
-    for batch, ids in batches_with_ids(loader):
+def class_labels(data) -> torch.Tensor | None:
+    """The labels of the examples in the order of their ids, or None where there are no classes."""
+    served = data if isinstance(data, Served) else Served(data)
+    found: dict[int, int] = {}
+    for batch in served:
         target = labels_of(batch)
         if not torch.is_tensor(target) or target.ndim != 1 or target.is_floating_point():
             return None
-        labels.append(target.cpu())
-        served.append(ids)
-    known = ids_of(loader) if hasattr(loader, "dataset") else np.concatenate(served)
-    label = dict(zip(np.concatenate(served).tolist(), torch.cat(labels).tolist()))
-    return torch.tensor([label[i] for i in known.tolist()])
+        found |= dict(zip(batch.ids.tolist(), target.tolist(), strict=True))
+    return torch.tensor([found[i] for i in served.ids.tolist()])
 
 
 def _datamodeling(scores, train_ids, training, n_subsets, keep, seeds, path, seed) -> dict:

@@ -7,7 +7,6 @@ import torch
 
 from ..attribution.attributor.patterns import analyze_attribution_patterns
 from ..attribution.methods.trak import TRAKAttributor
-from ..data.ids import dataset_of, ids_of
 from ..errors import DataError
 from .attribution_quality import class_labels
 
@@ -71,6 +70,8 @@ def analyze_bias_attributions(
         `train_label`; with `patterns`, `suspects` and `counterfactual`.
     """
     trak = TRAKAttributor(model, device=device, **settings)
+    biased_train_loader = trak.served(biased_train_loader)
+    unbiased_test_loader = trak.served(unbiased_test_loader)
     scores = trak.compute_attributions(
         trak.compute_train_features(biased_train_loader),
         trak.compute_test_features(unbiased_test_loader),
@@ -79,9 +80,7 @@ def analyze_bias_attributions(
     if any(y is None for y in labels):
         raise DataError("Both loaders must serve (input, integer label) to compare classes.")
     train_labels, test_labels = labels
-    train_ids, test_ids = (
-        ids_of(dataset_of(x)) for x in (biased_train_loader, unbiased_test_loader)
-    )
+    train_ids, test_ids = biased_train_loader.ids, unbiased_test_loader.ids
     other = test_labels[:, None] != train_labels[None]
     masked = scores.masked_fill(~other, float("-inf"))
     values, columns = masked.topk(min(top_k, masked.shape[1]), 1)

@@ -88,6 +88,10 @@ class CLIPPairsTask(Task):
             "stored": stored,
         }
 
+    @property
+    def reads_batch(self) -> bool:
+        return True  # a pair is two inputs
+
     def predict(self, model, batch):
         inputs, keywords, second = parts_of(batch)
         if getattr(batch, "forward", None) is not None:

@@ -71,6 +71,10 @@ class CustomTask(Task):
         }
         return {name: code_digest(f) for name, f in given.items() if f is not None}
 
+    @property
+    def reads_batch(self) -> bool:
+        return self._predict is not None
+
     def predict(self, model, batch):
         if self._predict is not None:
             return self._predict(model, raw_of(batch))

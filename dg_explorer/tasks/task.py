@@ -58,6 +58,12 @@ class Task:
 
     # ---------------------------------------------------------------- the model's answer
 
+    @property
+    def reads_batch(self) -> bool:
+        """Whether functions of the user's own read the batch, whatever its entries mean."""
+        own = type(self).predict is not Task.predict
+        return own and not type(self).__module__.startswith("dg_explorer.")
+
     def predict(self, model: Callable, batch: Any) -> Any:
         """The model's answer to a batch (by `forward=` where that was given), read by `read`."""
         return self.read(answer_of(model, batch))

@@ -327,7 +327,12 @@ HABITS: dict[str, Habit] = {
     "many rows at once": Habit(Together(), row),
     "workers": Habit(DataLoader(dg.with_ids(Rows(list(PAIRS))), 5, num_workers=2), row),
     "a subset": Habit(Subset(PAIRS, [3, 8, 0]), row, ids=[3, 8, 0]),
-    "a subset with repeats": Habit(Subset(PAIRS, [3, 8, 3, 0, 8]), row, ids=[3, 8, 0]),
+    "a subset with repeats, by the table's ids": Habit(
+        Subset(PAIRS, [3, 8, 3, 0, 8]), row, ids=[3, 8, 0], labels=Y
+    ),
+    "a subset with repeats, by place": Habit(
+        Subset(PAIRS, [3, 8, 3, 0, 8]), lambda i: row([3, 8, 3, 0, 8][i]), ids=list(range(5))
+    ),
     "parts with ids end to end": Habit(
         ConcatDataset(
             [

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import xarray as xr
-from torch.utils.data import DataLoader, IterableDataset
 
 from ...attribution.methods import method_class
 from ...attribution.walk import score_checkpoint
 from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
-from ...data.ids import ids_of
 from ...errors import DataError
 from ...schema import SIGN
+from .served import in_dataset_order
 
 
 class Checkpoints:
@@ -79,9 +78,11 @@ def scores_at(
     known = set() if there is None else set(there["epoch"].values.tolist())
     missing = [epoch for epoch in sorted(set(wanted)) if epoch not in known]
     if missing:
-        train, test = _in_dataset_order(train), _in_dataset_order(test)
         attributor = method_class(method)(checkpoints.scratch, **settings)
-        coords = {"test": ids_of(test), "train": ids_of(train)}
+        model = checkpoints.scratch
+        train = in_dataset_order(train, "train", model=model, run=run)
+        test = in_dataset_order(test, "test", model=model, run=run)
+        coords = {"test": test.ids, "train": train.ids}
         rows = [] if there is None else [there]
         for epoch in missing:
             row = score_checkpoint(attributor, checkpoints.weights(epoch), train, test)
@@ -89,13 +90,6 @@ def scores_at(
         there = xr.concat(rows, "epoch", join="exact", combine_attrs="override").sortby("epoch")
         run.add(group, there, overwrite=True)
     return there.sel(epoch=wanted)
-
-
-def _in_dataset_order(data):
-    """A loader over the same dataset that does not shuffle; datasets come back as they are."""
-    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
-        return data
-    return DataLoader(data.dataset, batch_size=data.batch_size or 256, collate_fn=data.collate_fn)
 
 
 def unweighted(scores: xr.Dataset) -> xr.DataArray:

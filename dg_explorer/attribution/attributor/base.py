@@ -12,19 +12,19 @@ from torch import nn
 from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import check_finite, load_into, parameters_of
-from ...data.ids import ids_of
+from ...data.batch import Batch
+from ...data.served import Served
 from ...errors import CheckpointError, DataError, SettingError
 from ...memory import memory_advice
 from ...tasks import Task, as_task
-from ..batches import as_loader, batches_with_ids, to_device
 from ..gradients.capture import Capture
+from ..gradients.examples import LARGE, SMALL
 from ..gradients.joining import compact, concatenate
 from ..gradients.plan import Plan
 from ..gradients.proof import prove
 from ..solve.damping import check_damping
 from .features import GradientFeatures, Origin, check_same_origin
 from .patterns import analyze_attribution_patterns, find_top_attributions
-from .probing import probed
 
 
 class Attributor:
@@ -155,12 +155,12 @@ class Attributor:
         self, data, num_samples: int | None = None, outputs=None
     ) -> GradientFeatures:
         """Per-example gradients of a loader at every checkpoint, kept as factors."""
-        differentiated = outputs or self.outputs
+        differentiated, data = outputs or self.outputs, self.served(data, num_samples)
         models, weights, outputs, digests = [], [], [], []
         for model, digest in self.models():
             parts, ids = [], []
-            for batch, which in self.batches(data, num_samples, model):
-                capture = self.capture(model, data, num_samples, (batch, which))
+            for batch, which in self.batches(data, None, model):
+                capture = self.capture(model, data)
                 found = capture(batch, differentiated, which)
                 if not self.keeps_factors:
                     found.factors = [[compact(f) for f in row] for row in found.factors]
@@ -191,56 +191,53 @@ class Attributor:
         model = next(self.models())[0] if self._plan is None else self.model
         return self.capture(model, data, num_samples).plan
 
-    def capture(self, model, data, num_samples: int | None = None, first=None) -> Capture:
-        """The plan at one model's weights.
-
-        Parameters
-        ----------
-        first : (batch, ids), optional
-            A batch of `data` that was read already, for data that can be read only once.
-        """
+    def capture(self, model, data, num_samples: int | None = None) -> Capture:
+        """The plan at one model's weights, proved on examples from all over the data."""
         if self._plan is None:
-            found = [] if isinstance(data, Iterator) else probed(data, num_samples, self.batch_size)
-            found = [(self.moved(batch, model), ids) for batch, ids in found]
-            if first is not None and not found:
-                found = [first]
-            if not found:
-                found = [next(iter(self.batches(data, num_samples, model)))]
-            batches, ids = zip(*found)
-            self._plan = prove(model, self.task, list(batches), layers=self.layers, ids=list(ids))
+            data = self.served(data, num_samples)
+            found = data.samples(LARGE + SMALL) if isinstance(data, Served) else data[:1]
+            batches = [self.moved(batch, model) for batch in found]
+            ids = [batch.ids for batch in batches]
+            self._plan = prove(model, self.task, batches, layers=self.layers, ids=ids)
         return Capture(model, self._plan)
 
     def outputs(self, prediction, batch) -> torch.Tensor:
         """What is differentiated: shape (example,), or (example, row) for several."""
         return getattr(self.task, self.gradient_of)(prediction, batch)
 
-    def batches(self, data, num_samples, model):
+    def served(self, data, num_samples: int | None = None) -> Served | list[Batch]:
+        """The examples of a data set or loader; batches that somebody holds stay as they are."""
+        if isinstance(data, list) and data and all(isinstance(part, Batch) for part in data):
+            return data
+        if not isinstance(data, Served):
+            how = {"batch_size": self.batch_size, "by_task": self.task.reads_batch}
+            data = Served(data, model=self.model, **how)
+        if num_samples is None or num_samples >= len(data):
+            return data
+        return data.part(0, num_samples)
+
+    def batches(self, data, num_samples, model) -> Iterator[tuple[Batch, np.ndarray]]:
         """Batches of a loader or dataset on the model's device, with their ids."""
-        for batch, ids in batches_with_ids(as_loader(data, self.batch_size), num_samples):
-            yield self.moved(batch, model), ids
+        for batch in self.served(data, num_samples):
+            yield self.moved(batch, model), batch.ids
 
     @staticmethod
-    def moved(batch, model):
+    def moved(batch: Batch, model) -> Batch:
         """The batch on the model's device and in its precision."""
         parameter = next(model.parameters())
-        return to_device(batch, parameter.device, parameter.dtype.to_real())
+        return batch.to(parameter.device, parameter.dtype.to_real())
 
     @staticmethod
-    def order(data, served: np.ndarray) -> torch.Tensor:
-        """Positions that bring examples as served into the dataset's own order."""
-        dataset = getattr(data, "dataset", data)
-        known = None
-        if hasattr(dataset, "__len__") and not isinstance(data, (list, tuple)):
-            known = ids_of(data)
-        if known is None or np.array_equal(served, known[: len(served)]):
-            return torch.arange(len(served))
-        if len(np.unique(served)) < len(served):
-            raise DataError(
-                "A loader that shuffles served an example id twice, so its order cannot be "
-                "undone. Serve each example once, or in the dataset's order."
-            )
-        rank = {int(example): i for i, example in enumerate(known)}
-        return torch.as_tensor(np.argsort([rank[int(i)] for i in served], kind="stable"))
+    def order(data, seen: np.ndarray) -> torch.Tensor:
+        """Positions that bring examples as they came into the data's own order.
+
+        A collate function may sort the examples of a batch.
+        """
+        if not isinstance(data, Served) or np.array_equal(seen, data.ids):
+            return torch.arange(len(seen))
+        rank = np.argsort(data.ids)
+        places = rank[np.searchsorted(data.ids[rank], seen)]
+        return torch.as_tensor(np.argsort(places, kind="stable"))
 
     @staticmethod
     def check_pair(train: GradientFeatures, test: GradientFeatures) -> None:

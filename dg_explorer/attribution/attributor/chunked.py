@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch.utils.data import DataLoader, Subset
 
-from ...data.ids import dataset_of, ids_of
-from ...errors import DataError, SettingError
+from ...errors import SettingError
 from .features import join_features
 
 
@@ -52,30 +50,23 @@ def compute_features_chunked(
             "Exact features are factors of layers and are not saved. Pass proj_dim= to the "
             "attributor, or save_intermediate=False."
         )
-    dataset, ids = dataset_of(dataloader), ids_of(dataloader)
-    if len(ids) == 0:
-        raise DataError("The loader is empty: there is no example to attribute.")
+    served = attributor.served(dataloader)
+    ids = served.ids
     # what the features depend on; written with them, so that stale ones are not taken
     origin = {"attributor": f"{sorted(attributor.settings().items())}"} if save else {}
     if save:
         origin["weights"] = ",".join(digest for _, digest in attributor.models())
     if getattr(getattr(attributor, "projection", None), "chosen", True) is False:
-        attributor.choose_landmarks(dataloader)
+        attributor.choose_landmarks(served)
     parts = []
     for start in range(0, len(ids), chunk_size):
         end = min(start + chunk_size, len(ids))
         path = Path(folder) / f"features_chunk_{start}_{end}.safetensors"
-        chunk = Subset(dataset, range(start, end))
         found = _saved(path, origin, ids[start:end]) if save else None
         if verbose:
             print(f"Chunk {start}-{end} of {len(ids)}" + (" (saved)" if found is not None else ""))
         if found is None:
-            loader = DataLoader(
-                chunk,
-                batch_size=getattr(dataloader, "batch_size", None) or attributor.batch_size,
-                collate_fn=getattr(dataloader, "collate_fn", None),
-            )
-            found = attributor.compute_train_features(loader).cpu()
+            found = attributor.compute_train_features(served.part(start, end)).cpu()
             if save:
                 _save(path, found, origin, ids[start:end])
         parts.append(found)

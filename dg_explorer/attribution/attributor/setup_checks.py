@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from ...errors import DGExplorerError
-from ..batches import batch_length, take
 from ..gradients.explicit import explicit_gradients
 from ..gradients.watching import select_parameters
 from ..projections.kernel import gram
@@ -90,7 +89,7 @@ def _batches_do_not_matter(attributor, train_loader, queries, scores, say) -> bo
     model, _ = next(iter(attributor.models()))
     single = []
     for batch, _ in attributor.batches(train_loader, scores.shape[1], model):
-        single += [take(batch, slice(i, i + 1)) for i in range(batch_length(batch))]
+        single += [batch.take(slice(i, i + 1)) for i in range(len(batch))]
     alone = attributor.compute_attributions(attributor.compute_train_features(single), queries)
     off = float((alone - scores).abs().max() / scores.abs().max().clamp(min=1e-300))
     return _report(say, off < 1e-2, f"scores depend on the batch by {off:.0e}")

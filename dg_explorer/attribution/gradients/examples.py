@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten
 
-from ...data.batch import Batch
-from .. import batches as raw_batches
+from ...data.batch import Batch, batch_length
 
 LARGE, SMALL = 4, 3  # examples in the two batches of a probe
 
 
 def length(batch) -> int:
     """How many examples a batch holds."""
-    return len(batch) if isinstance(batch, Batch) else raw_batches.batch_length(batch)
+    return len(batch) if isinstance(batch, Batch) else batch_length(batch)
 
 
 def some(batch, index):
     """The examples of a batch at `index` (a slice, list or int64 tensor)."""
     if isinstance(batch, Batch):
         return batch.take(index)
-    return raw_batches.take(batch, index if isinstance(index, slice) else torch.as_tensor(index))
+    n = batch_length(batch)
+    return Batch((), {}, None, np.arange(n), batch).take(index).raw
 
 
 def signature(batch) -> tuple:

@@ -91,9 +91,10 @@ class RepresentationSimilarityAttributor(Attributor):
     def compute_features(self, data, num_samples=None) -> RepresentationFeatures:
         """Activations of a loader at every checkpoint."""
         values, digests, layer = [], [], self.layer
+        data = self.served(data, num_samples)
         for model, digest in self.models():
             parts, labels, ids = [], [], []
-            for batch, which in self.batches(data, num_samples, model):
+            for batch, which in self.batches(data, None, model):
                 layer = layer or last_linear(model, self.task, batch)
                 parts.append(activations(model, self.task, batch, layer, self.layer is None))
                 labels.append(labels_of(batch))

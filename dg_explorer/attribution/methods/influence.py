@@ -122,13 +122,14 @@ class InfluenceFunctionAttributor(Attributor):
 
     def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
         """Rows: minus the gradient of the loss, those of the curvature, that of the output."""
-        features = self.compute_features(dataloader, num_samples, self._train_outputs)
+        dataloader = self.served(dataloader, num_samples)
+        features = self.compute_features(dataloader, None, self._train_outputs)
         if self.curvature == "hessian":
             features.curvature = [
                 loss_hessian(
                     model,
                     self.task,
-                    (batch for batch, _ in self.batches(dataloader, num_samples, model)),
+                    (batch for batch, _ in self.batches(dataloader, None, model)),
                     _flat_names(features.models[m][0]),
                 )
                 for m, (model, _) in enumerate(self.models())

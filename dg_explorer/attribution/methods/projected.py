@@ -48,12 +48,12 @@ def projection_of(proj_dim: int, kind: str, seed: int) -> Projection | FactoredS
 
 def projected_features(attributor, data, num_samples: int | None = None) -> torch.Tensor:
     """Features of a loader, float32, shape (example, checkpoints * proj_dim), on its device."""
-    blocks = []
+    blocks, data = [], attributor.served(data, num_samples)
     for checkpoint, (model, digest) in enumerate(attributor.models()):
         ids, rows, pending = [], [], []
         projection = of_checkpoint(attributor.projection, checkpoint)
-        for batch, which in attributor.batches(data, num_samples, model):
-            capture = attributor.capture(model, data, num_samples, (batch, which))
+        for batch, which in attributor.batches(data, None, model):
+            capture = attributor.capture(model, data)
             if isinstance(projection, Nystrom):
                 projection = projection.at(capture, digest, attributor.outputs)
             pending.append(capture(batch, attributor.outputs, which))

@@ -7,13 +7,12 @@ import json
 import numpy as np
 import xarray as xr
 
-from ...data.ids import ids_of
+from ...data.served import Served
 from ...errors import MissingGroupError, SettingError
 from ...run import Run
 from ...schema import SIGN
 from ...tasks.parts import labels_of
 from ..attributor.base import weights_digest
-from ..batches import batches_with_ids
 from ..methods.trak import TRAKAttributor
 from .score_changes import attribution_evolution, phase_transition_examples
 
@@ -68,9 +67,10 @@ class DelayedGeneralizationTRAK(TRAKAttributor):
             raise SettingError(f"split is 'train' or 'test', not {split!r}.")
         epoch = int(epoch)
         digest = weights_digest(self.model)
-        features = self.compute_features(dataloader)
-        self._note_examples(dataloader, split)
-        self._half[epoch, split] = (features, ids_of_loader(dataloader), digest)
+        served = self.served(dataloader)
+        features = self.compute_features(served)
+        self._note_examples(served, split)
+        self._half[epoch, split] = (features, served.ids, digest)
         if all((epoch, s) in self._half for s in SPLITS):
             self._score(epoch)
         return features
@@ -192,27 +192,19 @@ class DelayedGeneralizationTRAK(TRAKAttributor):
                 f"compute_epoch_features(loader, {epoch}, split)."
             )
 
-    def _note_examples(self, dataloader, split: str) -> None:
+    def _note_examples(self, served: Served, split: str) -> None:
         """Labels of the examples, for whoever reads the run."""
         group = f"{split}_examples"
         if group in self.run:
             return
         labels, ids = [], []
-        for batch, which in batches_with_ids(dataloader):
+        for batch in served:
             target = labels_of(batch)
             if target is None or target.ndim != 1:
                 return
             labels.append(np.asarray(target.cpu()))
-            ids.append(which)
+            ids.append(batch.ids)
         ids, labels = np.concatenate(ids), np.concatenate(labels)
         order = np.argsort(ids, kind="stable")
         table = xr.Dataset({"label": (split, labels[order])}, {split: ids[order]})
         self.run.add(group, table)
-
-
-def ids_of_loader(data) -> np.ndarray:
-    """The ids of a loader's examples in the dataset's order, as features come."""
-    dataset = getattr(data, "dataset", data)
-    if hasattr(dataset, "__len__") and not isinstance(data, (list, tuple)):
-        return ids_of(data)
-    return np.arange(sum(len(ids) for _, ids in batches_with_ids(data)))

@@ -7,9 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
 
-from ...data.ids import dataset_of
 from ...errors import DataError, SettingError
 
 
@@ -51,6 +49,7 @@ def compute_attribution_stability(
     """
     if num_runs < 2:
         raise SettingError(f"num_runs={num_runs}: agreement takes at least 2 runs.")
+    train_loader = attributor.served(train_loader)
     varied, runs = _variants(attributor, train_loader, num_runs, seed)
     queries = train_loader if test_loader is None else test_loader
     scores = []
@@ -60,7 +59,7 @@ def compute_attribution_stability(
         )
         scores.append(found)
     if varied == "training examples":
-        scores = _of_everyone(scores, runs, len(dataset_of(train_loader)))
+        scores = _of_everyone(scores, runs, train_loader.ids)
     pearson, spearman, overlap = [], [], []
     for i in range(num_runs):
         for j in range(i):
@@ -99,23 +98,23 @@ def _variants(attributor, train_loader, num_runs, seed):
             one._checkpoints = {int(key): held[int(key)] for key in sorted(part)}
             runs.append((one, train_loader))
         return "checkpoints", runs
-    dataset = dataset_of(train_loader)
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    out = max(1, len(dataset) // 10)
+    n = len(train_loader)
+    order = np.random.default_rng(seed).permutation(n)
+    out = max(1, n // 10)
     runs = []
     for r in range(num_runs):
         left_out = np.roll(order, -r * out)[:out]
-        kept = np.setdiff1d(np.arange(len(dataset)), left_out)
-        runs.append((attributor, Subset(dataset, kept.tolist())))
+        kept = np.setdiff1d(np.arange(n), left_out)
+        runs.append((attributor, train_loader.subset(train_loader.ids[kept])))
     return "training examples", runs
 
 
-def _of_everyone(scores, runs, n) -> list[torch.Tensor]:
+def _of_everyone(scores, runs, ids) -> list[torch.Tensor]:
     """Scores of subsets in the columns of the whole training set, NaN for who was left out."""
     spread = []
     for found, (_, subset) in zip(scores, runs, strict=True):
-        whole = torch.full((len(found), n), float("nan"), dtype=found.dtype)
-        whole[:, subset.indices] = found
+        whole = torch.full((len(found), len(ids)), float("nan"), dtype=found.dtype)
+        whole[:, np.flatnonzero(np.isin(ids, subset.ids))] = found
         spread.append(whole)
     return spread
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from ...checkpoints.copies import copied
 from ...checkpoints.store import load_weights, saved_epochs
-from ...data.ids import dataset_of, ids_of
+from ...data.served import Served
 from ...errors import CheckpointError, SettingError
 from ...record.run import as_run
 from ...schema import SIGN
@@ -74,9 +74,13 @@ def attribute_trajectory(
     if not len(saved):
         raise CheckpointError("This run has no checkpoints; record with checkpoints.")
     epochs = _asked(run, saved, epochs)
-    train, test = dataset_of(train), dataset_of(test)
     group = f"scores/{name or method}"
-    made = settled(method_class(method)(copied(model), **settings), test, run)
+    made = method_class(method)(copied(model), **settings)
+    served = {"model": model, "run": run, "by_task": made.task.reads_batch}
+    train, test = Served(train, split="train", **served), Served(test, split="test", **served)
+    for data in (train, test):
+        data.check_labels()
+    made = settled(made, test, run)
     how = {"n_checkpoints": n_checkpoints, "from_share": from_share, "to_share": to_share}
     attrs = {
         "method": method,
@@ -84,7 +88,7 @@ def attribute_trajectory(
         "sign": SIGN,
         "output": made.task.name,
     }
-    coords = {"test": ids_of(test), "train": ids_of(train)}
+    coords = {"test": test.ids, "train": train.ids}
     done = _done(run, group, attrs, coords, overwrite)
     for epoch in (epoch for epoch in epochs if epoch not in done):
         part = _between(saved, epoch, from_share, to_share)

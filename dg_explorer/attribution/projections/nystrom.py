@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_flatten, tree_map
 
+from ...data.batch import Batch, joined
+from ...data.leaves import leaves
 from ...errors import DataError, SettingError
-from ..batches import batch_length, take
 from ..gradients.capture import Capture
 from ..gradients.factors import Factor
 from ..gradients.joining import compact, concatenate
@@ -67,13 +67,13 @@ class Nystrom:
         """Whether there are landmarks."""
         return bool(self._examples)
 
-    def choose(self, batches: Iterable) -> None:
+    def choose(self, batches: Iterable[Batch]) -> None:
         """Draw the landmarks from batches of training examples, in one pass."""
         kept: list[tuple[int, int, object]] = []
         place = 0
         for batch in batches:
-            for i in range(batch_length(batch)):
-                example = take(batch, slice(i, i + 1))
+            for i in range(len(batch)):
+                example = batch.take(slice(i, i + 1))
                 place += 1
                 # the heap's first entry is the largest key kept
                 entry = (-_key(example, self.seed), -place, example)
@@ -145,7 +145,7 @@ class NystromFeatures:
 def _key(example, seed: int) -> int:
     """A number that depends on an example's content and the seed alone, evenly spread."""
     crc = zlib.crc32(seed.to_bytes(8, "little", signed=True))
-    for leaf in tree_flatten(example)[0]:
+    for _, leaf in leaves(example.raw):
         if torch.is_tensor(leaf):
             raw = leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             crc = zlib.crc32(raw.numpy().data, crc)
@@ -153,17 +153,8 @@ def _key(example, seed: int) -> int:
     return int(np.random.SeedSequence([crc]).generate_state(1)[0])
 
 
-def _together(examples: list) -> list:
+def _together(examples: list[Batch]) -> list[Batch]:
     """Examples of one shape as batches; otherwise one by one."""
-    shapes = {
-        tuple(tuple(x.shape) for x in tree_flatten(e)[0] if torch.is_tensor(x)) for e in examples
-    }
-    if len(shapes) > 1:
-        return examples
-    return [
-        tree_map(
-            lambda *xs: torch.cat(xs) if torch.is_tensor(xs[0]) else xs[0],
-            *examples[start : start + TOGETHER],
-        )
-        for start in range(0, len(examples), TOGETHER)
-    ]
+    starts = range(0, len(examples), TOGETHER)
+    found = [joined(examples[start : start + TOGETHER]) for start in starts]
+    return examples if any(batch is None for batch in found) else found

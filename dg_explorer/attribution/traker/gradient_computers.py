@@ -9,8 +9,8 @@ from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...tasks import Task
-from ..batches import batch_length, take
 from ..gradients.capture import Capture
+from ..gradients.examples import length, some
 from ..gradients.factors import Explicit, Factor
 from ..gradients.proof import prove
 from ..gradients.watching import select_parameters, undisturbed
@@ -66,10 +66,10 @@ class FunctionalGradientComputer(AbstractGradientComputer):
         parts = []
         # the fused attention kernels have no batching rule and would run example by example
         with undisturbed(self.model), sdpa_kernel(SDPBackend.MATH):
-            for start in range(0, batch_length(batch), chunk):
-                some = take(tuple(batch), slice(start, start + chunk))
-                each = vmap(grad(output), (None, *[0] * len(some)), randomness="different")
-                parts.append(each(self._wanted, *some))
+            for start in range(0, length(batch), chunk):
+                part = some(tuple(batch), slice(start, start + chunk))
+                each = vmap(grad(output), (None, *[0] * len(part)), randomness="different")
+                parts.append(each(self._wanted, *part))
         return {name: torch.cat([part[name] for part in parts]) for name in self._wanted}
 
     def compute_loss_grad(self, batch):

@@ -11,10 +11,10 @@ import torch
 from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import load_into
+from ...data.batch import Batch, batch_length
 from ...errors import DataError, NonFiniteError, SettingError
 from ...memory import memory_advice
 from ..attributor.base import weights_digest
-from ..batches import batch_length, take, to_device
 from ..gradients.watching import select_parameters
 from ..projections.sketches import DEFINITION
 from ..solve.ridge import RIDGE_AUTO, ridge_features
@@ -263,7 +263,8 @@ class TRAKer(TRAKerScoring):
         if len(new) == 0:
             return
         parameter = next(self.model.parameters())
-        batch = to_device(take(batch, torch.from_numpy(new)), parameter.device, parameter.dtype)
+        held = Batch((), {}, None, np.arange(len(positions)), batch)
+        batch = held.take(new).to(parameter.device, parameter.dtype).raw
         computer = self.gradient_computer
         if hasattr(computer, "compute_factors"):
             factors, weight = computer.compute_factors(batch)
