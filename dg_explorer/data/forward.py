@@ -9,7 +9,7 @@ import torch
 
 from .batch import Batch
 from .draws import PrivateDraws
-from .evaluating import evaluating
+from .evaluation import evaluating
 from .leaves import is_array
 
 

@@ -7,11 +7,11 @@ import torch
 import xarray as xr
 
 from ..data.batch import Batch
-from ..data.evaluating import evaluating
+from ..data.evaluation import LayerOutputs, evaluating, in_order_of, on_device_of
 from ..data.leaves import shapes
 from ..errors import DataError
 from ..tasks import Task, as_task
-from .layer_outputs import POOLING, layer_outputs
+from .layer_outputs import POOLING, find_layers
 from .logit_buffer import arrays, as_array
 
 
@@ -27,7 +27,7 @@ def evaluation_pass(
         Filled with the measures of every example.
     chosen : int array or None
         Ids whose layer outputs are wanted.
-    layers : list of module names
+    layers : LayerOutputs, or list of module names
     task : Task, optional
         What is measured; by default inferred from the first batch.
 
@@ -35,47 +35,33 @@ def evaluation_pass(
     -------
     dict: layer -> float32 array, shape (chosen, unit)
         In the order of `chosen`.
+
+    Raises
+    ------
+    SettingError
+        A layer is not called, or its examples cannot be told apart.
     """
     task = as_task(task)
-    ids_seen, outputs = [], {layer: [] for layer in layers}
-    with evaluating(model), torch.no_grad(), layer_outputs(model, layers) as collected:
+    listen = layers
+    if not isinstance(layers, LayerOutputs):
+        listen = LayerOutputs(find_layers(model, layers))
+    seen, outputs = [], {layer: [] for layer in listen.modules}
+    with evaluating(model), torch.no_grad():
         for batch in served:
             batch = on_device_of(model, batch)
-            ids = batch.ids
-            if table is None:
-                # features need no labels, but a decoder may
-                _predict(model, task, batch)
-            else:
-                prediction = task.predict(model, batch)
+            # features need no labels, but a decoder may
+            plain = table is None and batch.labels is None
+            prediction, found = listen(model, batch, None if plain else task.predict)
+            if table is not None:
                 task.check(prediction, batch)
-                found = task.measures(prediction, batch)
-                table.fill(ids, as_array(task.class_labels(batch)), arrays(found))
-            if layers:
-                picked = np.flatnonzero(np.isin(ids, chosen))
-                ids_seen.append(ids[picked])
-                for layer, kept in collected.items():
-                    # a module that runs twice in a pass counts with its last output
-                    outputs[layer].append(kept[-1].float().cpu().numpy()[picked])
-                    kept.clear()
-    if not layers:
-        return {}
-    ids = np.concatenate(ids_seen)
-    order = np.argsort(ids)
-    order = order[np.searchsorted(ids[order], chosen)]
-    return {layer: np.concatenate(blocks)[order] for layer, blocks in outputs.items()}
-
-
-def _predict(model, task, batch) -> None:
-    if batch.labels is None:
-        batch.predict(model)
-    else:
-        task.predict(model, batch)
-
-
-def on_device_of(model, batch: Batch) -> Batch:
-    """A batch where the model is, floating point inputs in the model's own precision."""
-    parameter = next(iter(model.parameters()), None)
-    return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
+                measures = task.measures(prediction, batch)
+                table.fill(batch.ids, as_array(task.class_labels(batch)), arrays(measures))
+            if found:
+                picked = np.flatnonzero(np.isin(batch.ids, chosen))
+                seen.append(batch.ids[picked])
+                for layer, rows in found.items():
+                    outputs[layer].append(rows.float().cpu().numpy()[picked])
+    return {layer: in_order_of(chosen, seen, blocks) for layer, blocks in outputs.items()}
 
 
 def labels_of(batch: Batch) -> torch.Tensor:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
+from ..data.evaluation import LayerOutputs
 from ..data.served import Served
 from ..errors import SettingError
 from ..record.run import as_run
@@ -135,7 +136,7 @@ class Recorder:
             )
         if replay and optimizer is None:
             raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")
-        find_layers(model, layers)
+        self._listen = LayerOutputs(find_layers(model, layers))
         self.run = run
         self.model = model
         self.optimizer = optimizer
@@ -439,7 +440,7 @@ class Recorder:
             if data.augmented and not (split == "train" and seen_in_training):
                 measured[split] += ", on examples that differ from one reading to the next"
         features = self._feature_every and self._calls % self._feature_every == 0
-        layers = self.layers if features else []
+        layers = self._listen.modules if features else []
         wanted = {}
         for split, data in self._data.items():
             chosen = self._feature_ids[split] if layers else None
@@ -449,9 +450,10 @@ class Recorder:
                     wanted[split] = (self._few, None, chosen)
             else:
                 wanted[split] = (data, self._tables[split], chosen)
+        listen = self._listen if layers else ()
         with untouched_rng():
             outputs = {
-                split: evaluation_pass(self.model, *how, layers, self.task)
+                split: evaluation_pass(self.model, *how, listen, self.task)
                 for split, how in wanted.items()
             }
         self._features = {

@@ -8,10 +8,10 @@ import xarray as xr
 from torch.nn.functional import softmax
 
 from ...checkpoints.random_state import untouched_rng
-from ...data.evaluating import evaluating
+from ...data.evaluation import evaluating, on_device_of
 from ...data.ids import ids_of
 from ...errors import DataError, SettingError, ShuffledLoaderError
-from ...recording.evaluation_pass import labels_of, on_device_of
+from ...recording.evaluation_pass import labels_of
 from ...recording.measures import measure
 from ...recording.table import ExampleTable
 from ..sources.curves import seen_at

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
+from ...data.evaluation import LayerOutputs
 from ...errors import DataError, NonFiniteError, SettingError
 from ...tasks.parts import labels_of
 from ..attributor.base import Attributor
@@ -93,10 +93,16 @@ class RepresentationSimilarityAttributor(Attributor):
         values, digests, layer = [], [], self.layer
         data = self.served(data, num_samples)
         for model, digest in self.models():
-            parts, labels, ids = [], [], []
+            parts, labels, ids, listen = [], [], [], None
             for batch, which in self.batches(data, None, model):
                 layer = layer or last_linear(model, self.task, batch)
-                parts.append(activations(model, self.task, batch, layer, self.layer is None))
+                if listen is None:
+                    modules = {layer: dict(model.named_modules())[layer]}
+                    listen = LayerOutputs(modules, inputs=self.layer is None, keep_space=True)
+                with undisturbed(model), torch.no_grad():
+                    prediction, rows = listen(model, batch, self.task.predict)
+                    self.task.check(prediction, batch)
+                parts.append(rows[layer])
                 labels.append(labels_of(batch))
                 ids.append(which)
             order = self.order(data, np.concatenate(ids))
@@ -241,34 +247,6 @@ def last_linear(model, task, batch) -> str:
     if not called:
         raise SettingError("The model calls no linear layer; name one of its modules with layer=.")
     return called[-1]
-
-
-def activations(model, task, batch, layer: str, take_input: bool = False) -> torch.Tensor:
-    """The input or output of a module for a batch, shape (example, unit)."""
-    module = dict(model.named_modules())[layer]
-    with _listening(module, take_input) as heard, undisturbed(model), torch.no_grad():
-        prediction = task.predict(model, batch)
-        task.check(prediction, batch)
-    if not heard:
-        raise SettingError(f"The model does not call {layer!r}; name another layer.")
-    found = heard[-1]
-    if not torch.is_tensor(found) or found.ndim < 2:
-        raise SettingError(f"{layer!r} gives no tensor of (example, unit); name another layer.")
-    return found.mean(1) if found.ndim == 3 else found.flatten(1)
-
-
-@contextmanager
-def _listening(module, take_input):
-    heard = []
-
-    def keep(_, args, kwargs, out):
-        heard.append((args[0] if args else kwargs["input"]) if take_input else out)
-
-    handle = module.register_forward_hook(keep, with_kwargs=True)
-    try:
-        yield heard
-    finally:
-        handle.remove()
 
 
 def _is_class(target: torch.Tensor) -> bool:

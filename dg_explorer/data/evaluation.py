@@ -1,0 +1,263 @@
+"""What a model and its layers say to a batch in evaluation mode, example by example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import SettingError
+from .batch import Batch
+from .signature import signature_of
+
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+)
+
+
+@contextmanager
+def evaluating(model):
+    """Evaluation mode inside the block; each module gets its own mode back, frozen ones too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the output of a layer is laid out.
+
+    Attributes
+    ----------
+    axis : int
+        Counts examples, or examples and positions together.
+    together : "", "by example" or "by position"
+        Whether that axis counts both, and which of them goes slower.
+    unit : int
+        The axis of units or channels once examples come first: 1 or -1.
+    """
+
+    axis: int
+    together: str
+    unit: int
+
+
+class LayerOutputs:
+    """The outputs of named layers, one row an example, whichever axis counts the examples.
+
+    Which axis that is, is seen once by serving one example twice and three times.
+
+    Parameters
+    ----------
+    modules : mapping of name -> module
+    inputs : bool
+        What goes into the layers instead of what comes out.
+    keep_space : bool
+        Images stay whole, (example, channel * height * width), instead of means over space.
+    """
+
+    def __init__(self, modules: dict, *, inputs: bool = False, keep_space: bool = False):
+        self.modules, self.inputs, self.keep_space = dict(modules), inputs, keep_space
+        self._layouts: dict[str, Layout] | None = None
+
+    def __call__(self, model, batch: Batch, predict=None):
+        """What the model answers, and each layer's output as (example, unit).
+
+        Means are over positions, without padding where the batch has an attention mask, and over
+        space. A layer that runs twice counts with its last output.
+
+        Parameters
+        ----------
+        predict : function (model, batch), optional
+            How the model is asked; by default as the batch says.
+
+        Raises
+        ------
+        SettingError
+            A layer is not reached, or its examples cannot be told apart.
+        """
+        ask = predict or (lambda model, batch: batch.predict(model))
+        with self._listening() as heard:
+            answer = ask(model, batch)
+        if self._layouts is None and self.modules:
+            # only now, so that a task to be inferred has seen a whole batch
+            self._layouts = self._look(model, batch, ask)
+        mask = mask_of(batch, model)
+        rows = {
+            name: self._pooled(heard[name], self._layouts[name], len(batch), mask)
+            for name in self.modules
+        }
+        return answer, rows
+
+    # ---------------------------------------------------------------- inside
+
+    @contextmanager
+    def _listening(self) -> Iterator[dict[str, torch.Tensor]]:
+        heard: dict[str, torch.Tensor] = {}
+        handles = []
+        for name, module in self.modules.items():
+
+            def keep(_, args, kwargs, out, name=name):
+                if self.inputs:
+                    out = args[0] if args else next(iter(kwargs.values()))
+                heard[name] = _tensor(out, name).detach()
+
+            handles.append(module.register_forward_hook(keep, with_kwargs=True))
+        try:
+            yield heard
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _look(self, model, batch: Batch, ask) -> dict[str, Layout]:
+        last = len(batch) - 1
+        tried = {"first": [0], "last": [last], "both": [0, last], "two": [0] * 2, "three": [0] * 3}
+        found = {}
+        for what, places in tried.items():
+            with self._listening() as heard, _last_units(model, self.modules) as units:
+                ask(model, batch.take(places))
+            found[what] = heard
+        missing = [name for name in self.modules if name not in found["first"]]
+        if missing:
+            raise SettingError(
+                f"The model does not call the layer {missing[0]!r} in evaluation mode, so it has "
+                f"no output there. Name another layer."
+            )
+        return {
+            name: _layout(name, {what: heard[name] for what, heard in found.items()}, units)
+            for name in self.modules
+        }
+
+    def _pooled(self, output, layout: Layout, n: int, mask) -> torch.Tensor:
+        rows = _examples_first(output, layout, n)
+        if rows.ndim <= 2:
+            return rows.reshape(n, -1)
+        if rows.ndim > 3 and self.keep_space:
+            return rows.flatten(1)
+        rows = rows.movedim(layout.unit, 1).flatten(2)  # (example, unit, position)
+        if mask is None or mask.shape != (n, rows.shape[2]):
+            return rows.mean(2)
+        weight = mask.to(rows.device, rows.dtype)[:, None]
+        return (rows * weight).sum(2) / weight.sum(2).clamp(min=1)
+
+
+def mask_of(batch: Batch, model) -> torch.Tensor | None:
+    """The attention mask of a batch, 1 for real positions and 0 for padding, where it has one."""
+    found = batch.keywords.get("attention_mask")
+    if found is None:
+        signature = signature_of(model)
+        if signature is not None and "attention_mask" in signature.names:
+            place = signature.names.index("attention_mask")
+            found = batch.inputs[place] if place < len(batch.inputs) else None
+    return found if torch.is_tensor(found) and found.ndim == 2 else None
+
+
+def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> Layout:
+    """Which axis counts the examples, from outputs for one, two and three of them."""
+    two, three = seen["two"], seen["three"]
+    grown = [axis for axis, sizes in enumerate(zip(two.shape, three.shape)) if sizes[0] != sizes[1]]
+    if len(grown) == 1 and two.ndim == three.ndim:
+        axis = grown[0]
+        if (two.shape[axis], three.shape[axis]) == (2, 3):
+            return Layout(axis, "", _unit_axis(two.movedim(axis, 0), units.get(name)))
+        if three.shape[axis] * 2 == two.shape[axis] * 3:
+            together = _together(seen, axis)
+            if together:
+                return Layout(axis, together, -1)
+    raise SettingError(
+        f"The examples of a batch cannot be told apart in {name!r}: it gives "
+        f"{tuple(two.shape)} for two examples and {tuple(three.shape)} for three. Name another "
+        f"layer."
+    )
+
+
+def _together(seen: dict[str, torch.Tensor], axis: int) -> str:
+    """Which of examples and positions goes slower along an axis that counts both."""
+    first, last, both = (seen[what].movedim(axis, 0) for what in ("first", "last", "both"))
+    if both.shape[0] != 2 * first.shape[0] or first.shape != last.shape:
+        return ""
+    ways = {"by example": torch.cat([first, last]), "by position": torch.stack([first, last], 1)}
+    for how, expected in ways.items():
+        if torch.allclose(both, expected.reshape(both.shape), rtol=1e-3, atol=1e-5):
+            return how
+    return ""
+
+
+def _examples_first(output: torch.Tensor, layout: Layout, n: int) -> torch.Tensor:
+    rows = output.movedim(layout.axis, 0)
+    if layout.together == "by example":
+        return rows.unflatten(0, (n, -1))
+    if layout.together == "by position":
+        return rows.unflatten(0, (-1, n)).transpose(0, 1)
+    return rows
+
+
+def _unit_axis(rows: torch.Tensor, last: tuple | None) -> int:
+    """The axis of units: the width of the last layer with weights decides, then what it is."""
+    first = rows.ndim > 3 if last is None else last[1]
+    if rows.ndim < 3:
+        return -1
+    if last is not None:
+        at = [axis for axis in (1, -1) if rows.shape[axis] == last[0]]
+        if len(at) == 1:
+            return at[0]
+    return 1 if first else -1
+
+
+@contextmanager
+def _last_units(model, layers: Iterable[str]) -> Iterator[dict[str, tuple[int, bool]]]:
+    """By layer: how many units the last module with weights gave, and whether they come first."""
+    last: list[tuple[int, bool]] = []
+    found: dict[str, tuple[int, bool]] = {}
+    handles = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def note(module, args, out):
+        out = out[0] if isinstance(out, tuple) and out else out
+        if any(True for _ in module.parameters(recurse=False)) and torch.is_tensor(out):
+            first = isinstance(module, _CHANNELS_FIRST)
+            last[:] = [(out.shape[1 if first and out.ndim > 1 else -1], first)]
+        if names[module] in wanted and last:
+            found[names[module]] = last[0]
+
+    wanted = set(layers)
+    try:
+        for module in names:
+            handles.append(module.register_forward_hook(note))
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensor(out, name: str) -> torch.Tensor:
+    """The output of a module that returns more: its first tensor, or the last hidden state."""
+    out = getattr(out, "last_hidden_state", out)
+    while isinstance(out, (tuple, list)) and out:
+        out = out[0]
+    if not torch.is_tensor(out) or out.ndim == 0:
+        raise SettingError(f"{name!r} gives no tensor of examples and units; name another layer.")
+    return out
+
+
+def on_device_of(model, batch: Batch) -> Batch:
+    """A batch where the model is, floating point inputs in the model's own precision."""
+    parameter = next(iter(model.parameters()), None)
+    return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
+
+
+def in_order_of(ids: np.ndarray, seen: list[np.ndarray], blocks: list) -> np.ndarray:
+    """Rows of blocks, as they came with the ids `seen`, in the order of `ids`."""
+    came = np.concatenate(seen)
+    order = np.argsort(came)
+    return np.concatenate(blocks)[order[np.searchsorted(came[order], ids)]]
