@@ -118,7 +118,7 @@ def ready(
         There is no example; or nothing says what the entries mean.
     """
     if len(one.places) == 0:
-        raise DataError("There are no examples in this dataset; evaluation needs at least one.")
+        raise DataError("This data set is empty: there are no examples in it to evaluate.")
     source = one.source
     if isinstance(source, Rows) and source.carried is not None:
         _find_carried_ids(source, one.places)

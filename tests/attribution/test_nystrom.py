@@ -146,6 +146,7 @@ def test_examples_of_other_lengths_can_be_landmarks():
         )
         for length in (3, 5, 8)
     ]
+    batches = DataLoader(batches, batch_size=None)
     torch.manual_seed(0)
     bag = Bag()
     exact = TRAKAttributor(bag).attribute(batches, batches)
