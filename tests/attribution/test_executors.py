@@ -19,17 +19,20 @@ from dg_explorer import Run, with_ids
 from dg_explorer.attribution import attribute
 from dg_explorer.attribution.units import Job, WorkerLostError, WorkerLostWarning, blocks
 from dg_explorer.checkpoints.store import save_checkpoint
+from dg_explorer.data.served import Served
 from dg_explorer.errors import SettingError
 
 EPOCHS = [0, 10, 20]
 
 
-def a_run(path=None, train=24, test=6):
+def a_run(path=None, train=None, test=None):
+    train = examples(24).tensors[1].numpy() if train is None else train
+    test = examples(6, 1).tensors[1].numpy() if test is None else test
     run = Run.create(
         path,
         name="a run",
-        train_examples=pd.DataFrame({"label": np.zeros(train, int)}),
-        test_examples=pd.DataFrame({"label": np.zeros(test, int)}),
+        train_examples=pd.DataFrame({"label": train}),
+        test_examples=pd.DataFrame({"label": test}),
     )
     for epoch in EPOCHS:
         save_checkpoint(run, epoch, mlp(seed=epoch))
@@ -55,6 +58,7 @@ class Watched(Dataset):
 
     def __init__(self, folder, killer=None):
         self.inner, self.folder, self.killer = examples(24), Path(folder), killer
+        self.folder.mkdir(exist_ok=True)
 
     def __len__(self):
         return 24
@@ -100,16 +104,17 @@ def test_blocks_change_no_bit_of_the_scores(settings):
 
 def test_a_loader_keeps_its_batches_when_cut_into_blocks():
     loader = DataLoader(data(24), batch_size=5)
-    cut = [batch[-1].tolist() for part in blocks(loader, 8, 256) for batch in part]
+    served = Served(loader)
+    cut = [batch.ids.tolist() for part in blocks(served, 8) for batch in part]
     assert cut == [batch[-1].tolist() for batch in loader]
-    assert [len(part.dataset) for part in blocks(loader, 8, 256)] == [10, 10, 4]
+    assert [len(part) for part in blocks(served, 8)] == [10, 10, 4]
 
 
 def test_threads_do_not_meet_in_the_model_or_in_the_switches_of_attention():
     def tokens(n):
         return TensorDataset(torch.arange(3 * n).reshape(n, 3) % 11, torch.arange(n) % 11)
 
-    run = a_run(train=8, test=4)
+    run = a_run(train=np.arange(8), test=np.arange(4))
     for epoch in (100, 110):
         save_checkpoint(run, epoch, TinyTransformer(seed=epoch))
     torch.backends.mha.set_fastpath_enabled(True)
@@ -133,22 +138,22 @@ def test_a_run_in_a_folder_or_in_memory_holds_the_same_scores(tmp_path, place):
 
 
 def test_a_killed_process_costs_one_unit_and_changes_no_bit(tmp_path):
-    watched = Watched(tmp_path, killer=10)
+    watched, plain = Watched(tmp_path, killer=10), Watched(tmp_path / "plain")
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
         pytest.warns(WorkerLostWarning, match="done in this process"),
     ):
         found = scores(train=with_ids(watched), executor=pool, epochs=[0])
-    assert same(found, scores(epochs=[0]))
+    assert same(found, scores(train=with_ids(plain), epochs=[0]))
     # 8 to 10 were served to the process that died as well
-    expected = np.ones(24, int)
-    expected[8:12] = [2, 2, 2, 1]
-    assert watched.served().tolist() == expected.tolist()
+    expected = np.zeros(24, int)
+    expected[8:11] = 1
+    assert (watched.served() - plain.served()).tolist() == expected.tolist()
 
 
 def test_two_processes_of_dask_give_the_same_scores_though_one_is_killed(tmp_path):
-    watched = Watched(tmp_path, killer=10)
-    expected = scores()
+    watched, plain = Watched(tmp_path, killer=10), Watched(tmp_path / "plain")
+    expected = scores(train=with_ids(plain))
     with (
         warnings.catch_warnings(),
         distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -160,7 +165,7 @@ def test_two_processes_of_dask_give_the_same_scores_though_one_is_killed(tmp_pat
     assert (tmp_path / "killed").exists()
     # three epochs; the batch that killed its worker was begun twice, and what that worker had
     # done and not yet handed over may have been, but nothing was done a third time
-    extra = watched.served() - len(EPOCHS)
+    extra = watched.served() - plain.served()
     assert extra[[8, 9, 10]].tolist() == [1, 1, 1]
     assert set(extra) <= {0, 1}
 

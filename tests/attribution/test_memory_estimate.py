@@ -39,8 +39,8 @@ def test_too_little_memory_is_said_before_anything_is_written(monkeypatch, setti
     run = Run.create(
         None,
         name="a run",
-        train_examples=pd.DataFrame({"label": TRAIN.tensors[1].numpy()}),
-        test_examples=pd.DataFrame({"label": TEST.tensors[1].numpy()}),
+        train_examples=pd.DataFrame({"label": TRAIN.dataset.tensors[1].numpy()}),
+        test_examples=pd.DataFrame({"label": TEST.dataset.tensors[1].numpy()}),
     )
     save_checkpoint(run, 0, mlp())
     monkeypatch.setattr(memory_estimate, "available_memory", lambda device: 50_000)
