@@ -104,8 +104,10 @@ def test_layers_with_shared_and_raw_parameters_are_counted_too():
 # ------------------------------------------------------------------ over the epochs of a run
 
 
-def run_with(models, rates=None, path=None):
-    run = Run.create(path, name="t", train_examples={"label": examples(10).tensors[1].numpy()})
+def run_with(models, rates=None, path=None, ids=None):
+    labels = examples(10).tensors[1].numpy()
+    table = {"train": np.arange(10) if ids is None else ids, "label": labels}
+    run = Run.create(path, name="t", train_examples=table)
     for epoch, model in zip((0, 5, 20), models):
         save_checkpoint(run, epoch, model)
     if rates is not None:
@@ -153,9 +155,10 @@ def test_a_run_without_learning_rates_is_refused_until_one_is_given(data):
     "method", ["gradient_dot", "gradient_cosine", "feature_knn", "representation_similarity"]
 )
 def test_every_method_writes_labelled_scores_into_a_run(data, method):
-    run = run_with([mlp(0), mlp(1), mlp(2)])
-    train = with_ids(data[0], np.arange(10)[::-1].copy())
-    found = attribute(run, mlp(9), train, data[1], method=method, progress=False)
+    run, reversed_ids = run_with([mlp(0), mlp(1), mlp(2)]), np.arange(10)[::-1].copy()
+    other = run_with([mlp(0), mlp(1), mlp(2)], ids=reversed_ids)
+    train = with_ids(data[0], reversed_ids)
+    found = attribute(other, mlp(9), train, data[1], method=method, progress=False)
     assert found["score"].dims == ("epoch", "test", "train")
     assert found["score"].sel(train=9, epoch=5).values == pytest.approx(
         attribute(run, mlp(9), *data, method=method, name="plain", progress=False)["score"]
