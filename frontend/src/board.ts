@@ -1,4 +1,5 @@
 // One rendering of a board: slots, views, one redraw a frame, errors where people see them.
+import { focusedIn, keepKeys } from "./focus";
 import { keysOf } from "./keys";
 import type { Session } from "./session";
 import { el, say } from "./ui/dom";
@@ -17,10 +18,9 @@ const LATE_MS = 21,
 export function mountBoard(session: Session, host: HTMLElement): () => void {
   const root = el("div", { class: "dg-board", role: "region", "data-testid": "dg-board" });
   host.append(root);
-  // Notebook 7 hears keys before the board does, and asks the focused element only whether it may
-  root.addEventListener("focusin", (event) => {
-    (event.target as HTMLElement).dataset.lmSuppressShortcuts = "true";
-  });
+  host.classList.add("dg-host");
+  const shown = new AbortController();
+  keepKeys(root, shown.signal);
   let views: { view: View; first: boolean }[] = [],
     life = new AbortController(),
     theme: Theme,
@@ -30,7 +30,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     late = false,
     turn = 0,
     turned = 0;
-  let resting: ReturnType<typeof setTimeout> | undefined;
+  let resting: ReturnType<typeof setTimeout> | undefined, arrived: typeof resting;
   const errors = el("div", { class: "dg-errors", role: "alert", "data-testid": "dg-errors" });
   const notice = el(
     "p",
@@ -172,9 +172,11 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     );
     draw();
     // what is not needed for the first picture is prepared when that is painted
-    if (!session.model.isStatic) setTimeout(() => session.model.send({ kind: "shown" }), 100);
+    if (!session.model.isStatic)
+      arrived = setTimeout(() => session.model.send({ kind: "shown" }), 100);
   };
   const unmount = (): void => {
+    clearTimeout(arrived);
     cancelAnimationFrame(frame);
     frame = 0;
     life.abort();
@@ -190,6 +192,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
   const lose = (): void => {
     notice.hidden = !session.lost;
   };
+  session.shown();
   mount();
   lose();
   const stops = [
@@ -225,13 +228,15 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     unmount();
     for (const stop of stops) stop();
     session.model.off("change:_error", told);
+    shown.abort();
     root.remove();
+    session.hidden();
   };
 }
 
 /** Gives the focus back after the board was built anew: else the next key would be the notebook's. */
 function focused(root: HTMLElement): () => void {
-  const active = (root.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
+  const active = focusedIn(root) as HTMLElement | null;
   if (!active || !root.contains(active))
     return () => {
       /* it was elsewhere */

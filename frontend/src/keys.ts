@@ -1,11 +1,12 @@
 // Keys that work anywhere on the board. What is handled here goes no further than the widget.
+import { isChord } from "./focus";
 import type { Session } from "./session";
 
 const TYPING = "input, textarea, [contenteditable]";
 
 export function keysOf(event: KeyboardEvent, session: Session): void {
-  // the notebook's own single-letter shortcuts must not fire while somebody works on the board
-  event.stopPropagation();
+  // chords are the page's, where they are not the board's
+  if (!isChord(event)) event.stopPropagation();
   if (event.defaultPrevented) return;
   const target = event.target as HTMLElement;
   if (target.matches(TYPING)) return;
@@ -43,6 +44,7 @@ export function keysOf(event: KeyboardEvent, session: Session): void {
   })();
   if (act) {
     event.preventDefault();
+    event.stopPropagation();
     act();
   }
 }

@@ -19,6 +19,8 @@ export class Session {
   #listeners = new Set<() => void>();
   #lossListeners = new Set<() => void>();
   #unlink: () => void;
+  #renderings = 0;
+  #ended = false;
 
   constructor(model: Model) {
     this.model = model;
@@ -34,6 +36,15 @@ export class Session {
   /** The names of the views to show; all of them where Python names none. */
   get views(): readonly string[] {
     return (this.model.get("_views") as string[] | undefined) ?? [];
+  }
+
+  /** A rendering of the board came on a page, or left it; the kernel is told when the last one did. */
+  shown(): void {
+    this.#renderings++;
+  }
+  hidden(): void {
+    if (!--this.#renderings && !this.#ended && !this.model.isStatic)
+      this.model.send({ kind: "gone" });
   }
 
   /** Told when the record was read anew. */
@@ -52,6 +63,7 @@ export class Session {
   }
 
   destroy(): void {
+    this.#ended = true;
     this.model.off("comm_live_update", this.#cut);
     this.#lossListeners.clear();
     this.#unlink();

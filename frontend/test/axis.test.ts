@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { linear, path, placeLabels, ticks } from "../src/views/timeline/axis";
+import {
+  linear,
+  logarithmic,
+  logTicks,
+  path,
+  placeLabels,
+  ticks,
+} from "../src/views/timeline/axis";
 
 test("a scale and its inverse undo each other, and the inverse stays in the domain", () => {
   const x = linear(5, 1505, 48, 1100);
@@ -67,4 +74,26 @@ test("a label stands right of its line, a row higher where another is in the way
 test("a curve has a gap where a value is missing", () => {
   const same = (v: number): number => v;
   assert.equal(path([0, 1, 2, 3], [1, NaN, 3, 4], same, same), "M0.0,1.0M2.0,3.0L3.0,4.0");
+});
+
+test("a logarithmic axis gives the first tenth a third of its width and finds its way back", () => {
+  const x = logarithmic(0, 1000, 10, 0, 900);
+  assert.equal(x(0), 0);
+  assert.ok(Math.abs(x(1000) - 900) < 1e-9);
+  assert.ok(x(100) > 300 && linear(0, 1000, 0, 900)(100) === 90);
+  for (const value of [0, 3, 55, 400, 1000])
+    assert.ok(Math.abs(x.invert(x(value)) - value) < 1e-6 * (1 + value));
+});
+
+test("its ticks are round, ascending and apart", () => {
+  const x = logarithmic(0, 1500, 25, 60, 800),
+    round = logTicks(0, 1500, x, 40);
+  for (let i = 1; i < round.length; i++) assert.ok(x(round[i]!) - x(round[i - 1]!) >= 40);
+  assert.ok(round.length > 4 && round[0] === 0);
+});
+
+test("a label steps over a curve, and over nothing where there is no free place", () => {
+  const label = [{ x: 100, width: 60 }];
+  assert.equal(placeLabels(label, 0, 600, 5, (row) => row === 0)[0]!.row, 1);
+  assert.equal(placeLabels(label, 0, 600, 5, () => true)[0]!.row, 0);
 });

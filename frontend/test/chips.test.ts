@@ -11,6 +11,7 @@ const face = (more: Partial<Face>): Face => ({
   label: "1",
   labelCode: 1,
   group: null,
+  name: null,
   text: null,
   picture: null,
   cells: [],
@@ -47,15 +48,23 @@ test("chips name what is the same, and warnings first", () => {
   );
   assert.deepEqual(
     chipsOf(test, face({ text: "15 + 17 = 1" })).map((chip) => chip.kind),
-    ["same"],
+    [], // its text says its label
   );
   assert.deepEqual(
     chipsOf(test, face({ text: "15 + 17 = 1", group: "rare", memorization: 0.934 })).map(
       (chip) => chip.text,
     ),
-    ["rare", "mem 0.93", "same label"],
+    ["rare", "mem 0.93"],
   );
   assert.deepEqual(chipsOf(test, null), []);
+  assert.deepEqual(
+    [1, 2].map((labelCode) => chipsOf(test, face({ labelCode, label: `${labelCode}` }))[0]),
+    [
+      { text: "1", kind: "same", about: "label 1, the same" },
+      { text: "2", kind: "plain", about: "label 2, another" },
+    ],
+  );
+  assert.deepEqual(chipsOf(face({ labelCode: -1 }), face({ labelCode: -1, label: "" })), []);
 });
 
 test("an empty histogram draws nothing, a full one closes its outline", () => {

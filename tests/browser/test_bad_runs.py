@@ -57,7 +57,7 @@ def test_dynamics_that_are_not_numbers_leave_gaps(show):
     changed(changed(run, "dynamics/train", lose), "dynamics/test", lose)
     changed(run, "projections/hidden", lambda d: d["position"].values[2].fill(np.nan))
     page = show(run, epoch=50)
-    expect(page.get_by_test_id("dg-test").first).to_contain_text("margin not recorded")
+    expect(page.get_by_test_id("dg-test").first).to_contain_text("margin –")
 
 
 def test_scores_that_are_partly_nan_rank_the_others(show):

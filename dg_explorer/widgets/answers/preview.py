@@ -133,6 +133,8 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
         "classes": reader.classes,
         "groups": faces.groups,
     }
+    if len(reader.label_counts):
+        blocks["label_counts"] = reader.label_counts
     if reader.has("metrics"):
         metrics = reader.group("metrics")
         blocks["metrics/epoch"] = metrics["epoch"].values
@@ -144,9 +146,12 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
         data = reader.scores(method)
         blocks[f"scores/{method}/epoch"] = data["epoch"].values
         about = data.attrs.get("output", "")
-        methods.append(
-            {"id": method, "label": reader.method_name(method), "about": f"attributes the {about}"}
-        )
+        known = {
+            "id": method,
+            "label": reader.method_name(method),
+            "about": f"attributes the {about}",
+        }
+        methods.append({**known, "unit": str(data.attrs.get("unit", ""))})
     blocks |= lights(reader)
     counts = {split: len(reader.ids(split)) for split in ("train", "test")}
     attrs = {

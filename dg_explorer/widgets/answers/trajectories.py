@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...maths.noise_reach import noise_reach
 from ..reading.blocks import Block
 from ..reading.reader import RunReader
 
@@ -34,7 +35,8 @@ def trajectories(
         train, position (column); score (column, epoch) as float16 in units of `scale` (epoch),
         the largest size at that epoch, NaN where nothing is finite; top (epoch, side, rank):
         columns, ranked in full precision; counts (epoch, bin) over -scale..scale;
-        cut (epoch, 2): the 95 % and 5 % quantile of all scores, in units of `scale`.
+        cut (epoch, 2): the 95 % and 5 % quantile of all scores, in units of `scale`;
+        floor (epoch): how far scores that are only noise would reach, in units of `scale`.
     """
     scores = np.asarray(scores)
     if scores.dtype == np.float16:
@@ -74,6 +76,9 @@ def trajectories(
         "top": columns.astype(np.uint8 if small else np.uint16),
         "counts": np.minimum(counts, 65535).astype(np.uint16),
         "cut": cut.astype(np.float16),
+        "floor": np.array(
+            [noise_reach(row[:n]) for row, n in zip(ascending, known)] / unit[:, 0], np.float16
+        ),
     }
 
 

@@ -14,7 +14,8 @@ from ...analysis.comparison import compare_runs, comparison_table
 from ...errors import SettingError
 from ...record.run import as_run
 from ...run import Run
-from ..export.page import STATIC, page
+from ..export.bundle import SCRIPT, STYLE
+from ..export.page import page
 from ..reading.blocks import Block, pack
 
 CURVES = ("test_accuracy", "train_accuracy", "memorization_score")
@@ -43,8 +44,8 @@ class RunComparison(anywidget.AnyWidget):
         What is shown, as `compare_runs` gives it.
     """
 
-    _esm = STATIC / "board.js"
-    _css = STATIC / "board.css"
+    _esm = SCRIPT
+    _css = STYLE
     _preview = traitlets.Bytes().tag(sync=True)
     _selection = traitlets.Dict().tag(sync=True, echo_update=False)
     _views = traitlets.List(traitlets.Unicode(), ["comparison"]).tag(sync=True)

@@ -20,7 +20,8 @@ from ..answers.fitting import MOST, fitting_k
 from ..answers.preview import preview
 from ..answers.serve import SLOW, answer
 from ..answers.sources import Sources
-from ..export.page import STATIC, page
+from ..export.bundle import SCRIPT, STYLE
+from ..export.page import page
 from ..export.still import still
 from ..reading import tables
 from ..reading.faces import Faces
@@ -30,6 +31,7 @@ from .following import Follower
 from .later import send_later
 from .linked import LinkedSelection
 from .opening import opening
+from .replacing import is_replaced, remember, this_execution
 
 # as in frontend/src/views/registry.ts
 VIEWS = (
@@ -49,8 +51,8 @@ class Explorer(anywidget.AnyWidget):
         (`ex.selection.epoch = 400`) and watch them (`ex.selection.observe(callback, "epoch")`).
     """
 
-    _esm = STATIC / "board.js"
-    _css = STATIC / "board.css"
+    _esm = SCRIPT
+    _css = STYLE
     _preview = traitlets.Bytes().tag(sync=True)
     _more = traitlets.Bytes().tag(sync=True)
     _selection = traitlets.Dict().tag(sync=True, echo_update=False)
@@ -59,13 +61,24 @@ class Explorer(anywidget.AnyWidget):
 
     _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
 
-    def __init__(self, run: Run, *, show: Callable | None = None, live: bool = False, **selection):
+    def __init__(
+        self,
+        run: Run,
+        *,
+        show: Callable | None = None,
+        name: str | None = None,
+        live: bool = False,
+        **selection,
+    ):
         self.run = GrowingRun.of(run) if live else as_run(run)
         self._follower: Follower | None = None
         self._show = show
+        self._name = name
         self._lock = threading.RLock()  # comms may run in a thread of their own (subshells)
         self._slow = threading.Lock()  # one slow answer at a time
         self._on_screen = threading.Event()
+        self._rendered = False  # whether a page shows the board; the page says so
+        self._made_by = this_execution()
         self._past: list[Selection] = []
         self._future: list[Selection] = []
         self._heard: list[tuple[Selection, Selection]] | None = None
@@ -78,6 +91,8 @@ class Explorer(anywidget.AnyWidget):
             _selection=first.to_wire(),
             _views=list(self._shown),
         )
+        self._own_layout = self.layout
+        remember(self, self._made_by)
         self.on_msg(self._answer)
         self.observe(self._browser_selected, "_selection")
         if live:
@@ -160,6 +175,29 @@ class Explorer(anywidget.AnyWidget):
             self.refresh()
             self._follower = Follower(self)
 
+    def close(self) -> None:
+        """Take the board off every page and let go of what it holds.
+
+        A notebook does so itself with a board whose cell was run again. Showing a closed board
+        opens it anew.
+        """
+        if self.comm is None:
+            return
+        self.live = False
+        super().close()
+        self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets forbids to show it again
+        self._own_layout.close()
+        self._preview = self._more = b""
+        self._sources.forget()
+
+    def _reopen(self) -> None:
+        self._read()
+        self._own_layout = self.layout = type(self.layout)()
+        self._preview = preview(self._sources, first=self.selection.value)
+        self._on_screen.clear()
+        self.open()
+        send_later(self, self._on_screen)
+
     # ------------------------------------------------------------------ other forms
 
     def to_html(self, path: str | Path, *, theme: str = "auto", k: int | None = None) -> Path:
@@ -203,6 +241,8 @@ class Explorer(anywidget.AnyWidget):
         return f"{type(self).__name__}({self.run!r})"
 
     def _repr_mimebundle_(self, **kwargs):
+        if self.comm is None:
+            self._reopen()
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data is not None:
@@ -213,7 +253,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _read(self) -> None:
         reader = RunReader(self.run)
-        self._sources = Sources(reader, Faces(reader, self._show), views=self._shown)
+        self._sources = Sources(reader, Faces(reader, self._show, self._name), views=self._shown)
 
     def _check(self, selection: Selection) -> None:
         reader = self._sources.reader
@@ -293,7 +333,12 @@ class Explorer(anywidget.AnyWidget):
         if not isinstance(content, dict):
             return
         if content.get("kind") == "shown":
+            self._rendered = True
             self._on_screen.set()
+        if content.get("kind") == "gone":
+            self._rendered = False
+            if is_replaced(self, self._made_by):
+                self.close()
         if content.get("kind") != "get":
             return
         key = str(content.get("key"))
@@ -319,22 +364,11 @@ class Explorer(anywidget.AnyWidget):
         self._error = text
 
 
-class MemorizationTimeline(Explorer):
-    """The timeline alone: accuracies, memorization, phases; it is the scrubber."""
-
-    _shown = ("timeline",)
-
-
-class InfluenceExplorer(Explorer):
-    """Timeline, test gallery and influencers."""
-
-    _shown = ("head", "timeline", "gallery", "influencers")
-
-
 def explore(
     run: Run | str | Path,
     *,
     show: Callable | None = None,
+    name: str | None = None,
     views: Sequence[str] = (),
     live: bool = False,
     **selection,
@@ -347,6 +381,8 @@ def explore(
     show : renders an example your own way
         Called with a dict of the example's properties (`id`, `split`, `label`, ...); returns a
         text, a uint8 picture (height, width, channel), or `{"text": ..., "picture": ...}`.
+    name : the column of the example tables that names an example
+        By default its text, else the first column whose values are all different, else its id.
     views : names of the views to show; all by default
     live : follow a run in a folder while another process records it
         New rows appear within seconds. `ex.live = False` stops it.
@@ -362,6 +398,6 @@ def explore(
             f"There is no view {', '.join(map(repr, unknown))}; there are {', '.join(VIEWS)}."
         )
     run = as_run(run)
-    explorer = Explorer(run, show=show, live=live, **selection)
+    explorer = Explorer(run, show=show, name=name, live=live, **selection)
     explorer._views = list(views)
     return explorer

@@ -1,4 +1,4 @@
-"""The board's scatter and tabs, each alone with the timeline that scrubs it."""
+"""The board's views, each alone, most with the timeline that scrubs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from ..answers.transition import gain_table
 from ..reading.lights import light_of, stamped
 from ..reading.tables import properties
 from .explorer import Explorer
+
+
+class MemorizationTimeline(Explorer):
+    """The timeline alone: accuracies, memorization, phases; it is the scrubber."""
+
+    _shown = ("timeline",)
+
+
+class InfluenceExplorer(Explorer):
+    """Timeline, test gallery and influencers."""
+
+    _shown = ("head", "timeline", "gallery", "influencers")
 
 
 class FeatureEvolution(Explorer):

@@ -9,7 +9,8 @@ import html
 import json
 from pathlib import Path
 
-STATIC = Path(__file__).parents[1] / "static"
+from .bundle import SCRIPT, STYLE
+
 # the last line of the bundle, fixed by frontend/build.mjs
 _EXPORTS = "export{dgBoard as default,dgPage as openPage};"
 
@@ -30,11 +31,11 @@ def page(preview: bytes, state: dict, *, title: str, theme: str) -> str:
     A strict content policy lets nothing in or out: scripts and styles run by their digest only,
     and no connection can be opened.
     """
-    script = (STATIC / "board.js").read_text(encoding="utf-8")
+    script = _text(SCRIPT)
     if _EXPORTS not in script:
         raise RuntimeError("the bundle does not end as frontend/build.mjs leaves it; rebuild it")
     script = script.replace(_EXPORTS, "dgPage();")
-    style = (STATIC / "board.css").read_text(encoding="utf-8") + _PAGE_CSS
+    style = _text(STYLE) + _PAGE_CSS
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
         f"img-src data:; base-uri 'none'; form-action 'none'"
@@ -54,6 +55,10 @@ def page(preview: bytes, state: dict, *, title: str, theme: str) -> str:
         f'<script type="application/octet-stream" id="dg-preview">{held}</script>\n'
         f'<script type="module">{script}</script></body></html>\n'
     )
+
+
+def _text(source: str | Path) -> str:
+    return source.read_text(encoding="utf-8") if isinstance(source, Path) else source
 
 
 def _digest(text: str) -> str:

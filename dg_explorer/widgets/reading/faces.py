@@ -15,14 +15,26 @@ from .reader import RunReader
 CHUNK = 2048
 _TEXT_LIMIT = 4000  # characters of one text that travel; a book is not a card
 _OWN = ("label", "text", "group", "thumbnail")
+_NAMES = "OUTiu"  # dtypes of columns that may name a row
 
 
 class Faces:
-    """The example tables of a run as blocks. `show` renders an example the user's own way."""
+    """The example tables of a run as blocks.
 
-    def __init__(self, reader: RunReader, show: Callable | None = None):
+    Parameters
+    ----------
+    show : renders an example the user's own way
+    name : the column that names an example
+        By default the first, in the table's order, whose values are all different, where examples
+        have no text.
+    """
+
+    def __init__(self, reader: RunReader, show: Callable | None = None, name: str | None = None):
         self._reader = reader
         self._show = show
+        self._name = name
+        if name is not None:
+            self._check_name(name)
         self._groups: list[str] | None = None
 
     @property
@@ -61,11 +73,35 @@ class Faces:
                 blocks["text"] = [str(text)[:_TEXT_LIMIT] for text in rows["text"].values]
             if "thumbnail" in rows:
                 blocks["thumbnail"] = rows["thumbnail"].values.astype(np.uint8)
-        for name in rows.data_vars:
-            if name not in _OWN and rows[name].dims == (split,):
+        if (named := self._names[split]) is not None:
+            blocks["name"] = [cell(value) for value in rows[named].values]
+        for name in columns(rows):
+            if name not in (*_OWN, named) and rows[name].dims == (split,):
                 blocks[f"cell/{name}"] = [cell(value) for value in rows[name].values]
         blocks |= self._history(split, ids)
         return blocks
+
+    @cached_property
+    def _names(self) -> dict[str, str | None]:
+        """The column that names the examples of a split, if any."""
+        out: dict[str, str | None] = {}
+        for split in ("train", "test"):
+            table = self._table(split)
+            if self._name is not None:
+                out[split] = self._name if table is not None and self._name in table else None
+            elif table is None or self._show is not None or "text" in table:
+                out[split] = None
+            else:
+                out[split] = next(
+                    (c for c in columns(table) if _tells_apart(table[c], split)), None
+                )
+        return out
+
+    def _check_name(self, name: str) -> None:
+        tables = [table for s in ("train", "test") if (table := self._table(s)) is not None]
+        if not any(name in table.data_vars for table in tables):
+            have = ", ".join(dict.fromkeys(c for table in tables for c in columns(table))) or "none"
+            raise SettingError(f"No column {name!r} names the examples; there are: {have}.")
 
     def _table(self, split: str):
         group = f"{split}_examples"
@@ -115,6 +151,19 @@ class Faces:
                 known = data["memorization"].reindex(train=ids).values
                 out["memorization"] = known.astype(np.float16)
         return out
+
+
+def columns(table) -> list[str]:
+    """The columns of an example table in the order in which they were given."""
+    given = [name for name in table.attrs.get("columns", ()) if name in table.data_vars]
+    return [*given, *(str(name) for name in table.data_vars if name not in given)]
+
+
+def _tells_apart(column, split: str) -> bool:
+    """Whether every example has a value of its own here. Measurements are no names."""
+    if column.name in _OWN or column.dims != (split,) or column.dtype.kind not in _NAMES:
+        return False
+    return pd.Index(column.values).is_unique
 
 
 def _shown(show: Callable, split: str, rows) -> dict[str, Block]:

@@ -46,6 +46,10 @@ class RunReader:
             self._open[name] = data.load() if small else data
         return self._open[name]
 
+    def forget(self) -> None:
+        """Let go of every group that is held in memory."""
+        self._open.clear()
+
     def sizes(self, name: str) -> dict[str, int]:
         """The length of each dim of a group, which need not be opened for it."""
         if name in self._open:
@@ -128,6 +132,14 @@ class RunReader:
             return np.full(np.shape(values), -1, np.int32)
         at = np.clip(np.searchsorted(known, values), 0, len(known) - 1)
         return np.where(known[at] == values, at, -1).astype(np.int32)
+
+    @cached_property
+    def label_counts(self) -> np.ndarray:
+        """How many training examples each class has, by code; empty without labels."""
+        if not self.has("train_examples") or "label" not in self.group("train_examples"):
+            return np.zeros(0, np.int32)
+        codes = self.class_codes(self.group("train_examples")["label"].values)
+        return np.bincount(codes[codes >= 0], minlength=len(self.classes)).astype(np.int32)
 
     @cached_property
     def methods(self) -> list[str]:

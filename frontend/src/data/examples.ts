@@ -16,6 +16,8 @@ export interface Face {
   readonly label: string;
   readonly labelCode: number;
   readonly group: string | null;
+  /** What the table calls it, where a column does. */
+  readonly name: string | null;
   readonly text: string | null;
   readonly picture: Picture | null;
   /** Further properties, name and value, as text. */
@@ -126,6 +128,7 @@ export class Examples {
       label: this.#classes[code] ?? "",
       group: this.#groups[group] ?? null,
       picture,
+      name: (blocks.has("name") && blocks.strings("name")[i]) || null,
       text: blocks.has("text") ? (blocks.strings("text")[i] ?? null) : null,
       cells: blocks
         .names("cell/")

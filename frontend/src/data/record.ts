@@ -74,6 +74,15 @@ export class Record {
     };
   }
 
+  /** Share of the training examples that have a label. */
+  labelShare(code: number): number {
+    const counts = this.preview.maybe("label_counts");
+    if (!counts || code < 0) return NaN;
+    let all = 0;
+    for (let i = 0; i < counts.length; i++) all += counts[i]!;
+    return (counts[code] ?? 0) / all;
+  }
+
   get unit(): string {
     return this.attrs.unit;
   }
@@ -127,9 +136,9 @@ export class Record {
     if (!epochs?.length)
       return {
         level: "grey",
-        text: "validity not checked",
+        text: "not checked by retraining",
         detail:
-          "Nobody has checked yet whether these scores foretell what retraining would do. The Validity tab says how.",
+          "Not checked: does retraining without an example do what its score says? The Validity tab shows how to check.",
       };
     const i = indexBefore(epochs, moment);
     const levels = ["red", "amber", "green", "grey"] as const;

@@ -6,6 +6,8 @@ export interface Method {
   id: string;
   label: string;
   about: string;
+  /** What its scores are in; "" where that is not known. */
+  unit: string;
 }
 export interface Histogram {
   readonly counts: Numbers;
@@ -23,6 +25,7 @@ export class TestScores {
   #top: Numbers;
   #counts: Numbers;
   #cut: Numbers;
+  #floor: Numbers | null;
   #k: number;
   #bins: number;
   #none: number;
@@ -42,6 +45,7 @@ export class TestScores {
     this.#counts = counts.values;
     this.#bins = counts.shape[1] ?? 0;
     this.#cut = blocks.numbers("cut");
+    this.#floor = blocks.maybe("floor");
   }
 
   /** Score of a column at an epoch; NaN where it is not recorded. */
@@ -55,6 +59,10 @@ export class TestScores {
   /** The largest size of a score at an epoch, over all training examples. */
   scale(epoch: number): number {
     return this.#scale[epoch] ?? NaN;
+  }
+  /** How far scores that are only noise would reach at an epoch, as a share of the largest; NaN unknown. */
+  floor(epoch: number): number {
+    return this.#floor?.[epoch] ?? NaN;
   }
   get largest(): number {
     return Math.max(0, ...Array.from(this.#scale).filter(Number.isFinite));

@@ -1,14 +1,32 @@
 // How an example looks: its picture if it has one, and one line of text.
 import type { Face, Picture } from "../data/examples";
 import { el, put, say } from "./dom";
-import { clipped } from "./format";
+import { clipped, ending } from "./format";
+
+const SHORT = 24; // a text of so many characters is name enough
+
+export interface Parts {
+  /** What tells the example apart: never cut. */
+  readonly lead: string;
+  readonly rest: string;
+  /** Whether the end of the rest matters as much as its beginning. */
+  readonly ends: boolean;
+}
+
+/** What tells an example apart, and what else there is to say of it. */
+export function partsOf(face: Face): Parts {
+  const { text, label, picture } = face,
+    cells = face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
+  if (!face.name && text && text.length <= SHORT) return { lead: text, rest: "", ends: false };
+  const lead = face.name ?? `#${face.id}`;
+  if (text) return { lead, rest: text, ends: true };
+  return cells && !picture ? { lead, rest: cells, ends: false } : { lead, rest: label, ends: true };
+}
 
 /** One line that names an example. */
 export function nameOf(face: Face): string {
-  if (face.text) return face.text;
-  if (face.cells.length && !face.picture)
-    return face.cells.map(([name, value]) => `${name} ${value}`).join(" · ");
-  return face.label ? `label ${face.label} #${face.id}` : `#${face.id}`;
+  const { lead, rest } = partsOf(face);
+  return rest ? `${lead} ${rest}` : lead;
 }
 
 export function paint(
@@ -30,22 +48,23 @@ export function paint(
   paper.putImageData(image, 0, 0);
 }
 
-const LINE = 20,
-  BRIEF = 14; // characters
+const LINE = 26, // characters
+  END = 10; // of a long text stay at its end
 
 /** The place of a face in a card; filled again as cards are reused. */
 export class FaceBox {
   readonly picture: HTMLCanvasElement;
   readonly text: HTMLElement;
+  #lead = el("bdi", { class: "dg-lead", dir: "auto" });
+  #start = el("span", { class: "dg-start" });
+  #end = el("span", { class: "dg-end" });
+  #rest = el("bdi", { class: "dg-rest", dir: "auto" }, this.#start, this.#end);
   #shown: Face | null = null;
-  #brief: boolean;
 
-  /** `brief`: beside a picture the label is name enough. */
-  constructor(brief = false) {
-    this.#brief = brief;
+  constructor() {
     this.picture = el("canvas", { class: "dg-picture", hidden: true, width: 1, height: 1 });
-    // isolate: right-to-left text must not reorder what stands beside it
-    this.text = el("bdi", { class: "dg-name", dir: "auto" });
+    // bdi isolates: right-to-left text must not reorder what stands beside it
+    this.text = el("span", { class: "dg-name" }, this.#lead, this.#rest);
   }
 
   /** What there is most of to show: for the style of the card around it. */
@@ -69,18 +88,15 @@ export class FaceBox {
         Math.max(face.picture.width, face.picture.height) <= 48,
       );
     }
-    const name = !face
-      ? ""
-      : this.#brief && face.picture && !face.text && face.label
-        ? `label ${face.label}`
-        : nameOf(face);
-    say(this.text, clipped(name, 240));
-    this.text.title = clipped(name, 2000);
+    const { lead, rest, ends } = face ? partsOf(face) : { lead: "", rest: "", ends: false };
+    say(this.#lead, clipped(lead, 80));
+    // cut in the middle: what differs may stand at either end
+    const end = ends && rest.length > LINE ? ending(rest, END) : "";
+    say(this.#start, clipped(rest.slice(0, rest.length - end.length), 240));
+    say(this.#end, end);
+    this.#rest.hidden = !rest;
+    this.text.title = face ? clipped(nameOf(face), 2000) : "";
     this.text.classList.toggle("dg-loading", !face);
-    // what does not fit one line gets two, in a lighter hand
-    this.text.classList.toggle(
-      "dg-long",
-      name.length > (this.#brief ? BRIEF : LINE) && !face?.picture,
-    );
+    this.text.classList.toggle("dg-long", rest.length > LINE && !face?.picture);
   }
 }

@@ -59,14 +59,32 @@ export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
 
-/** At most `most` characters, cut between whole characters (emoji and marks stay whole). */
+/** A rank: "1st", "22nd". */
+export function rankName(rank: number): string {
+  const tens = rank % 100,
+    ones = tens > 10 && tens < 14 ? 0 : rank % 10;
+  return `${count(rank)}${["th", "st", "nd", "rd"][ones] ?? "th"}`;
+}
+
+/** The characters people see: emoji and marks stay whole. */
+function characters(text: string): string[] {
+  return typeof Intl.Segmenter === "function"
+    ? Array.from(new Intl.Segmenter().segment(text), (s) => s.segment)
+    : Array.from(text);
+}
+
+/** At most `most` characters, cut between whole characters. */
 export function clipped(text: string, most: number): string {
   if (text.length <= most) return text;
   // a character people see may be many code units long, so take plenty and count
-  const some = text.slice(0, most * 32);
-  const parts =
-    typeof Intl.Segmenter === "function"
-      ? Array.from(new Intl.Segmenter().segment(some), (s) => s.segment)
-      : Array.from(some);
+  const some = text.slice(0, most * 32),
+    parts = characters(some);
   return parts.length <= most ? some : `${parts.slice(0, most - 1).join("")}…`;
+}
+
+/** The last `most` characters. */
+export function ending(text: string, most: number): string {
+  return characters(text.slice(-most * 32))
+    .slice(-most)
+    .join("");
 }

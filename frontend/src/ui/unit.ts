@@ -1,28 +1,32 @@
-// One unit for all the scores of a panel, so that they compare at a glance: "+2.84" of "× 10⁻³". Pure.
-export interface Unit {
-  readonly power: number;
-  readonly digits: number;
+// A score as a number, which has a unit or is not shown: on the board stand ranks and shares. Pure.
+import type { Method } from "../data/scores";
+
+/** "score +2.8e−4 nats", or "" where nobody says what the scores are in. */
+export function scoreWords(value: number, method: Method | null): string {
+  if (!Number.isFinite(value)) return "";
+  if (!method?.unit) return `${method?.label ?? "score"} ${inDigits(value)}, in no known unit`;
+  return `${method.label} ${inDigits(value)} ${method.unit}`;
+}
+
+/** Three significant digits and a true minus. */
+export function inDigits(value: number): string {
+  const [digits, power] = Math.abs(value).toExponential(2).split("e") as [string, string];
+  const plain = Number(power) >= -3 && Number(power) < 6;
+  const text = plain
+    ? String(Number(Math.abs(value).toPrecision(3)))
+    : `${digits} × 10${raised(power)}`;
+  return (value < 0 ? "−" : value > 0 ? "+" : "") + text;
 }
 
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-
-/** The unit in which the largest of some scores has three digits; plain from a hundredth to a thousand. */
-export function unitOf(largest: number): Unit {
-  if (!Number.isFinite(largest) || largest <= 0) return { power: 0, digits: 2 };
-  const order = Math.floor(Math.log10(largest) + 1e-9),
-    power = largest >= 0.01 && largest < 1000 ? 0 : 3 * Math.floor(order / 3);
-  return { power, digits: Math.min(4, Math.max(0, 2 - (order - power))) };
+function raised(power: string): string {
+  const size = String(Math.abs(Number(power)));
+  return (Number(power) < 0 ? "⁻" : "") + [...size].map((digit) => RAISED[Number(digit)]).join("");
 }
 
-/** A score with its sign and a true minus, without its unit. */
-export function inUnit(value: number, { power, digits }: Unit): string {
+/** A share of the largest, signed: "+62 %". */
+export function share(value: number): string {
   if (!Number.isFinite(value)) return "–";
-  const text = Math.abs(value / 10 ** power).toFixed(digits);
-  return (Number(text) === 0 ? "" : value < 0 ? "−" : "+") + text;
-}
-
-/** "× 10⁻³", or nothing for the plain unit. */
-export function unitName({ power }: Unit): string {
-  if (!power) return "";
-  return `× 10${power < 0 ? "⁻" : ""}${[...String(Math.abs(power))].map((digit) => RAISED[Number(digit)]).join("")}`;
+  const whole = Math.round(Math.abs(value) * 100);
+  return `${whole === 0 ? "" : value < 0 ? "−" : "+"}${whole} %`;
 }

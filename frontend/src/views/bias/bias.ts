@@ -4,9 +4,9 @@ import { indexNearest } from "../../data/epochs";
 import { Waiting } from "../../ui/await";
 import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
-import { clipped, count, moment, percent, signed } from "../../ui/format";
+import { clipped, count, moment, percent } from "../../ui/format";
 import { category, dash, type Theme } from "../../ui/theme";
-import { inUnit, type Unit, unitName, unitOf } from "../../ui/unit";
+import { share as shareOf } from "../../ui/unit";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Chart, type Series } from "../chart/chart";
@@ -29,7 +29,7 @@ class Bias implements View {
   #left: HTMLElement;
   #right: HTMLElement;
   #shown: readonly unknown[] = [];
-  #unit: Unit = unitOf(0);
+  #most = 1;
   #caption = el("caption", { class: "dg-small" });
 
   constructor(context: Context, slot: HTMLElement) {
@@ -61,7 +61,7 @@ class Bias implements View {
         ...settings,
         label: "Mean score of each training group on the chosen test group",
         height: 196,
-        format: (v) => inUnit(v, this.#unit),
+        format: (v) => shareOf(v / this.#most),
       },
       pick,
     );
@@ -149,10 +149,9 @@ class Bias implements View {
     }
     if (accuracy) this.#chart.update(selection.epoch);
     if (scores) {
-      const named = unitName(this.#unit);
       say(
         this.#meaning,
-        `Mean score of each training group${named ? ` (${named})` : ""}${light.level === "red" ? ". Here scores do not predict what removing examples would do." : "; above zero it raised the margin of the right class."}`,
+        `Mean score of each training group, in % of the largest${light.level === "red" ? ". Here scores do not predict what removing examples would do." : "; above zero it raised the margin of the right class."}`,
       );
       this.#lessons.update(selection.epoch);
       this.#pairs(scores, selection.epoch, theme);
@@ -205,7 +204,7 @@ class Bias implements View {
         test = Number(this.#group.value);
       let most = 0;
       for (let at = 0; at < epochs.length; at++) most = Math.max(most, largest(mean, n, at));
-      this.#unit = unitOf(most);
+      this.#most = most || 1;
       this.#lessons.set(
         groups.map((name, train) => ({
           name,
@@ -254,10 +253,8 @@ class Bias implements View {
       mean = scores.numbers("mean"),
       at = indexNearest(epochs, when),
       size = largest(mean, n, at),
-      stops = diverging(theme.dark),
-      units = unitOf(size),
-      named = unitName(units);
-    say(this.#when, `at ${unit} ${moment(epochs[at]!)}${named ? ` · scores ${named}` : ""}`);
+      stops = diverging(theme.dark);
+    say(this.#when, `at ${unit} ${moment(epochs[at]!)} · in % of the largest mean score`);
     say(this.#caption, "rows: training groups; columns: test groups");
     for (let train = 0; train < n; train++)
       for (let test = 0; test < n; test++) {
@@ -265,13 +262,13 @@ class Bias implements View {
           value = mean[(at * n + test) * n + train]!,
           known = Number.isFinite(value),
           share = known ? centred(value, size) : 0.5;
-        say(cell, n <= 8 ? (known ? inUnit(value, units) : "–") : "");
+        say(cell, n <= 8 ? (known ? shareOf(value / (size || 1)) : "–") : "");
         const fill = along(stops, share);
         cell.style.background = known ? css(fill) : "";
         // the paper's colour where it is read better than the ink's
         put(cell, {
           "data-strong": (known && bright(fill) === theme.dark) || null,
-          title: `${clipped(groups[train]!, 60)} on ${clipped(groups[test]!, 60)}: ${known ? signed(value) : "not recorded"}`,
+          title: `${clipped(groups[train]!, 60)} on ${clipped(groups[test]!, 60)}: ${known ? `${shareOf(value / (size || 1))} of the largest` : "not recorded"}`,
         });
       }
   }

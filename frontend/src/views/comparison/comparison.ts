@@ -1,4 +1,5 @@
 // Several runs on one normalised time axis: accuracies and memorization, and when each turned.
+import { focusedIn } from "../../focus";
 import { el, put, say, svg } from "../../ui/dom";
 import { clipped, moment, percent, plural } from "../../ui/format";
 import { category, dash, type Theme } from "../../ui/theme";
@@ -211,7 +212,7 @@ class Comparison implements View {
         `${units[run]!} ${moment(ownTime(done, this.#fact("first_epoch", run), this.#fact("last_epoch", run)))}`,
       ),
     );
-    if (document.activeElement !== this.#slider || Number(this.#slider.value) !== done)
+    if (focusedIn(this.#slider) !== this.#slider || Number(this.#slider.value) !== done)
       this.#slider.value = String(done);
     put(this.#slider, { "aria-valuetext": `${done} percent of training done` });
     for (const { chart } of this.#charts) chart.update(selection.epoch);

@@ -2,7 +2,8 @@
 import { indexNearest } from "../../data/epochs";
 import type { Projection } from "../../data/projection";
 import type { Record } from "../../data/record";
-import { clipped, signed } from "../../ui/format";
+import { clipped, rankName } from "../../ui/format";
+import { wordsFor } from "../../ui/words";
 import { lossOf } from "./colouring";
 import type { Material } from "./material";
 
@@ -19,7 +20,7 @@ export function factsOf(
     label = record.classes[projection.label?.[row] ?? -1],
     group = record.groups[projection.group?.[row] ?? -1],
     lines = [`${test ? "test" : "train"} #${projection.id[row]!}`];
-  if (label !== undefined) lines.push(`label ${clipped(label, 40)}`);
+  if (label !== undefined) lines.push(clipped(label, 40));
   if (group !== undefined) lines.push(`group ${clipped(group, 40)}`);
   if (course) {
     const at = indexNearest(course.epochs, moment),
@@ -27,18 +28,20 @@ export function factsOf(
       loss = Number.isFinite(margin) ? `, loss ${Number(lossOf(margin).toPrecision(2))}` : "";
     lines.push(`${course.correct(at, place) ? "right" : "wrong"}${loss}`);
   }
-  const score = test ? NaN : scoreOf(place, moment, material);
-  if (Number.isFinite(score)) lines.push(`score ${signed(score)}`);
+  if (!test) lines.push(...rankOf(place, moment, material, record));
   return lines;
 }
 
-/** A training example's score where it is known to the last digit: among the top ones, or all rows are here. */
-function scoreOf(place: number, moment: number, { scores, rows }: Material): number {
-  if (!scores?.epochs.length) return NaN;
-  const epoch = indexNearest(scores.epochs, moment);
-  if (rows) return rows.values[epoch * rows.count + place]! * scores.scale(epoch);
-  const column = scores.position.indexOf(place as never);
-  return scores.top(epoch, 0).includes(column) || scores.top(epoch, 1).includes(column)
-    ? scores.score(epoch, column)
-    : NaN;
+/** "3rd of those that helped most", where that is known: among the top ones. */
+function rankOf(place: number, moment: number, { scores }: Material, record: Record): string[] {
+  if (!scores?.epochs.length) return [];
+  const epoch = indexNearest(scores.epochs, moment),
+    column = scores.position.indexOf(place as never),
+    words = wordsFor(record.light(moment, record.method(null)?.id ?? null));
+  for (const side of [0, 1] as const) {
+    const rank = scores.top(epoch, side).indexOf(column);
+    if (column >= 0 && rank >= 0)
+      return [`${rankName(rank + 1)}: ${(side ? words.least : words.most).toLowerCase()}`];
+  }
+  return [];
 }

@@ -1,4 +1,5 @@
 // The pointer and keys over a plot of points: hover, click, lasso, rectangle, pan, zoom, neighbours.
+import { focusedIn } from "../../focus";
 import type { Context } from "../../view";
 import { type Camera, HOME, type Panel, panned, zoomed } from "./camera";
 
@@ -99,7 +100,7 @@ export function gestures(plot: Plot, { signal, guard }: Context): void {
     "wheel",
     guard((event) => {
       // an unfocused plot lets the page scroll
-      if (document.activeElement !== area || event.ctrlKey) return;
+      if (focusedIn(area) !== area || event.ctrlKey) return;
       event.preventDefault();
       plot.setCamera(
         zoomed(

@@ -38,8 +38,8 @@ export function ordered(dark: boolean): readonly Rgb[] {
 }
 
 // the board's two meanings of sign: hurts, nothing, helps
-const DIVERGING_LIGHT: Rgb[] = ["#a83f00", "#e0833f", "#d5d9de", "#4f9dcf", "#005a91"].map(rgb);
-const DIVERGING_DARK: Rgb[] = ["#ff9d5c", "#b8622f", "#39414a", "#3780ad", "#74c8f7"].map(rgb);
+const DIVERGING_LIGHT: Rgb[] = ["#8a2f66", "#cc79a7", "#d5d9de", "#45b08f", "#00664a"].map(rgb);
+const DIVERGING_DARK: Rgb[] = ["#f0a8d0", "#a05a83", "#39414a", "#2f8f72", "#5fdcb4"].map(rgb);
 export function diverging(dark: boolean): readonly Rgb[] {
   return dark ? DIVERGING_DARK : DIVERGING_LIGHT;
 }

@@ -8,7 +8,7 @@ import { icon, turnInto } from "../../ui/icons";
 
 export class Card {
   readonly element: HTMLElement;
-  #face = new FaceBox(true);
+  #face = new FaceBox();
   #verdict: HTMLElement;
   #answer: HTMLElement;
   #bar: HTMLElement;
@@ -65,7 +65,7 @@ export class Card {
     if (!dynamics) {
       this.#verdict.hidden = true;
       this.#bar.hidden = true;
-      say(this.#word, face ? "label " : "");
+      say(this.#word, "");
       say(this.#margin, face ? clipped(face.label, 40) : "");
       say(this.#since, "");
       return;
@@ -77,7 +77,7 @@ export class Card {
     this.#verdict.hidden = false;
     this.#verdict.className = `dg-verdict ${right ? "dg-right" : "dg-wrong"}`;
     turnInto(this.#verdict, right ? "right" : "wrong");
-    say(this.#answer, said ? `predicts ${clipped(said, 40)}` : right ? "right" : "wrong");
+    say(this.#answer, said ? clipped(said, 40) : right ? "right" : "wrong");
     this.#answer.title = said
       ? `predicts ${clipped(said, 600)}; true label ${clipped(face?.label ?? "", 600)}`
       : "";
@@ -88,7 +88,8 @@ export class Card {
     this.#bar.style.width = `${Math.max(1, Math.abs(share))}%`;
     this.#bar.className = right ? "dg-right" : "dg-wrong";
     say(this.#word, "margin ");
-    say(this.#margin, known ? nats(margin) : "not recorded");
+    say(this.#margin, known ? nats(margin) : "–");
+    this.#margin.title = known ? "" : "not recorded";
     say(this.#since, history(dynamics, now, position, right));
   }
 }

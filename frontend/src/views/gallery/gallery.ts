@@ -3,6 +3,7 @@ import { Ahead } from "../../data/ahead";
 import type { Dynamics } from "../../data/dynamics";
 import { indexBefore } from "../../data/epochs";
 import { scoresKey } from "../../data/record";
+import { focusedIn } from "../../focus";
 import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
@@ -12,14 +13,18 @@ import type { Context, State, View, ViewKind } from "../../view";
 import { Card } from "./card";
 import { FILTERS, listed, SORTS } from "./filter";
 import { Listbox } from "./listbox";
+import { MarginStrip } from "./strip";
 
-const ROW = 68;
+const ROW = 68, // of a card
+  LINE = 28; // of a dense list
 
 class Gallery implements View {
   #context: Context;
   #dynamics: Dynamics | null = null;
   #scale = 1;
   #list: Listbox<Card>;
+  #strip = new MarginStrip();
+  #dense: HTMLButtonElement;
   #count: HTMLElement;
   #search: HTMLInputElement;
   #filters: HTMLButtonElement[];
@@ -97,6 +102,22 @@ class Gallery implements View {
       guard(() => store.set({ sort: this.#sort.value })),
       { signal },
     );
+    this.#dense = el(
+      "button",
+      {
+        type: "button",
+        class: "dg-chip",
+        title: "One line for each example, or a card",
+        "aria-pressed": "true",
+        "data-testid": "dg-dense",
+      },
+      "dense",
+    );
+    this.#dense.addEventListener(
+      "click",
+      guard(() => this.#thicken(this.#dense.getAttribute("aria-pressed") !== "true")),
+      { signal },
+    );
     this.#nothing = el("p", { class: "dg-empty", hidden: true });
     this.#list = new Listbox(
       context,
@@ -147,14 +168,28 @@ class Gallery implements View {
         { class: "dg-h2" },
         el("span", { role: "heading", "aria-level": 3 }, "Test examples"),
         this.#count,
+        el("span", { class: "dg-push" }),
+        this.#dense,
       ),
       el("label", { class: "dg-search" }, icon("search"), this.#search),
       el("div", { class: "dg-chips", role: "group", "aria-label": "Show" }, ...this.#filters),
+      this.#strip.element,
       el("div", { class: "dg-menus" }, this.#label, this.#group, this.#sort),
       this.#list.element,
       this.#nothing,
     );
+    this.#thicken(true);
+    context.onSize(this.#strip.element, (width) => {
+      this.#strip.size(width);
+      context.redraw();
+    });
     void this.#load();
+  }
+
+  #thicken(dense: boolean): void {
+    put(this.#dense, { "aria-pressed": String(dense) });
+    this.#list.element.classList.toggle("dg-dense", dense);
+    this.#list.row = dense ? LINE : ROW;
   }
 
   async #load(): Promise<void> {
@@ -174,7 +209,7 @@ class Gallery implements View {
     const { record } = this.#context,
       { selection, moving } = state,
       tests = record.examples.test;
-    if (document.activeElement !== this.#search && this.#search.value !== selection.search)
+    if (focusedIn(this.#search) !== this.#search && this.#search.value !== selection.search)
       this.#search.value = selection.search;
     for (const button of this.#filters)
       put(button, {
@@ -236,6 +271,9 @@ class Gallery implements View {
         this.#announce(at);
       }
     }
+    const now = this.#dynamics ? indexBefore(this.#dynamics.epochs, selection.epoch) : 0,
+      at = selection.test === null ? -1 : tests.position(selection.test);
+    this.#strip.update(this.#dynamics, now, tests.count, this.#scale, at);
     this.#list.refresh();
   }
 

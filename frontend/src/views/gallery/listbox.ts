@@ -21,6 +21,14 @@ export class Listbox<R extends Row> {
   #fill: (row: R, item: number, index: number) => void;
   #context: Context;
 
+  /** Another height of a row. */
+  set row(pixels: number) {
+    this.#row = pixels;
+    this.#inner.style.height = `${this.#items.length * pixels}px`;
+    this.#reveal(true);
+    this.#show();
+  }
+
   constructor(
     context: Context,
     label: string,

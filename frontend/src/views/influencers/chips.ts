@@ -24,6 +24,12 @@ export function sharedWords(a: Face, b: Face): string[] {
   return [...new Set(mine)].filter((word) => theirs.has(word) && !label.has(word));
 }
 
+/** Whether a text says its label itself, as "14 + 18 = 1" does. */
+function endsIn(text: string | null, label: string): boolean {
+  const last = text ? words(text).pop() : undefined;
+  return last !== undefined && last === label.toLowerCase();
+}
+
 /** The most telling first: a card has room for two or three. */
 export function chipsOf(test: Face | null, train: Face | null): Chip[] {
   if (!train) return [];
@@ -42,10 +48,14 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
       kind: "plain",
       about: `group ${clipped(train.group, 200)}`,
     });
-  if (train.labelCode >= 0) {
-    if (train.labelCode === test.labelCode) chips.push({ text: "same label", kind: "same" });
-    else if (!train.text && !train.picture)
-      chips.push({ text: `label ${clipped(train.label, 24)}`, kind: "plain" });
+  // the label itself: filled where it is the test example's own
+  if (train.labelCode >= 0 && !endsIn(train.text, train.label)) {
+    const same = train.labelCode === test.labelCode;
+    chips.push({
+      text: clipped(train.label, 24),
+      kind: same ? "same" : "plain",
+      about: `label ${clipped(train.label, 200)}, ${same ? "the same" : "another"}`,
+    });
   }
   const shared = sharedWords(test, train);
   if (shared.length)
@@ -58,7 +68,6 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
         break;
       }
     }
-  if (chips.length === said) chips.push({ text: "other label", kind: "plain" });
   if (Number.isFinite(train.memorization))
     chips.splice(Math.min(chips.length, said + 1), 0, {
       text: `mem ${train.memorization.toFixed(2)}`,

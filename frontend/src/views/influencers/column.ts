@@ -2,20 +2,19 @@
 import type { Face } from "../../data/examples";
 import type { TestScores } from "../../data/scores";
 import { el, freshId, put, say } from "../../ui/dom";
-import { type Unit, unitName } from "../../ui/unit";
+import { percent } from "../../ui/format";
 import type { Words } from "../../ui/words";
 import type { Context } from "../../view";
-import { InfluencerRow } from "./row";
+import { InfluencerRow, type Moment } from "./row";
 
-export const ROW = 54;
-const FEWEST = 4; // fewer rows than this do not grow further
+export const ROW = 30, // the least height of a row
+  TALL = 38; // and the most
 
-/** How many rows share which height, whether bars keep the scale of the whole run, and in which unit scores are written. */
+/** How many rows share which height, and whether bars keep the scale of the whole run. */
 export interface Layout {
   readonly rows: number;
   readonly height: number;
   readonly raw: boolean;
-  readonly unit: Unit;
 }
 
 export class Column {
@@ -25,7 +24,6 @@ export class Column {
   #none: HTMLElement;
   #title = el("span");
   #note = el("span", { class: "dg-muted dg-clip" });
-  #unit = el("span", { class: "dg-muted dg-unit", title: "the unit of the scores below" });
   #rows = new Map<number, InfluencerRow>(); // by training id
   #order: number[] = [];
   #active = 0;
@@ -50,7 +48,6 @@ export class Column {
         el("span", { "aria-hidden": "true" }, side ? "−" : "+"),
         this.#title,
         this.#note,
-        this.#unit,
       ),
       this.#list,
       this.#none,
@@ -100,19 +97,17 @@ export class Column {
 
   update(
     scores: TestScores,
-    epoch: number,
-    when: number,
-    scale: number,
+    now: Omit<Moment, "side">,
     test: Face | null,
     chosen: number | null,
-    { rows, height, raw, unit }: Layout,
+    { rows, height, raw }: Layout,
   ): number[] {
     const { record } = this.#context,
       train = record.examples.train;
-    const columns = scores.top(epoch, this.#side).slice(0, rows);
-    say(this.#unit, unitName(unit));
+    const columns = scores.top(now.epoch, this.#side).slice(0, rows),
+      at: Moment = { ...now, side: this.#title.textContent ?? "" };
     const ids = columns.map((column) => scores.train[column]!);
-    const tall = Math.floor(height / Math.max(rows, FEWEST));
+    const tall = Math.min(TALL, Math.floor(height / Math.max(rows, 1)));
     // rows that leave are filled anew for those that come: making one takes as long as ten changes
     const spare: InfluencerRow[] = [];
     for (const [id, row] of this.#rows)
@@ -137,7 +132,7 @@ export class Column {
       if (row.element.style.transition !== still) row.element.style.transition = still;
       const face = train.face(scores.position[column]!);
       row.fill(scores, column, face, test, record.first, record.last, raw);
-      row.at(scores, column, epoch, when, scale, unit);
+      row.at(scores, column, rank, at);
       row.element.style.transform = `translateY(${rank * tall}px)`;
       put(row.element, {
         role: "option",
@@ -153,6 +148,10 @@ export class Column {
     this.#list.style.height = `${rows * tall}px`;
     this.#list.style.setProperty("--dg-row", `${tall}px`);
     this.#none.hidden = columns.length > 0;
+    say(
+      this.#note,
+      sharing(test, columns, (column) => train.face(scores.position[column]!), record),
+    );
     return columns;
   }
 
@@ -161,7 +160,7 @@ export class Column {
     const side = this.#side,
       title = side ? words.least : words.most;
     say(this.#title, title);
-    say(this.#note, side ? words.leastNote : words.mostNote);
+    this.#note.title = side ? words.leastNote : words.mostNote;
     say(this.#none, side ? words.noneLeast : words.noneMost);
     put(this.#list, { "aria-label": `Training examples: ${title.toLowerCase()}` });
   }
@@ -180,4 +179,18 @@ export class Column {
     put(this.#list, { "aria-activedescendant": active?.id });
     if (scroll) active?.scrollIntoView({ block: "nearest" });
   }
+}
+
+/** "5 of 6 share its label (3 % of all do)": what sharing a label is worth needs its base rate. */
+function sharing(
+  test: Face | null,
+  columns: readonly number[],
+  faceOf: (column: number) => Face | null,
+  record: Context["record"],
+): string {
+  const rate = test ? record.labelShare(test.labelCode) : NaN,
+    faces = columns.map(faceOf);
+  if (!test || !Number.isFinite(rate) || !faces.length || faces.includes(null)) return "";
+  const same = faces.filter((face) => face!.labelCode === test.labelCode).length;
+  return `${same} of ${faces.length} share its label (${percent(rate)} of all do)`;
 }

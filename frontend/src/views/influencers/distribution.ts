@@ -2,7 +2,6 @@
 import type { TestScores } from "../../data/scores";
 import { el, put, say, svg } from "../../ui/dom";
 import { count } from "../../ui/format";
-import { inUnit, type Unit } from "../../ui/unit";
 import type { Words } from "../../ui/words";
 import { linear } from "../timeline/axis";
 
@@ -33,6 +32,7 @@ export class Distribution {
   readonly element: HTMLElement;
   #picture: SVGSVGElement;
   #area: SVGPathElement;
+  #noise: SVGRectElement;
   #helped: SVGPathElement;
   #hurt: SVGPathElement;
   #zero: SVGLineElement;
@@ -44,6 +44,7 @@ export class Distribution {
 
   constructor() {
     this.#area = svg("path", { class: "dg-area" });
+    this.#noise = svg("rect", { class: "dg-noise", y: 0, height: HEIGHT - 6 });
     this.#zero = svg("line", { class: "dg-mark", y1: 0, y2: HEIGHT });
     this.#helped = svg("path", { class: "dg-ticks-helped" });
     this.#hurt = svg("path", { class: "dg-ticks-hurt" });
@@ -51,6 +52,7 @@ export class Distribution {
     this.#picture = svg(
       "svg",
       { height: HEIGHT + 2, width: "100%", "aria-hidden": "true" },
+      this.#noise,
       this.#area,
       this.#zero,
       this.#helped,
@@ -81,7 +83,6 @@ export class Distribution {
     chosen: number | null,
     total: number,
     words: Words,
-    unit: Unit,
   ): void {
     const scale = scores.scale(epoch),
       width = this.#width;
@@ -93,6 +94,14 @@ export class Distribution {
     put(this.#area, {
       d: outline(counts, start, bins, inner, HEIGHT - 6),
       transform: `translate(${PAD},0)`,
+    });
+    const floor = scores.floor(epoch) * scale;
+    put(this.#noise, {
+      visibility: Number.isFinite(floor) ? null : "hidden",
+      x: Number.isFinite(floor) ? x(-Math.min(floor, scale)).toFixed(1) : 0,
+      width: Number.isFinite(floor)
+        ? (x(Math.min(floor, scale)) - x(-Math.min(floor, scale))).toFixed(1)
+        : 0,
     });
     put(this.#zero, { x1: x(0), x2: x(0), y2: HEIGHT - 6 });
     const marks = (columns: readonly number[], from: number, to: number): string =>
@@ -108,8 +117,12 @@ export class Distribution {
           ? marks([column], 2, HEIGHT)
           : "",
     });
-    say(this.#low, words.low(inUnit(-scale, unit)));
-    say(this.#high, words.high(inUnit(scale, unit)));
-    say(this.#caption, `all ${count(total)} training examples`);
+    say(this.#low, words.low(""));
+    say(this.#high, words.high(""));
+    const noise = Number.isFinite(floor) ? " · grey: as far as noise reaches" : "";
+    say(this.#caption, `all ${count(total)} training examples${noise}`);
+    this.#caption.title = noise
+      ? `If all ${count(total)} scores were noise with the spread of their middle half, the largest would reach to the edge of the grey band in half of all cases.`
+      : "";
   }
 }

@@ -1,5 +1,6 @@
 // For the selected test example at this moment: the training examples that helped and hurt most.
 import { indexNearest } from "../../data/epochs";
+import type { Light } from "../../data/record";
 import type { TestScores } from "../../data/scores";
 import { NotHere } from "../../data/source";
 import { ADVICE } from "../../ui/advice";
@@ -7,15 +8,14 @@ import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
 import { clipped, moment } from "../../ui/format";
 import { icon, turnInto } from "../../ui/icons";
-import { unitOf } from "../../ui/unit";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { Column, ROW } from "./column";
 import { Distribution } from "./distribution";
 import { Removal } from "./removal";
 
-const ROWS = 8,
-  CAUTION = 40;
+const ROWS = 10, // a side, at most
+  HEADING = 25;
 
 class Influencers implements View {
   #context: Context;
@@ -38,6 +38,7 @@ class Influencers implements View {
   #waiting: ReturnType<typeof setTimeout> | undefined;
   #slow = false;
   #wholeRun = false;
+  #height = 0;
 
   constructor(context: Context, slot: HTMLElement) {
     this.#context = context;
@@ -95,6 +96,10 @@ class Influencers implements View {
       this.#removal.element,
       this.#message,
     );
+    context.onSize(this.#body, (_, height) => {
+      this.#height = height;
+      redraw();
+    });
     context.onSize(this.#spread.element, (width) => {
       this.#spread.size(width);
       redraw();
@@ -156,7 +161,6 @@ class Influencers implements View {
       at = scores.epochs[epoch]!,
       scale = scores.scale(epoch);
     const shown = record.epochs[indexNearest(record.epochs, selection.epoch)] ?? at;
-    const unit = unitOf(this.#wholeRun ? scores.largest : scale);
     say(
       this.#where,
       `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}`,
@@ -176,49 +180,35 @@ class Influencers implements View {
     });
     turnInto(this.#light, light.level);
     put(this.#body, { "data-stale": null, "data-moving": state.moving || null });
-    this.#caution.hidden = !record.everRed(method.id);
-    // where it may turn red the line is always there, and says what was found
     const red = light.level === "red";
-    say(
-      this.#caution,
-      red ? "Checked: these do not predict what removing examples would do." : light.text,
-    );
+    say(this.#caution, belief(light));
     put(this.#caution, {
       "data-level": light.level,
       title: `${light.detail}${red ? " They describe the model at this moment; they do not explain it." : ""}`,
     });
     this.#helped.call(words);
     this.#hurt.call(words);
-    // the room of what may appear on the way is kept free, so that nothing moves while scrubbing
-    const height =
-      ROWS * ROW - (record.attrs.has_removal ? ROW : 0) - (this.#caution.hidden ? 0 : CAUTION);
-    const layout = {
-      rows: Math.min(Math.floor(height / ROW), scores.most),
-      height,
-      raw: this.#wholeRun,
-      unit,
+    const each = Math.max(ROW, Math.floor(this.#height / 2) - HEADING),
+      bars = this.#wholeRun ? scores.largest : scale,
+      layout = {
+        rows: Math.min(Math.floor(each / ROW), scores.most, ROWS),
+        height: each,
+        raw: this.#wholeRun,
+      };
+    const now = {
+      epoch,
+      when: selection.epoch,
+      scale: bars,
+      floor: scores.floor(epoch) * scale,
+      total: record.attrs.count.train,
+      method,
     };
-    const bars = this.#wholeRun ? scores.largest : scale;
-    const helped = this.#helped.update(
-      scores,
-      epoch,
-      selection.epoch,
-      bars,
-      test,
-      selection.train,
-      layout,
-    );
-    const hurt = this.#hurt.update(
-      scores,
-      epoch,
-      selection.epoch,
-      bars,
-      test,
-      selection.train,
-      layout,
-    );
+    const floor = Math.min(1, now.floor / bars);
+    this.#body.style.setProperty("--dg-floor", Number.isFinite(floor) ? String(floor) : "0");
+    const helped = this.#helped.update(scores, now, test, selection.train, layout),
+      hurt = this.#hurt.update(scores, now, test, selection.train, layout);
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
-    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words, unit);
+    this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words);
     this.#removal.update(method.id, selection.test, selection.epoch);
     this.#faces(scores, [...helped, ...hurt]);
   }
@@ -282,7 +272,7 @@ class Influencers implements View {
       this.#light.hidden =
         !scores;
     this.#message.hidden = scores;
-    if (!scores) this.#caution.hidden = true;
+    this.#caution.hidden = !scores;
   }
 
   #empty(title: string, text: string, code?: string): void {
@@ -302,6 +292,14 @@ class Influencers implements View {
     clearTimeout(this.#waiting);
     this.#removal.destroy();
   }
+}
+
+/** What may be believed of the scores on screen, in one sentence. */
+function belief({ level, text }: Light): string {
+  if (level === "red") return "Checked: these do not predict what removing examples would do.";
+  if (level === "grey")
+    return "Not checked by retraining: take the order as a lead to follow, not as a finding.";
+  return text;
 }
 
 export const influencers: ViewKind = {

@@ -1,40 +1,48 @@
-// One influential training example: bar, number, course over training, what it shares.
+// One influential training example: its rank and name, its bar from the common zero, its course.
 import type { Face } from "../../data/examples";
-import type { TestScores } from "../../data/scores";
+import type { Method, TestScores } from "../../data/scores";
 import { el, put, say } from "../../ui/dom";
-import { FaceBox } from "../../ui/face";
-import { moment } from "../../ui/format";
-import { inUnit, type Unit } from "../../ui/unit";
+import { FaceBox, nameOf } from "../../ui/face";
+import { clipped, count, moment, rankName } from "../../ui/format";
+import { scoreWords, share } from "../../ui/unit";
 import { chipsOf } from "./chips";
 import { Sparkline } from "./sparkline";
+
+/** What the rows of a list have in common at a moment. */
+export interface Moment {
+  readonly epoch: number;
+  readonly when: number;
+  /** The score a full bar stands for. */
+  readonly scale: number;
+  /** The size up to which noise alone would reach; NaN unknown. */
+  readonly floor: number;
+  readonly total: number;
+  readonly method: Method | null;
+  readonly side: string;
+}
 
 export class InfluencerRow {
   readonly element: HTMLElement;
   #face = new FaceBox();
-  #bar: HTMLElement;
-  #value: HTMLElement;
-  #since: HTMLElement;
-  #chips: HTMLElement;
+  #rank = el("span", { class: "dg-rank", "aria-hidden": "true" });
+  #bar = el("i");
+  #barBox: HTMLElement;
+  #since = el("span", { class: "dg-small dg-since" });
+  #chips = el("span", { class: "dg-tags" });
   #spark = new Sparkline();
   #filled: unknown[] = [];
+  #shown: Face | null = null;
 
   constructor() {
-    this.#bar = el("i");
-    this.#value = el("span", { class: "dg-value" });
-    this.#since = el("span", { class: "dg-small dg-since" });
-    this.#chips = el("span", { class: "dg-tags" });
+    this.#barBox = el("div", { class: "dg-bar", "aria-hidden": "true" }, this.#bar);
     this.element = el(
       "div",
       { class: "dg-influencer", "data-testid": "dg-influencer" },
-      this.#face.picture,
-      el("div", { class: "dg-who" }, this.#face.text, this.#chips),
-      el(
-        "div",
-        { class: "dg-measure" },
-        el("div", { class: "dg-bar", "aria-hidden": "true" }, this.#bar),
-        this.#spark.element,
-      ),
-      el("div", { class: "dg-figures" }, this.#value, this.#since),
+      this.#rank,
+      el("div", { class: "dg-who" }, this.#face.picture, this.#face.text, this.#chips),
+      this.#barBox,
+      this.#spark.element,
+      this.#since,
     );
   }
 
@@ -51,6 +59,7 @@ export class InfluencerRow {
     const now = [scores, column, face, test, raw];
     if (now.every((value, i) => value === this.#filled[i])) return;
     this.#filled = now;
+    this.#shown = face;
     this.#face.fill(face);
     put(this.element, { "data-id": scores.train[column]!, "data-face": this.#face.kind });
     const chips = chipsOf(test, face);
@@ -59,31 +68,39 @@ export class InfluencerRow {
         el("span", { class: `dg-tag dg-tag-${kind}`, title: about ?? text }, text),
       ),
     );
-    this.#chips.title = chips.map(({ text, about }) => about ?? text).join(" · ");
     this.#spark.fill(scores, column, first, last, raw);
   }
 
-  at(
-    scores: TestScores,
-    column: number,
-    epoch: number,
-    when: number,
-    scale: number,
-    unit: Unit,
-  ): void {
-    const score = scores.score(epoch, column),
-      onset = scores.onset(epoch, column);
-    this.#bar.style.transform = `scaleX(${scale > 0 && Number.isFinite(score) ? Math.max(0.012, Math.min(1, Math.abs(score) / scale)) : 0})`;
-    say(this.#value, inUnit(score, unit));
-    this.#value.title = String(score);
+  at(scores: TestScores, column: number, rank: number, now: Moment): void {
+    const { epoch, scale, floor } = now,
+      score = scores.score(epoch, column),
+      onset = scores.onset(epoch, column),
+      size = Math.abs(score);
+    const part =
+      scale > 0 && Number.isFinite(score) ? Math.max(0.012, Math.min(1, size / scale)) : 0;
+    this.#bar.style.transform = `scaleX(${part})`;
+    // no further from zero than the largest of as many noisy scores would be
+    const noise = size < floor;
+    put(this.#barBox, { "data-noise": noise || null });
+    say(this.#rank, String(rank + 1));
     say(
       this.#since,
       onset < 0 ? "" : onset === 0 ? "always" : `since ${moment(scores.epochs[onset]!)}`,
     );
-    this.#since.title =
+    const place = `${rankName(rank + 1)} of ${count(now.total)}, ${now.side.toLowerCase()}`,
+      name = this.#shown ? clipped(nameOf(this.#shown), 80) : `#${scores.train[column]!}`;
+    const figures = [
+      `${share(score / (scores.scale(epoch) || 1))} of the largest score`,
+      scoreWords(score, now.method),
       onset < 0
         ? ""
-        : "among the outermost 5 % of all scores on this side, without a break, since then";
-    this.#spark.mark(when);
+        : `among the outermost 5 % on this side ${onset ? `since ${moment(scores.epochs[onset]!)}` : "from the start"}, without a break`,
+      noise ? "within the reach of noise" : "",
+    ].filter(Boolean);
+    put(this.element, {
+      "aria-label": `${place}: ${name}, ${[...this.#chips.children].map((chip) => chip.textContent).join(", ")}${noise ? ", within the reach of noise" : ""}`,
+      title: `${place}\n${figures.join("\n")}`,
+    });
+    this.#spark.mark(now.when);
   }
 }

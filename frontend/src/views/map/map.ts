@@ -245,7 +245,7 @@ class DynamicsMap implements View {
       id: this.#id(row),
       place: row,
       value: `${magnitude(blocks.numbers("mean_loss")[row]!)} nats`,
-      note: `${face ? `label ${clipped(face.label, 20)} · ` : ""}${learned < 0 ? "never learned" : `learned at ${moment(learned)}`}${flag ? ` · ${flag}` : ""}`,
+      note: `${face?.label ? `${clipped(face.label, 20)} · ` : ""}${learned < 0 ? "never learned" : `learned at ${moment(learned)}`}${flag ? ` · ${flag}` : ""}`,
     };
   }
 
@@ -263,7 +263,7 @@ class DynamicsMap implements View {
     if (!face) record.examples.train.load([row]).then(this.#context.redraw, this.#context.report);
     this.#tip.show(...at, ...this.#size, face ?? undefined, [
       `#${this.#id(row)}`,
-      ...(face ? [`label ${clipped(face.label, 40)}`] : []),
+      ...(face?.label ? [clipped(face.label, 40)] : []),
       REGIONS[blocks.numbers("region")[row]!] ?? "not seen",
       `right ${percent(blocks.numbers("correctness")[row]!)} of the time`,
       times ? `forgotten ${plural(times, "time")}` : "never forgotten",

@@ -16,6 +16,36 @@ export function linear(first: number, last: number, from: number, to: number): S
   });
 }
 
+/** A scale that gives the first moments room: the logarithm of the time since the first, plus one step. */
+export function logarithmic(
+  first: number,
+  last: number,
+  step: number,
+  from: number,
+  to: number,
+): Scale {
+  const whole = Math.log1p((last - first) / step) || 1,
+    along = (value: number): number => Math.log1p(Math.max(0, value - first) / step) / whole;
+  const scale = (value: number): number => from + along(value) * (to - from);
+  return Object.assign(scale, {
+    invert: (pixel: number): number =>
+      first +
+      step * Math.expm1(whole * Math.min(1, Math.max(0, (pixel - from) / (to - from || 1)))),
+  });
+}
+
+/** Round values for a logarithmic scale: 1, 2, 5, 10 ... where there is room for them. */
+export function logTicks(first: number, last: number, x: Scale, apart: number): number[] {
+  const out = [first];
+  for (let power = 0; 10 ** power <= last; power++)
+    for (const digit of [1, 2, 5]) {
+      const value = digit * 10 ** power;
+      if (value > first && value <= last && x(value) - x(out[out.length - 1]!) >= apart)
+        out.push(value);
+    }
+  return out;
+}
+
 /** About `about` round values between the ends. */
 export function ticks(first: number, last: number, about: number): number[] {
   const extent = last - first;
@@ -45,6 +75,7 @@ export function placeLabels(
   left: number,
   right: number,
   gap = 5,
+  blocked: (row: number, from: number, to: number) => boolean = () => false,
 ): Placed[] {
   const taken: { row: number; from: number; to: number }[] = [];
   const free = (row: number, from: number, to: number): boolean =>
@@ -52,15 +83,17 @@ export function placeLabels(
     to <= right &&
     !taken.some((t) => t.row === row && from < t.to + gap && to > t.from - gap);
   return labels.map(({ x, width }) => {
-    for (const anchor of ["start", "end"] as const) {
-      for (let row = 0; row < 6; row++) {
-        const from = anchor === "start" ? x + gap : x - gap - width;
-        if (free(row, from, from + width)) {
-          taken.push({ row, from, to: from + width });
-          return { x: anchor === "start" ? x + gap : x - gap, anchor, row };
+    // rather over a curve than over another name
+    for (const over of [false, true])
+      for (const anchor of ["start", "end"] as const) {
+        for (let row = 0; row < 5; row++) {
+          const from = anchor === "start" ? x + gap : x - gap - width;
+          if (free(row, from, from + width) && (over || !blocked(row, from, from + width))) {
+            taken.push({ row, from, to: from + width });
+            return { x: anchor === "start" ? x + gap : x - gap, anchor, row };
+          }
         }
       }
-    }
     return { x: x + gap, anchor: "start", row: 0 };
   });
 }

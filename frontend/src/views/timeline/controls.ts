@@ -1,5 +1,6 @@
 // Play, pause, step, speed, loop and range; and the legend that is also the readout.
 import { valueAt } from "../../data/epochs";
+import type { Record } from "../../data/record";
 import { SPEEDS } from "../../state/player";
 import { iconButton, menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
@@ -18,7 +19,13 @@ export class Controls {
   #context: Context;
   #values: { line: Line; value: HTMLElement }[];
 
-  constructor(context: Context, lines: readonly Line[]) {
+  /** `chosen`: an optional curve was asked for or dismissed; `stretched`: the early moments were. */
+  constructor(
+    context: Context,
+    lines: readonly Line[],
+    chosen: (line: Line, on: boolean) => void,
+    stretched: (on: boolean) => void,
+  ) {
     this.#context = context;
     const { player, store, record, signal, guard } = context;
     this.#play = iconButton("play", "Play (Space)", "dg-play");
@@ -48,6 +55,18 @@ export class Controls {
     on(this.#loop, () => player.set({ loop: !player.loop }));
     on(this.#speed, () => player.set({ speed: Number(this.#speed.value) }), "change");
     on(this.#range, () => store.set({ range: store.value.range ? null : defaultRange(record) }));
+    const early = el(
+      "button",
+      {
+        type: "button",
+        class: "dg-chip",
+        "aria-pressed": "false",
+        title: "Give the first moments more room: a logarithmic time axis",
+        "data-testid": "dg-log",
+      },
+      "log",
+    );
+    on(early, () => stretched(toggled(early)));
     const still = record.epochs.length < 2;
     for (const button of [this.#play, back, forward, this.#loop, this.#range])
       button.disabled = still;
@@ -65,19 +84,24 @@ export class Controls {
         this.#speed,
         this.#loop,
         this.#range,
+        early,
       ),
       el(
         "div",
         { class: "dg-legend", "data-testid": "dg-readout" },
-        ...this.#values.map(({ line, value }) =>
-          el(
-            "span",
-            { class: `dg-key dg-${line.role}`, title: `${line.title}: ${line.about}` },
-            el("i"),
-            line.title,
-            value,
-          ),
-        ),
+        ...this.#values.map(({ line, value }) => {
+          const about = { class: `dg-key dg-${line.role}`, title: `${line.title}: ${line.about}` },
+            parts = [el("i"), line.title, value];
+          if (!line.optional) return el("span", about, ...parts);
+          const key = el(
+            "button",
+            { ...about, type: "button", "aria-pressed": "false", "data-testid": "dg-optional" },
+            ...parts,
+          );
+          on(key, () => chosen(line, toggled(key)));
+          return key;
+        }),
+        ...tickKeys(record),
       ),
     );
   }
@@ -100,4 +124,28 @@ export class Controls {
           : valueAt(line.epochs, line.values, selection.epoch).toPrecision(3),
       );
   }
+}
+
+function toggled(button: HTMLElement): boolean {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  put(button, { "aria-pressed": String(on) });
+  return on;
+}
+
+/** What the small marks under the curves are. */
+function tickKeys(record: Record): HTMLElement[] {
+  const key = (kind: string, text: string, about: string): HTMLElement =>
+      el("span", { class: `dg-key dg-tick-key dg-key-${kind}`, title: about }, el("i"), text),
+    keys = [key("recorded", "recorded", `a short tick: a recorded ${record.unit}`)];
+  if (record.attrs.methods.length)
+    keys.push(key("scored", "scored", `a tall tick: a recorded ${record.unit} with scores`));
+  if (record.attrs.marks.some((mark) => mark.low !== undefined))
+    keys.push(
+      key(
+        "interval",
+        "interval",
+        "the grey bar: the 90 % interval of when half of the test examples were right",
+      ),
+    );
+  return keys;
 }

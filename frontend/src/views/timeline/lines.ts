@@ -9,6 +9,8 @@ export interface Line {
   epochs: Numbers;
   values: ArrayLike<number>;
   format: "share" | "plain";
+  /** Drawn only where it is asked for. */
+  optional?: boolean;
 }
 
 export function linesOf(record: Record): Line[] {
@@ -41,9 +43,9 @@ export function linesOf(record: Record): Line[] {
       // a model-level proxy: what it gets right on the examples it saw and not on the others
       lines.push({
         role: "gap-line",
-        title: "memorization",
-        about:
-          "what the model gets right only where it saw the answer: train accuracy less test accuracy",
+        title: "train − test",
+        about: "what the model gets right only where it saw the answer; press to draw it",
+        optional: true,
         epochs: train.epochs,
         values: Array.from(train.values, (v, i) => v - test.values[i]!),
         format,

@@ -16,6 +16,7 @@ export class Playhead {
   #text: SVGTextElement;
   #dots: { line: Line; dot: SVGCircleElement }[];
   #y: Scale;
+  #drawn: readonly Line[] = [];
 
   constructor(lines: readonly Line[]) {
     this.#pill = svg("rect", { class: "dg-pill", y: 2, height: 19, rx: 9.5 });
@@ -38,6 +39,7 @@ export class Playhead {
 
   layout(lines: readonly Line[]): void {
     this.#y = yScale(lines);
+    this.#drawn = lines;
   }
 
   update(moment: number, text: string, x: Scale, width: number): void {
@@ -53,7 +55,7 @@ export class Playhead {
       const value = valueAt(line.epochs, line.values, moment);
       put(
         dot,
-        Number.isFinite(value)
+        Number.isFinite(value) && this.#drawn.includes(line)
           ? { cy: Math.min(BOTTOM, Math.max(TOP, this.#y(value))).toFixed(1), visibility: null }
           : { visibility: "hidden" },
       );

@@ -1,16 +1,18 @@
 // The still part of the timeline: phases, grid, curves, marks, ticks. Drawn once a size.
+
+import { valueAt } from "../../data/epochs";
 import type { Record } from "../../data/record";
 import { svg } from "../../ui/dom";
 import { moment } from "../../ui/format";
-import { linear, path, placeLabels, type Scale, ticks } from "./axis";
+import { linear, logTicks, path, placeLabels, type Scale, ticks } from "./axis";
 import { ceiling, type Line } from "./lines";
 import { phasesOf } from "./phases";
 
 export const LEFT = 64,
   RIGHT = 24,
-  TOP = 26,
-  BOTTOM = 118,
-  HEIGHT = 156;
+  TOP = 24,
+  BOTTOM = 100,
+  HEIGHT = 134;
 const TEXT = 6.7; // width of a character at 11 px, on the generous side
 
 export function yScale(lines: readonly Line[]): Scale {
@@ -23,6 +25,7 @@ export function drawPlot(
   lines: readonly Line[],
   x: Scale,
   width: number,
+  early: boolean,
 ): void {
   const y = yScale(lines),
     parts: SVGElement[] = [],
@@ -88,7 +91,7 @@ export function drawPlot(
         }),
       );
   }
-  parts.push(...marks(record, x), ...axis(record, x, right));
+  parts.push(...marks(record, x), ...axis(record, x, right, early));
   group.replaceChildren(...parts);
 }
 
@@ -111,7 +114,13 @@ function marks(record: Record, x: Scale): SVGElement[] {
 }
 
 /** The marks' names, drawn over the playhead: they keep still, and its line passes behind them. */
-export function drawNames(group: SVGGElement, record: Record, x: Scale, width: number): void {
+export function drawNames(
+  group: SVGGElement,
+  record: Record,
+  lines: readonly Line[],
+  x: Scale,
+  width: number,
+): void {
   const shown = record.attrs.marks.map((mark) => ({
     mark,
     text: `${mark.kind === "half" || mark.kind === "generalized" ? "test " : ""}${mark.label} at ${moment(mark.epoch)}`,
@@ -120,6 +129,8 @@ export function drawNames(group: SVGGElement, record: Record, x: Scale, width: n
     shown.map(({ mark, text }) => ({ x: x(mark.epoch), width: text.length * TEXT })),
     LEFT,
     width - RIGHT,
+    5,
+    (row, from, to) => crossed(lines, x, from, to, BOTTOM - 4 - row * 14),
   );
   group.replaceChildren(
     ...shown.map(({ text }, i) =>
@@ -137,7 +148,24 @@ export function drawNames(group: SVGGElement, record: Record, x: Scale, width: n
   );
 }
 
-function axis(record: Record, x: Scale, right: number): SVGElement[] {
+/** Whether a curve runs through a line of text whose foot is at `foot`. */
+function crossed(
+  lines: readonly Line[],
+  x: Scale,
+  from: number,
+  to: number,
+  foot: number,
+): boolean {
+  const y = yScale(lines);
+  for (let pixel = from; pixel <= to; pixel += 6)
+    for (const line of lines) {
+      const at = y(valueAt(line.epochs, line.values, x.invert(pixel)));
+      if (at > foot - 15 && at < foot + 2) return true;
+    }
+  return false;
+}
+
+function axis(record: Record, x: Scale, right: number, early: boolean): SVGElement[] {
   const scored = new Set<number>();
   for (const method of record.attrs.methods)
     for (const epoch of record.scoreEpochs(method.id)) scored.add(epoch);
@@ -154,7 +182,9 @@ function axis(record: Record, x: Scale, right: number): SVGElement[] {
     svg("path", { class: "dg-tick dg-scored", d: high }),
   ];
   const many = Math.max(2, Math.floor((right - LEFT) / 110)),
-    round = ticks(record.first, record.last, many);
+    round = early
+      ? logTicks(record.first, record.last, x, 40)
+      : ticks(record.first, record.last, many);
   // where it ends is worth a number of its own
   if (right - x(round[round.length - 1] ?? record.first) > 90) round.push(record.last);
   if (record.epochs.length)

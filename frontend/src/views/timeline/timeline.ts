@@ -3,7 +3,7 @@ import { indexNearest, neighbour } from "../../data/epochs";
 import { el, put, svg } from "../../ui/dom";
 import { moment, percent } from "../../ui/format";
 import type { Context, State, View, ViewKind } from "../../view";
-import { linear, type Scale } from "./axis";
+import { linear, logarithmic, type Scale } from "./axis";
 import { Controls } from "./controls";
 import { drag } from "./drag";
 import { type Line, linesOf } from "./lines";
@@ -14,6 +14,8 @@ import { RangeBand } from "./range";
 class Timeline implements View {
   #context: Context;
   #lines: Line[];
+  #drawn: Line[];
+  #early = false;
   #controls: Controls;
   #slider: HTMLElement;
   #picture: SVGSVGElement;
@@ -28,7 +30,21 @@ class Timeline implements View {
     this.#context = context;
     const { record } = context;
     this.#lines = linesOf(record);
-    this.#controls = new Controls(context, this.#lines);
+    this.#drawn = this.#lines.filter((line) => !line.optional);
+    this.#controls = new Controls(
+      context,
+      this.#lines,
+      (line, on) => {
+        this.#drawn = this.#lines.filter((one) => (one === line ? on : this.#drawn.includes(one)));
+        this.#layout();
+        context.redraw();
+      },
+      (on) => {
+        this.#early = on;
+        this.#layout();
+        context.redraw();
+      },
+    );
     this.#plot = svg("g");
     this.#band = new RangeBand(context, () => this.#x);
     this.#playhead = new Playhead(this.#lines);
@@ -116,11 +132,16 @@ class Timeline implements View {
 
   #layout(): void {
     const { record } = this.#context;
-    this.#x = linear(record.first, record.last, LEFT, Math.max(LEFT + 10, this.#width - RIGHT));
+    const { first, last, epochs } = record,
+      right = Math.max(LEFT + 10, this.#width - RIGHT);
+    this.#x =
+      this.#early && last > first
+        ? logarithmic(first, last, (epochs[1] ?? last) - first || 1, LEFT, right)
+        : linear(first, last, LEFT, right);
     put(this.#picture, { viewBox: `0 0 ${this.#width} ${HEIGHT}` });
-    drawPlot(this.#plot, record, this.#lines, this.#x, this.#width);
-    drawNames(this.#names, record, this.#x, this.#width);
-    this.#playhead.layout(this.#lines);
+    drawPlot(this.#plot, record, this.#drawn, this.#x, this.#width, this.#early);
+    drawNames(this.#names, record, this.#drawn, this.#x, this.#width);
+    this.#playhead.layout(this.#drawn);
   }
 
   #key(event: KeyboardEvent): void {

@@ -7,7 +7,7 @@ import { menu } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
 import { clipped, count, moment, percent } from "../../ui/format";
 import { type Item, MiniList } from "../../ui/mini";
-import { inUnit, unitName, unitOf } from "../../ui/unit";
+import { share } from "../../ui/unit";
 import { wordsFor } from "../../ui/words";
 import type { Context, State, View, ViewKind } from "../../view";
 import { defaultRange } from "../timeline/phases";
@@ -199,19 +199,16 @@ class Transition implements View {
       n = shape[1] ?? 0,
       ids = properties.numbers("id");
     const change = gains(mean, scale, n, before, after);
-    const unit = unitOf(
-        Math.max(
-          0,
-          ...[1, -1].flatMap((sign) =>
-            extremes(change, 1, sign as 1 | -1).map((row) => Math.abs(change[row]!)),
-          ),
-        ),
+    const largest = Math.max(
+      0,
+      ...[1, -1].flatMap((sign) =>
+        extremes(change, 1, sign as 1 | -1).map((row) => Math.abs(change[row]!)),
       ),
-      named = unitName(unit);
+    );
     const item = (row: number): Item => ({
       id: ids[row]!,
       place: row,
-      value: inUnit(change[row]!, unit),
+      value: share(change[row]! / (largest || 1)),
       course: { epochs, values: courseOf(mean, scale, n, row) },
     });
     this.#items = {
@@ -223,11 +220,11 @@ class Transition implements View {
     say(this.#from, `${record.unit} ${moment(epochs[before]!)} → ${moment(epochs[after]!)}`);
     say(
       this.#where,
-      `change of the mean score${named ? ` (${named})` : ""} over ${tests === all ? `all ${count(all!)}` : `${count(tests!)} of ${count(all!)}`} test examples${brushed ? "" : " · Shift-drag on the timeline compares other moments"}`,
+      `change of the mean score, in % of the largest change, over ${tests === all ? `all ${count(all!)}` : `${count(tests!)} of ${count(all!)}`} test examples${brushed ? "" : " · Shift-drag on the timeline compares other moments"}`,
     );
-    const share = blocks.numbers("flips")[before * epochs.length + after]!;
-    this.#flips.hidden = this.#flipsOf.hidden = !Number.isFinite(share);
-    say(this.#flips, percent(share));
+    const turned = blocks.numbers("flips")[before * epochs.length + after]!;
+    this.#flips.hidden = this.#flipsOf.hidden = !Number.isFinite(turned);
+    say(this.#flips, percent(turned));
     say(this.#flipsOf, " of all (test, train) pairs have opposite signs at the two moments.");
     this.#share(properties);
   }
