@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.special import ndtri
 
-_TO_DEVIATION = 1.4826  # of a normal distribution's median absolute deviation
+_OF_NORMAL = 1.3489795003921634  # distance between the quartiles of a standard normal
+FEWEST = 8  # values that have quartiles worth the name
 
 
-def noise_reach(values: np.ndarray) -> float:
-    """The size that the largest of n normal values with the spread of these reaches by chance.
+def noise_reach(lower: np.ndarray, upper: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The size that the largest of n normal values reaches by chance, from their quartiles.
 
-    The spread is taken from the middle of the values (their median absolute deviation), which a
-    few large ones do not move.
+    The spread of the middle half is hardly moved by a few large values, which are what is judged.
 
     Parameters
     ----------
-    values : float array, shape (n,)
-        Finite.
+    lower, upper : float arrays of one shape
+        The quartiles of each set of values.
+    n : int array of that shape
+        How many values a set has.
 
     Returns
     -------
-    float
-        The median size of the largest of n such values: spread * z with P(|Z| < z)^n = 1/2.
-        NaN for fewer than 8 values.
+    float array
+        The median size of the largest: spread * z with P(|Z| < z)^n = 1/2. NaN for fewer than 8
+        values.
     """
-    if len(values) < 8:
-        return math.nan
-    middle = np.median(values)
-    spread = _TO_DEVIATION * float(np.median(np.abs(values - middle)))
-    return spread * float(ndtri((1 + 0.5 ** (1 / len(values))) / 2))
+    n = np.asarray(n)
+    some = np.maximum(n, 1)
+    reach = (np.asarray(upper) - lower) / _OF_NORMAL * ndtri((1 + 0.5 ** (1 / some)) / 2)
+    return np.where(n >= FEWEST, reach, np.nan)

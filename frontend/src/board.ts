@@ -2,6 +2,7 @@
 import { focusedIn, keepKeys } from "./focus";
 import { keysOf } from "./keys";
 import type { Session } from "./session";
+import { hideStill } from "./still";
 import { el, say } from "./ui/dom";
 import { followTheme, type Theme } from "./ui/theme";
 import type { Context, Slot, State, View, ViewKind } from "./view";
@@ -35,7 +36,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
   const notice = el(
     "p",
     { class: "dg-notice", role: "status", "data-testid": "dg-notice", hidden: true },
-    "The kernel was restarted or went away. What is loaded stays here and stays linked; run the cell again for the rest.",
+    "No kernel answers this board: it shows what it has, linked as before. Run the cell again for the rest.",
   );
   const live = el("div", { class: "dg-hidden", "aria-live": "polite" });
 
@@ -193,6 +194,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     notice.hidden = !session.lost;
   };
   session.shown();
+  hideStill(root, () => session.model.get("_still") as string | undefined, shown.signal);
   mount();
   lose();
   const stops = [

@@ -9,6 +9,17 @@ import { Player } from "./state/player";
 import { EMPTY, fromWire, patched, type Wire } from "./state/selection";
 import { Store } from "./state/store";
 
+/** Whether a model was restored from a notebook without its kernel: then nobody will ever say so. */
+function isCut(model: Model): boolean {
+  try {
+    // anywidget hides the widget manager's model, which this returns
+    const inner = model.set(null as never, null) as unknown as { comm_live?: boolean } | undefined;
+    return inner?.comm_live === false;
+  } catch {
+    return false;
+  }
+}
+
 export class Session {
   readonly model: Model;
   readonly store: Store;
@@ -29,6 +40,8 @@ export class Session {
     this.player = new Player(this.store, () => this.record.epochs);
     this.#unlink = link(model, this.store, () => this.record.epochs);
     model.on("change:_preview", this.#reread);
+    this.lost = !model.isStatic && isCut(model);
+    if (this.lost) this.record.source.cut();
     // Jupyter's widget manager says so when the line to the kernel is cut, as by a restart
     model.on("comm_live_update", this.#cut);
   }

@@ -58,12 +58,16 @@ test("chips name what is the same, and warnings first", () => {
   );
   assert.deepEqual(chipsOf(test, null), []);
   assert.deepEqual(
-    [1, 2].map((labelCode) => chipsOf(test, face({ labelCode, label: `${labelCode}` }))[0]),
+    [1, 2].map(
+      (code) => chipsOf(test, face({ labelCode: code, label: `${code}`, cells: [["a", "5"]] }))[0],
+    ),
     [
       { text: "1", kind: "same", about: "label 1, the same" },
       { text: "2", kind: "plain", about: "label 2, another" },
     ],
   );
+  // a picture is named by its label already
+  assert.deepEqual(chipsOf(test, face({ labelCode: 2, label: "2" })), []);
   assert.deepEqual(chipsOf(face({ labelCode: -1 }), face({ labelCode: -1, label: "" })), []);
 });
 

@@ -3,6 +3,8 @@ were on top at any epoch with their whole course, and how all the others are spr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...maths.noise_reach import noise_reach
@@ -61,7 +63,11 @@ def trajectories(
     small = len(union) < 255
     none = 255 if small else 65535
     columns = np.where(top >= 0, np.searchsorted(union, top), none)
-    cut = _cut(ascending, known) / unit if scores.shape[1] else np.full((epochs, 2), np.nan)
+    cut = (
+        _quantiles(ascending, known, (0.95, 0.05)) / unit
+        if scores.shape[1]
+        else np.full((epochs, 2), np.nan)
+    )
     course = (np.where(finite, scores, np.nan)[:, union] / unit).astype(np.float16)
     if brief:
         named = np.zeros((epochs, len(union) + 1), bool)
@@ -76,9 +82,7 @@ def trajectories(
         "top": columns.astype(np.uint8 if small else np.uint16),
         "counts": np.minimum(counts, 65535).astype(np.uint16),
         "cut": cut.astype(np.float16),
-        "floor": np.array(
-            [noise_reach(row[:n]) for row, n in zip(ascending, known)] / unit[:, 0], np.float16
-        ),
+        "floor": _floor(ascending, known, unit[:, 0]).astype(np.float16),
     }
 
 
@@ -115,11 +119,19 @@ def _strongest(
     return out
 
 
-def _cut(ascending: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The 95 % and the 5 % quantile of the first `known` of each row, NaN where there are none."""
+def _floor(ascending: np.ndarray, known: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """How far noise with the spread of each row's middle half would reach, in units of `unit`."""
+    if not ascending.shape[1]:
+        return np.full(len(ascending), np.nan)
+    lower, upper = _quantiles(ascending, known, (0.25, 0.75)).T
+    return noise_reach(lower, upper, known) / unit
+
+
+def _quantiles(ascending: np.ndarray, known: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Quantiles (row, share) of the first `known` of each row, NaN where there are none."""
     last = known - 1
     out = []
-    for share in (0.95, 0.05):
+    for share in shares:
         at = np.maximum(last, 0) * share
         low = np.floor(at).astype(np.int64)
         high = np.minimum(low + 1, np.maximum(last, 0))

@@ -21,8 +21,9 @@ from ..answers.preview import preview
 from ..answers.serve import SLOW, answer
 from ..answers.sources import Sources
 from ..export.bundle import SCRIPT, STYLE
+from ..export.drawing import as_png, as_svg
 from ..export.page import page
-from ..export.still import still
+from ..export.still import WIDTH, still
 from ..reading import tables
 from ..reading.faces import Faces
 from ..reading.reader import RunReader
@@ -32,6 +33,7 @@ from .later import send_later
 from .linked import LinkedSelection
 from .opening import opening
 from .replacing import is_replaced, remember, this_execution
+from .standing_in import stand_in
 
 # as in frontend/src/views/registry.ts
 VIEWS = (
@@ -58,6 +60,7 @@ class Explorer(anywidget.AnyWidget):
     _selection = traitlets.Dict().tag(sync=True, echo_update=False)
     _views = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _error = traitlets.Unicode("").tag(sync=True)
+    _still = traitlets.Unicode("").tag(sync=True)  # the end of the picture that stands in for it
 
     _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
 
@@ -246,8 +249,16 @@ class Explorer(anywidget.AnyWidget):
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data is not None:
-            data["image/svg+xml"] = still(self._sources.reader, self.run.name)
+            data |= self._still_picture(data)
         return bundle
+
+    def _still_picture(self, data: dict) -> dict[str, str]:
+        """What stands in where no widget runs, beside the widget, or before it; see `stand_in`."""
+        shapes, height = still(self._sources.reader, self.run.name, self.selection.value)
+        picture = as_png(shapes, WIDTH, height)
+        self._still = picture[-60:]
+        stand_in(self, picture)
+        return {"image/png": picture, "image/svg+xml": as_svg(shapes, WIDTH, height)}
 
     # ------------------------------------------------------------------ between Python and browser
 

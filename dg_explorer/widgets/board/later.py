@@ -25,6 +25,12 @@ def _prepare(board_ref, sources_ref, shown: threading.Event) -> None:
     board, sources = board_ref(), sources_ref()
     if board is None or board.comm is None or sources is not board._sources:
         return  # closed, or read anew since
+    send_now(board)
+
+
+def send_now(board: LiveBoard) -> None:
+    """Prepare and send it here."""
+    sources = board._sources
     try:
         container = more(sources, first=board.selection.value, held=board._preview)
     except Exception:

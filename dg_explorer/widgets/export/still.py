@@ -1,72 +1,138 @@
-"""A picture of a board where no widget runs (GitHub, nbviewer): the timeline as a small SVG."""
+"""A picture of a board where no widget runs (GitHub, nbviewer, a reopened notebook).
+
+The title, the timeline, the selected test example with the training examples that helped and
+hurt most, and the date.
+"""
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
+import datetime
 
 import numpy as np
 
+from ..reading import tables
+from ..reading.lights import light_of
 from ..reading.marks import marks
 from ..reading.reader import RunReader
+from ..reading.selection import Selection
+from .drawing import FAINT, INK, MUTED, Box, Shape, Stroke, Words
 
-_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 210, 52, 16, 44, 170
+WIDTH = 700
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 62, 160
+_ROW, _ROWS, _MOST_CHARACTERS = 19, 3, 40
 _LINES = (
     ("train_accuracy", "#0072B2", "train accuracy"),
     ("test_accuracy", "#C44F00", "test accuracy"),
 )
+_SIDES = {"helped": ("#007A59", "Helped most"), "hurt": ("#A8487F", "Hurt most")}
+_NEUTRAL = {"helped": "Scored highest", "hurt": "Scored lowest"}
 
 
-def still(reader: RunReader, title: str) -> str:
-    """An SVG of the accuracies over training with the run's marks; text is escaped."""
+def still(reader: RunReader, title: str, now: Selection) -> tuple[list[Shape], int]:
+    """The shapes of the picture, 700 wide, and its height."""
+    shapes: list[Shape] = [Words(_LEFT, 24, _cut(title, 70), 15, INK, bold=True)]
+    shapes += _timeline(reader, now)
+    y = _BOTTOM + 46
+    listed = _influencers(reader, now, y)
+    if listed:
+        shapes += listed
+        y += 22 + _ROW * _ROWS + 26
+    today = datetime.date.today().isoformat()
+    foot = f"A still of {today}. Run the cell, or write the board with to_html, to explore it."
+    return [*shapes, Words(_LEFT, y, foot, 11, MUTED)], y + 14
+
+
+def _timeline(reader: RunReader, now: Selection) -> list[Shape]:
     epochs = reader.epochs
     first, last = (int(epochs[0]), int(epochs[-1])) if len(epochs) else (0, 1)
     extent = max(last - first, 1)
 
     def x(value: float) -> float:
-        return _LEFT + (value - first) / extent * (_W - _LEFT - _RIGHT)
+        return _LEFT + (value - first) / extent * (WIDTH - _LEFT - _RIGHT)
 
     def y(value: float) -> float:
-        return _BOTTOM - value * (_BOTTOM - _TOP)
+        return _BOTTOM - min(1.0, max(0.0, value)) * (_BOTTOM - _TOP)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_W} {_H}" width="{_W}" '
-        f'font-family="system-ui,sans-serif" font-size="11" fill="#5a6472">',
-        f'<rect width="{_W}" height="{_H}" fill="#fff"/>',
-        f'<text x="{_LEFT}" y="20" font-size="14" font-weight="600" fill="#1b1f24">'
-        f"{escape(title)}</text>",
-    ]
+    shapes: list[Shape] = []
     for value in (0, 0.5, 1):
-        parts.append(
-            f'<path d="M{_LEFT},{y(value):.1f}H{_W - _RIGHT}" stroke="#e1e5ea"/>'
-            f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0%}</text>'
-        )
+        shapes.append(Stroke([(_LEFT, y(value)), (WIDTH - _RIGHT, y(value))], FAINT))
+        shapes.append(Words(_LEFT - 6, y(value) + 4, f"{value:.0%}", 11, MUTED, anchor="end"))
+    room = -np.inf
     for mark in marks(reader):
         at = x(mark["epoch"])
-        parts.append(
-            f'<path d="M{at:.1f},{_TOP}V{_BOTTOM}" stroke="#5a6472" stroke-dasharray="2 3"/>'
-            f'<text x="{at:.1f}" y="{_TOP - 6}" text-anchor="middle">'
-            f"{escape(mark['label'])} {mark['epoch']:,}</text>"
-        )
-    drawn = 0
+        shapes.append(Stroke([(at, _TOP), (at, _BOTTOM)], "#C4CAD2"))
+        text = f"{mark['label']} {mark['epoch']:,}"
+        if at - room > 6.5 * len(text) and at < WIDTH - _RIGHT - 30:
+            shapes.append(Words(at, _TOP - 6, text, 11, MUTED, anchor="middle"))
+            room = at
+    key = WIDTH - _RIGHT
     if reader.has("metrics"):
         metrics = reader.group("metrics")
         when = metrics["epoch"].values
-        for name, colour, label in _LINES:
+        for name, colour, label in reversed(_LINES):
             if name in metrics:
                 values = metrics[name].values
                 keep = np.isfinite(values)
-                line = "L".join(f"{x(e):.1f},{y(v):.1f}" for e, v in zip(when[keep], values[keep]))
-                parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-                at = _W - _RIGHT - 200 + 104 * drawn
-                parts.append(f'<text x="{at}" y="20" fill="{colour}">{label}</text>')
-                drawn += 1
-    for value, anchor in ((first, "start"), (last, "end")):
-        parts.append(
-            f'<text x="{x(value):.1f}" y="{_BOTTOM + 18}" text-anchor="{anchor}">'
-            f"{reader.run.time_unit} {value:,}</text>"
-        )
-    parts.append(
-        f'<text x="{_W / 2}" y="{_H - 8}" text-anchor="middle">'
-        "a still of the board: run the notebook, or use to_html, to explore it</text></svg>"
-    )
-    return "".join(parts)
+                line = [(x(e), y(v)) for e, v in zip(when[keep], values[keep])]
+                shapes.append(Stroke(line, colour, 2))
+                shapes.append(Words(key, 24, label, 12, colour, anchor="end"))
+                key -= 100
+    unit = reader.run.time_unit
+    shapes.append(Words(_LEFT, _BOTTOM + 18, f"{unit} {first:,}", 11, MUTED))
+    shapes.append(Words(WIDTH - _RIGHT, _BOTTOM + 18, f"{unit} {last:,}", 11, MUTED, anchor="end"))
+    at = x(now.epoch)
+    shapes.append(Stroke([(at, _TOP), (at, _BOTTOM + 6)], INK, 1.5))
+    if 90 < at < WIDTH - 90:
+        shapes.append(Words(at, _BOTTOM + 18, f"{unit} {now.epoch:,g}", 11, INK, True, "middle"))
+    return shapes
+
+
+def _influencers(reader: RunReader, now: Selection, top: float) -> list[Shape]:
+    method = now.method or next(iter(reader.methods), None)
+    if method is None or now.test is None:
+        return []
+    try:
+        epoch = tables.score_epoch(reader, method, None, now.epoch)
+        frame = tables.top_influencers(reader, method, now.test, epoch, _ROWS)
+    except KeyError:
+        return []  # no scores of this test example
+    light = light_of(reader, method, epoch)
+    checked = "not checked by retraining" if light.colour == "grey" else f"validity {light.colour}"
+    name = _name(reader, "test", now.test)
+    about = f"{reader.method_name(method)} at {reader.run.time_unit} {epoch:,}, {checked}"
+    shapes: list[Shape] = [
+        Words(_LEFT, top, f"Test example {name}", 13, INK, bold=True),
+        Words(WIDTH - _RIGHT, top, about, 11, MUTED, anchor="end"),
+    ]
+    largest = float(frame["score"].abs().max()) if len(frame) else 0.0
+    for column, (side, (colour, words)) in enumerate(_SIDES.items()):
+        left = _LEFT + column * (WIDTH - _LEFT) / 2
+        words = _NEUTRAL[side] if light.colour == "red" else words
+        shapes.append(Words(left, top + 22, words, 12, colour, bold=True))
+        for rank, row in enumerate(frame[frame["side"] == side].itertuples(index=False)):
+            y = top + 22 + _ROW * (rank + 1)
+            shapes.append(Words(left, y, f"{rank + 1}", 11, MUTED))
+            shapes.append(Words(left + 16, y, _name(reader, "train", row.train), 12))
+            share = abs(float(row.score)) / largest if largest else 0
+            shapes.append(Box(left + 210, y - 9, max(1.0, 84 * share), 8, colour))
+    return shapes
+
+
+def _name(reader: RunReader, split: str, id_: int) -> str:
+    table = reader.group(f"{split}_examples") if reader.has(f"{split}_examples") else None
+    if table is not None and "text" in table:
+        text = " ".join(str(table["text"].sel({split: id_}).values).split())
+        if text and len(text) <= _MOST_CHARACTERS - 16:
+            return text
+        return f"#{id_} {_cut(text, _MOST_CHARACTERS - 16)}"
+    if table is not None and "label" in table:
+        code = reader.class_codes(table["label"].sel({split: id_}).values.reshape(1))[0]
+        return _cut(f"#{id_} {reader.classes[code] if code >= 0 else ''}".strip(), 30)
+    return f"#{id_}"
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many characters, cut in the middle: what differs may stand at either end."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 9]}…{text[-8:]}"

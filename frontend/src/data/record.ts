@@ -74,6 +74,11 @@ export class Record {
     };
   }
 
+  /** Whether the training examples have labels: predictions have classes without them. */
+  get hasLabels(): boolean {
+    return this.preview.has("label_counts");
+  }
+
   /** Share of the training examples that have a label. */
   labelShare(code: number): number {
     const counts = this.preview.maybe("label_counts");

@@ -78,7 +78,7 @@ class Gallery implements View {
       ...names.map((name) => ({ value: `=${name}`, text: clipped(name, 40) || "(empty)" })),
     ];
     const labels = record.attrs.label_names as string[] | undefined;
-    if (record.classes.length > 1)
+    if (record.hasLabels && record.classes.length > 1)
       this.#label = menu("Label", all(labels ?? record.classes, "any label"), "dg-label");
     if (record.groups.length > 1)
       this.#group = menu("Group", all(record.groups, "any group"), "dg-group");

@@ -1,5 +1,6 @@
 // What a training example has in common with the test example, in a few words. Pure.
 import type { Face } from "../../data/examples";
+import { partsOf } from "../../ui/face";
 import { clipped } from "../../ui/format";
 
 export interface Chip {
@@ -22,6 +23,11 @@ export function sharedWords(a: Face, b: Face): string[] {
   if (mine.length > 12 || theirs.size > 12) return [];
   const label = new Set([a.label.toLowerCase(), b.label.toLowerCase()]);
   return [...new Set(mine)].filter((word) => theirs.has(word) && !label.has(word));
+}
+
+/** Whether the label stands in the name already, as beside a picture. */
+export function isNamedByLabel(face: Face): boolean {
+  return face.label !== "" && partsOf(face).rest === face.label;
 }
 
 /** Whether a text says its label itself, as "14 + 18 = 1" does. */
@@ -49,7 +55,7 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
       about: `group ${clipped(train.group, 200)}`,
     });
   // the label itself: filled where it is the test example's own
-  if (train.labelCode >= 0 && !endsIn(train.text, train.label)) {
+  if (train.labelCode >= 0 && !endsIn(train.text, train.label) && !isNamedByLabel(train)) {
     const same = train.labelCode === test.labelCode;
     chips.push({
       text: clipped(train.label, 24),

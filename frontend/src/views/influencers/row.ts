@@ -5,7 +5,7 @@ import { el, put, say } from "../../ui/dom";
 import { FaceBox, nameOf } from "../../ui/face";
 import { clipped, count, moment, rankName } from "../../ui/format";
 import { scoreWords, share } from "../../ui/unit";
-import { chipsOf } from "./chips";
+import { chipsOf, isNamedByLabel } from "./chips";
 import { Sparkline } from "./sparkline";
 
 /** What the rows of a list have in common at a moment. */
@@ -68,6 +68,10 @@ export class InfluencerRow {
         el("span", { class: `dg-tag dg-tag-${kind}`, title: about ?? text }, text),
       ),
     );
+    const named = face && test && isNamedByLabel(face);
+    put(this.element, {
+      "data-label": named ? (face.labelCode === test.labelCode ? "same" : "other") : null,
+    });
     this.#spark.fill(scores, column, first, last, raw);
   }
 
