@@ -75,7 +75,7 @@ class Faces:
                 blocks["thumbnail"] = rows["thumbnail"].values.astype(np.uint8)
         if (named := self._names[split]) is not None:
             blocks["name"] = [cell(value) for value in rows[named].values]
-        for name in columns(rows):
+        for name in rows.data_vars:
             if name not in (*_OWN, named) and rows[name].dims == (split,):
                 blocks[f"cell/{name}"] = [cell(value) for value in rows[name].values]
         blocks |= self._history(split, ids)
@@ -93,14 +93,16 @@ class Faces:
                 out[split] = None
             else:
                 out[split] = next(
-                    (c for c in columns(table) if _tells_apart(table[c], split)), None
+                    (c for c in table.data_vars if _tells_apart(table[c], split)), None
                 )
         return out
 
     def _check_name(self, name: str) -> None:
         tables = [table for s in ("train", "test") if (table := self._table(s)) is not None]
         if not any(name in table.data_vars for table in tables):
-            have = ", ".join(dict.fromkeys(c for table in tables for c in columns(table))) or "none"
+            have = (
+                ", ".join(dict.fromkeys(c for table in tables for c in table.data_vars)) or "none"
+            )
             raise SettingError(f"No column {name!r} names the examples; there are: {have}.")
 
     def _table(self, split: str):
@@ -151,12 +153,6 @@ class Faces:
                 known = data["memorization"].reindex(train=ids).values
                 out["memorization"] = known.astype(np.float16)
         return out
-
-
-def columns(table) -> list[str]:
-    """The columns of an example table in the order in which they were given."""
-    given = [name for name in table.attrs.get("columns", ()) if name in table.data_vars]
-    return [*given, *(str(name) for name in table.data_vars if name not in given)]
 
 
 def _tells_apart(column, split: str) -> bool:

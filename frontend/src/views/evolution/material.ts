@@ -5,6 +5,7 @@ import type { Dynamics } from "../../data/dynamics";
 import { indexNearest } from "../../data/epochs";
 import { between, Projection } from "../../data/projection";
 import type { TestScores } from "../../data/scores";
+import { NotHere } from "../../data/source";
 import type { Selection } from "../../state/selection";
 import type { Context } from "../../view";
 
@@ -161,7 +162,8 @@ export class Material {
     this.#context.redraw();
   }
   #failed(error: unknown): void {
-    if (!this.#gone) this.#context.report(error);
+    // what is not here is not drawn: the board says already that no kernel answers
+    if (!this.#gone && !(error instanceof NotHere)) this.#context.report(error);
   }
   destroy(): void {
     this.#gone = true;
