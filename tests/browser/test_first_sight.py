@@ -12,7 +12,7 @@ from dg_explorer.testing import tiny_run
 CELL = """import dg_explorer as dg
 from dg_explorer.testing import tiny_run
 dg.explore(tiny_run(n_train=480, n_test=200, epochs=40, every=25), epoch=600)"""
-CUT = """() => [...document.querySelectorAll('.dg-influencer .dg-lead, .dg-card .dg-lead')]
+CUT = """() => [...document.querySelectorAll('.dg-influencer .dg-lead *, .dg-card .dg-lead *')]
   .filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1)
   .map(e => e.textContent)"""
 

@@ -49,22 +49,40 @@ export function paint(
 }
 
 const LINE = 26, // characters
-  END = 10; // of a long text stay at its end
+  END = 10, // of a long text stay at its end
+  LEAD = 12,
+  LEAD_END = 6;
+
+/** Text that is cut in the middle where there is no room: what differs may stand at either end. */
+class MiddleCut {
+  readonly element: HTMLElement;
+  #start = el("span", { class: "dg-start" });
+  #end = el("span", { class: "dg-end" });
+
+  constructor(name: string) {
+    this.element = el("bdi", { class: name, dir: "auto" }, this.#start, this.#end);
+  }
+
+  /** `last`: how many characters at the end stay; 0 cuts at the end. */
+  fill(text: string, last: number): void {
+    const end = last ? ending(text, last) : "";
+    say(this.#start, clipped(text.slice(0, text.length - end.length), 240));
+    say(this.#end, end);
+  }
+}
 
 /** The place of a face in a card; filled again as cards are reused. */
 export class FaceBox {
   readonly picture: HTMLCanvasElement;
   readonly text: HTMLElement;
-  #lead = el("bdi", { class: "dg-lead", dir: "auto" });
-  #start = el("span", { class: "dg-start" });
-  #end = el("span", { class: "dg-end" });
-  #rest = el("bdi", { class: "dg-rest", dir: "auto" }, this.#start, this.#end);
+  #lead = new MiddleCut("dg-lead");
+  #rest = new MiddleCut("dg-rest");
   #shown: Face | null = null;
 
   constructor() {
     this.picture = el("canvas", { class: "dg-picture", hidden: true, width: 1, height: 1 });
     // bdi isolates: right-to-left text must not reorder what stands beside it
-    this.text = el("span", { class: "dg-name" }, this.#lead, this.#rest);
+    this.text = el("span", { class: "dg-name" }, this.#lead.element, this.#rest.element);
   }
 
   /** What there is most of to show: for the style of the card around it. */
@@ -89,12 +107,9 @@ export class FaceBox {
       );
     }
     const { lead, rest, ends } = face ? partsOf(face) : { lead: "", rest: "", ends: false };
-    say(this.#lead, clipped(lead, 80));
-    // cut in the middle: what differs may stand at either end
-    const end = ends && rest.length > LINE ? ending(rest, END) : "";
-    say(this.#start, clipped(rest.slice(0, rest.length - end.length), 240));
-    say(this.#end, end);
-    this.#rest.hidden = !rest;
+    this.#lead.fill(lead, lead.length > LEAD ? LEAD_END : 0);
+    this.#rest.fill(rest, ends && rest.length > LINE ? END : 0);
+    this.#rest.element.hidden = !rest;
     this.text.title = face ? clipped(nameOf(face), 2000) : "";
     this.text.classList.toggle("dg-loading", !face);
     this.text.classList.toggle("dg-long", rest.length > LINE && !face?.picture);
