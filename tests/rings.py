@@ -22,9 +22,13 @@ class Rings:
     """Draws the second ring's cases; the seed is chosen once, for all workers."""
 
     def __init__(self, config: pytest.Config) -> None:
-        if config.option.ring_seed is None:
-            config.option.ring_seed = random.SystemRandom().randrange(10_000)
-        self.seed = config.option.ring_seed
+        chosen = getattr(config, "workerinput", {}).get("ring_seed", config.option.ring_seed)
+        self.seed = random.SystemRandom().randrange(10_000) if chosen is None else chosen
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node) -> None:
+        """Tell a worker of pytest-xdist which seed was chosen."""
+        node.workerinput["ring_seed"] = self.seed
 
     def pytest_report_header(self, config: pytest.Config) -> str:
         if config.option.all_rings:

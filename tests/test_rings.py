@@ -52,3 +52,8 @@ def test_a_sample_is_drawn_by_its_seed(ran):
     assert first != ran("--ring-seed=2")
     assert sum(name.startswith("test_a_matrix") for name in first) == 3
     assert {"test_a_plain_claim", "test_a_slow_claim"} <= set(first)
+
+
+def test_all_workers_draw_the_same_cases(pytester, ran):
+    result = pytester.runpytest_subprocess("-p", "no:nbval", "-p", "no:cacheprovider", "-n", "2")
+    result.assert_outcomes(passed=5)
