@@ -23,8 +23,10 @@ from torch import nn
 
 from dg_explorer.record.store.writer import JOURNAL_BYTES
 from dg_explorer.recording.gradient_sampling import GradientSampler
+from dg_explorer.recording.optimizer_watch import OptimizerWatch
 from dg_explorer.recording.recorder import Recorder
 from dg_explorer.run import Run
+from dg_explorer.training.passes import Pass, PassWatch
 
 N_TRAIN, N_TEST, N_CLASSES, BATCH = 50_000, 2_000, 10, 64
 BLOCK = 32
@@ -77,6 +79,11 @@ def timed_recorder():
             (Recorder, "_before_step"),
             (GradientSampler, "_before_step"),
             (GradientSampler, "_after_step"),
+            (OptimizerWatch, "_before"),
+            (OptimizerWatch, "_after"),
+            (PassWatch, "_before"),
+            (PassWatch, "_after"),
+            (Pass, "add_slope"),
         ):
             stack.enter_context(mock.patch.object(owner, name, watch.wrap(getattr(owner, name))))
         yield watch

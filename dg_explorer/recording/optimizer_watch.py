@@ -35,11 +35,19 @@ class OptimizerWatch:
         self._parameters = list(model.parameters())
         self._versions = self._count_writes()
         self._sums = self._sum_up()
-        # a hook on all optimizers must not keep a recorder alive that nobody needs
-        me = weakref.WeakMethod(self._before), weakref.WeakMethod(self._after)
+        me = weakref.ref(self)  # a hook on all optimizers must not keep a recorder alive
+
+        def before(optimizer, *_):
+            if (alive := me()) is not None:
+                alive._before(optimizer)
+
+        def after(optimizer, *_):
+            if (alive := me()) is not None:
+                alive._after(optimizer)
+
         self._handles = [
-            register_optimizer_step_pre_hook(lambda *call: _if_alive(me[0], call[0])),
-            register_optimizer_step_post_hook(lambda *call: _if_alive(me[1], call[0])),
+            register_optimizer_step_pre_hook(before),
+            register_optimizer_step_post_hook(after),
         ]
 
     def close(self) -> None:
@@ -112,9 +120,3 @@ class OptimizerWatch:
             sums = [p.sum(dtype=torch.float64) for p in real]
             norms = [torch.linalg.vector_norm(p, dtype=torch.float64) for p in real]
             return torch.tensor([float(s) for s in sums + norms])
-
-
-def _if_alive(method: weakref.WeakMethod, optimizer) -> None:
-    alive = method()
-    if alive is not None:
-        alive(optimizer)

@@ -138,6 +138,8 @@ class Task:
 
     def summary(self, columns: Mapping[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:
         """The means of a split from the columns of its examples; NaN where there is none."""
+        if "loss" not in columns:  # nothing was given that says what is learned
+            return {"loss": np.nan, "accuracy": np.nan}
         found = {"loss": mean_of(columns["loss"], seen)}
         for name in ("accuracy", "correct"):
             if name in columns:

@@ -165,3 +165,14 @@ def test_a_layer_that_begins_to_train_later_has_gradients_from_then_on(task):
             optimizer.step()
             recorder.epoch(epoch)
     np.testing.assert_allclose(run["gradients"].norm.sel(layer="0").values, norms, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_of_which_only_the_gradients_are_recorded_has_its_steps(task):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer) as recorder:
+        for epoch in range(2):
+            step(task, model, optimizer)
+            recorder.epoch(epoch)
+    assert run["metrics"].steps_taken.values.tolist() == [1, 2]
