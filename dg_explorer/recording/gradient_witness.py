@@ -14,7 +14,7 @@ from ..training.passes import CannotRepeat, Pass, PassWatch, answers_in, gradien
 from ..training.trained_loss import Comparison, example_weights
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
-PLENTY = 200
+PLENTY = 400
 # Kinds of a loss in which the examples have weights.
 WEIGHED = {"same", "weighted", "answers"}
 # Weights nearer to each other than this are one weight: what rounding leaves of it.
@@ -22,10 +22,10 @@ EVEN = 1e-4
 
 
 def next_comparison(step: int) -> int:
-    """The step after `step` at which to compare: 0, 1, 2, 4, ... 256, 456, 656, 875, ...
+    """The step after `step` at which to compare: 0, 1, 2, 4, ... 256, 512, 912, 1312, 1749, ...
 
     Twice as far while few steps were taken, then a third farther, so that every quarter of a
-    long training has one, at the cost of one pass in 200 steps or fewer.
+    long training has one, at the cost of one pass in 400 steps or fewer.
     """
     return step + max(1, min(step, PLENTY), step // 3)
 
@@ -108,6 +108,8 @@ class GradientWitness:
 
         Answers or labels that are no tensors are left alone: there is no verdict about them.
         """
+        if self._sample is None and not self.watching:
+            return  # nearly every step
         answers = answers_in(returned)
         if answers is None or not torch.is_tensor(labels):
             return
@@ -123,7 +125,8 @@ class GradientWitness:
 
     def before_step(self) -> None:
         """Look at the gradients that the optimizer is about to use."""
-        self.finish()
+        if self._sample is not None:
+            self.finish()
         if self.watching:
             self._watch.stop()  # its own pass is none of the training's
             self._look()

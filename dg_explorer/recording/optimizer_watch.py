@@ -110,7 +110,7 @@ class OptimizerWatch:
 
     def _count_writes(self) -> int:
         # torch counts the writes into each tensor; reading the counts costs a microsecond
-        return sum(p._version for p in self._parameters)
+        return sum([p._version for p in self._parameters])
 
     def _sum_up(self) -> torch.Tensor:
         """A few numbers that change when a weight does, without a copy of the weights."""

@@ -45,7 +45,7 @@ def fit_gradient(given: Tensors, of_loss: Tensors, parameters: Tensors) -> Gradi
     parameters : list of Tensor
         The parameters themselves, for a penalty on them.
     """
-    given, of_loss = ([t.detach().double() for t in tensors] for tensors in (given, of_loss))
+    given, of_loss = ([t.detach() for t in tensors] for tensors in (given, of_loss))
     eps = max((torch.finfo(p.dtype).eps for p in parameters), default=1e-7)
     # Devices add up a batch in another order each time; half precision rounds every sum.
     allowed = max(1e-5, 4 * eps)
@@ -53,7 +53,7 @@ def fit_gradient(given: Tensors, of_loss: Tensors, parameters: Tensors) -> Gradi
     if size == 0 or own == 0 or not all(torch.isfinite(t).all() for t in given):
         return GradientFit(float("nan"), float("nan"), allowed, "unknown", "no gradient to compare")
     factor = _dot(given, of_loss) / own**2
-    left = _norm([g - factor * h for g, h in zip(given, of_loss, strict=True)]) / size
+    left = _norm([g.sub(h, alpha=factor) for g, h in zip(given, of_loss, strict=True)]) / size
     if left <= allowed:
         if abs(factor - 1) <= 10 * allowed:
             return GradientFit(factor, left, allowed, "same", "the optimizer got the loss's slope")
@@ -78,7 +78,7 @@ def _penalty(given, of_loss, parameters, allowed) -> str | None:
         ("the weights themselves: an L2 penalty in the loss", lambda p: p),
         ("the signs of the weights: an L1 penalty in the loss", torch.sign),
     ):
-        toward = [slope(p.detach().double()) for p in parameters]
+        toward = [slope(p.detach()) for p in parameters]
         sizes = [float((d * d).sum()) for d in toward]
         factors = [
             float((r * d).sum()) / s if s else 0.0
@@ -108,8 +108,11 @@ def _by_tensor(given, of_loss, allowed) -> str | None:
 
 
 def _norm(tensors: Tensors) -> float:
-    return float(sum((t * t).sum() for t in tensors)) ** 0.5
+    """Without a copy in float64: the tensors may be as large as the model."""
+    norms = torch.stack([n.double().cpu() for n in torch._foreach_norm(tensors)])
+    return float(norms.norm())
 
 
 def _dot(a: Tensors, b: Tensors) -> float:
-    return float(sum((x * y).sum() for x, y in zip(a, b, strict=True)))
+    dots = [torch.dot(x.flatten(), y.flatten()).double() for x, y in zip(a, b, strict=True)]
+    return float(torch.stack([dot.cpu() for dot in dots]).sum())
