@@ -8,6 +8,7 @@ ever cast.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 import numpy as np
 import xarray as xr
@@ -18,6 +19,7 @@ from .store import state as st
 from .store.pieces import Held, Stored
 from .types import fits, wider
 
+_SMALL = 1 << 20
 # attributes that say how rows were made: rows of one group agree on them
 MAKING = ("method", "settings", "output", "sign")
 
@@ -93,14 +95,15 @@ def plan_append(state: st.State, name: str, group: st.Group, *, overwrite: bool)
         return st.AddRows(name, group)
     if there.dim != group.dim:
         raise SchemaError(f"{name!r} grows along {there.dim}, not along {group.dim}.")
-    again = np.intersect1d(there.labels, group.labels)
+    after = group.comes_after(there)
+    again = np.zeros(0, np.int64) if after else np.intersect1d(there.labels, group.labels)
     if len(again) and not overwrite:
         raise SchemaError(
             f"{name!r} has {there.dim} {_few(again)} already; it reaches {there.dim} "
-            f"{there.labels[-1]}. A row that is there is kept: pass overwrite=True to replace it."
+            f"{there.last}. A row that is there is kept: pass overwrite=True to replace it."
         )
     if why := _unlike(name, there, group) or _other_making(name, there, group):
-        if len(again) != len(there.labels):
+        if after or len(again) != len(there.labels):
             raise SchemaError(why)
         return st.SetGroup(name, group)  # nothing of the old group is left
     return st.AddRows(name, group)
@@ -108,9 +111,9 @@ def plan_append(state: st.State, name: str, group: st.Group, *, overwrite: bool)
 
 def _unlike(name: str, there: st.Group, rows: st.Group) -> str | None:
     """Why rows cannot stand in one group, or None."""
-    sizes = {dim: size for dim, size in there.sizes.items() if dim != there.dim}
-    for dim, size in rows.sizes.items():
-        if dim == rows.dim or dim not in sizes:
+    sizes = there.other_sizes
+    for dim, size in rows.other_sizes.items():
+        if dim not in sizes:
             continue
         same = size == sizes[dim]
         if same and dim in rows.fixed and dim in there.fixed:
@@ -139,6 +142,8 @@ def _unlike(name: str, there: st.Group, rows: st.Group) -> str | None:
 def _unheld(name: str, there: st.Group, rows: st.Group) -> str | None:
     """Why no dtype holds both the rows there and the new ones, or None."""
     for key, piece in rows.blocks[0].pieces.items():
+        if there.dtypes.get(key, set()) <= {piece.dtype.str}:
+            continue
         old = [b.pieces[key] for b in there.blocks if key in b.pieces]
         for other in {p.dtype.str: p for p in old if p.dtype != piece.dtype}.values():
             dtype = wider(other.dtype, piece.dtype)
@@ -186,8 +191,20 @@ def _equal(a: Held | Stored, b: Held | Stored) -> bool:
         return True
     if a.shape != b.shape:
         return False
-    a, b = a.whole(), b.whole()
+    a, b = _values(a), _values(b)
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc"))
+
+
+def _values(piece: Held | Stored) -> np.ndarray:
+    """The values of a piece to look at; those of a stored one are kept, as each row asks anew."""
+    if isinstance(piece, Held):
+        return piece.values
+    return _kept(piece) if isinstance(piece, Stored) and piece.nbytes < _SMALL else piece.whole()
+
+
+@lru_cache(maxsize=64)
+def _kept(piece: Stored) -> np.ndarray:
+    return piece.whole()
 
 
 def _few(labels: np.ndarray) -> str:

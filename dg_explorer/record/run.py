@@ -27,7 +27,7 @@ from ..errors import DamagedRecordError, MissingGroupError, RunError, SchemaErro
 from . import policy
 from .blobs import Blobs
 from .datasets import dataset
-from .schema import check_group, check_variables
+from .schema import LABEL_DIMS, check_group, check_labels, check_variables
 from .store import state as st
 from .store import stopping
 from .store.making import check_rank, make, pack
@@ -289,7 +289,9 @@ class Run:
             raise SchemaError(
                 f"append needs rows along epoch or step; got dims {dict(rows.sizes)}."
             )
-        rows = check_group(group, rows)
+        for dim in LABEL_DIMS:
+            if dim in rows.dims:
+                check_labels(group, rows, dim)
         new = policy.as_group(group, rows, made_from)
         self._write(group, lambda state: policy.plan_append(state, group, new, overwrite=overwrite))
 

@@ -28,6 +28,7 @@ class Folder:
 
     def __init__(self, path: str | Path):
         self.path = Path(os.path.abspath(path))
+        self._text = f"{self.path}/"
         self._inside: set[str] = set()
 
     def __str__(self) -> str:
@@ -36,7 +37,7 @@ class Folder:
     def stamp(self, name: str) -> tuple | None:
         """A value that changes with the file, None where there is none."""
         try:
-            found = os.stat(self.path / name)
+            found = os.stat(self._text + name)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size

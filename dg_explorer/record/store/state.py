@@ -64,6 +64,24 @@ class Group:
         return np.sort(self._labels)
 
     @cached_property
+    def last(self) -> int | None:
+        """The greatest label along time."""
+        return int(self.labels[-1]) if len(self._labels) else None
+
+    @cached_property
+    def dtypes(self) -> dict[str, set[str]]:
+        """The dtypes that the rows of each variable have."""
+        found: dict[str, set[str]] = {}
+        for block in self.blocks:
+            for name, piece in block.pieces.items():
+                found.setdefault(name, set()).add(piece.dtype.str)
+        return found
+
+    def comes_after(self, other: Group) -> bool:
+        """Whether all rows come after those of another group, which is quick to see."""
+        return other.last is None or (len(self._labels) > 0 and int(self.labels[0]) > other.last)
+
+    @cached_property
     def _labels(self) -> np.ndarray:
         found = [block.labels[block.rows] for block in self.blocks]
         return np.concatenate(found) if found else np.zeros(0, np.int64)
@@ -76,9 +94,14 @@ class Group:
         order = np.argsort(self._labels, kind="stable")
         return block[order], row[order]
 
-    @cached_property
+    @property
     def sizes(self) -> dict[str, int]:
         """The length of each dim."""
+        return ({self.dim: len(self.labels)} if self.dim else {}) | self.other_sizes
+
+    @cached_property
+    def other_sizes(self) -> dict[str, int]:
+        """The length of each dim but the one that the group grows along."""
         found = {}
         for name, variable in self.variables.items():
             piece, dims = self.fixed.get(name), variable.dims
@@ -89,7 +112,7 @@ class Group:
                 found |= dict(zip(dims, shape, strict=False))
             elif piece is not None:
                 found |= dict(zip(dims, piece.shape, strict=True))
-        return ({self.dim: len(self.labels)} if self.dim else {}) | found
+        return found
 
     def pieces(self) -> Iterator:
         """All pieces that the group reads from."""
@@ -185,9 +208,9 @@ def apply(state: State, operation: Operation) -> State:
 
 def joined(there: Group, rows: Group) -> Group:
     """A group with further rows, which take the place of rows of the same labels."""
-    new = rows.labels
-    kept = [block.without(new) for block in there.blocks]
-    return Group(
+    after = rows.comes_after(there)
+    kept = there.blocks if after else [block.without(rows.labels) for block in there.blocks]
+    group = Group(
         there.dim,
         there.attrs | rows.attrs,
         tuple(dict.fromkeys([*there.coords, *rows.coords])),
@@ -196,6 +219,13 @@ def joined(there: Group, rows: Group) -> Group:
         (*(block for block in kept if block is not None), *rows.blocks),
         there.made_from,
     )
+    if after:  # known, and else found by looking at all blocks again at each row
+        dtypes = dict(there.dtypes)
+        for name, found in rows.dtypes.items():
+            dtypes[name] = dtypes.get(name, set()) | found
+        sizes = rows.other_sizes | there.other_sizes
+        group.__dict__.update(last=rows.last, dtypes=dtypes, other_sizes=sizes)
+    return group
 
 
 def _less(mapping: dict, name: str) -> dict:

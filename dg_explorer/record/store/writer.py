@@ -47,6 +47,7 @@ class Writer:
         self._owner: int | None = None  # the thread that writes several things together
         self._draft: st.State | None = None
         self._requests: list[Request] = []
+        self._planned: list[st.Operation] = []
         self._waiting, self._since = 0, time.monotonic()
         self._cleaned = False
         self._limit = JOURNAL_BYTES
@@ -61,6 +62,7 @@ class Writer:
             if operation is not None:
                 self._draft = st.apply(self._draft, operation)
                 self._requests.append(request)
+                self._planned.append(operation)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -69,15 +71,16 @@ class Writer:
             if self._draft is not None:
                 yield
                 return
-            self._draft, self._requests = self._reader.state(), []
+            self._draft, self._requests, self._planned = self._reader.state(), [], []
+            base = self._draft
             self._owner = threading.get_ident()
             try:
                 yield
-                requests = self._requests
+                requests, planned = self._requests, (base, self._planned, self._draft)
             finally:
                 self._draft, self._requests, self._owner = None, [], None
             if requests:
-                self._commit(requests)
+                self._commit(requests, planned)
 
     def state(self) -> st.State:
         """The state as this thread sees it: with what it is writing together."""
@@ -107,23 +110,25 @@ class Writer:
 
     # ------------------------------------------------------------------ inside
 
-    def _commit(self, requests: list[Request]) -> None:
+    def _commit(self, requests: list[Request], planned: tuple) -> None:
+        base, operations, state = planned
         if self._place is None:
-            self._reader.hold(_planned(self._reader.state(), requests)[1])
+            self._reader.hold(state)
             return
         with self._place.writing():
             now = self._ready()
-            operations, state = _planned(now.state, requests)
+            if now.state is not base:  # somebody else has written meanwhile
+                operations, state = _planned(now.state, requests)
             after = replace(now, state=state)
             if not self._place.journals:
                 self._wait(after)
             elif not now.head.journal:  # of an older schema, or from a zip: converted by writing
                 self._settle(after)
             else:
-                self._add(now, operations)
+                self._add(now, operations, state)
 
-    def _add(self, now: Snapshot, operations: list[st.Operation]) -> None:
-        """Put operations into the journal; needs the lock."""
+    def _add(self, now: Snapshot, operations: list[st.Operation], state: st.State) -> None:
+        """Put operations into the journal, after which there is a state; needs the lock."""
         written: list[str] = []
         try:
             operations = [own_file(self._place, op, written) for op in operations]
@@ -132,9 +137,10 @@ class Writer:
             for name in written:
                 self._place.remove(name)
             raise
-        state = now.state
-        for operation in operations:
-            state = st.apply(state, operation)
+        if written:
+            state = now.state
+            for operation in operations:
+                state = st.apply(state, operation)
         now = self._reader.remember(Snapshot(now.head, state, end, now.frames + 1))
         full = end > self._limit or now.frames > JOURNAL_FRAMES
         if full and not state.broken:
