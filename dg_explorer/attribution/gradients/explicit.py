@@ -6,7 +6,7 @@ quicker where the model allows it. Gradients of complex parameters are kept as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
@@ -38,22 +38,22 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 def one_by_one(
     model: nn.Module, task, batch, names: list[str], outputs: Outputs | None = None
-) -> Iterator[dict[str, torch.Tensor]]:
+) -> list[dict[str, torch.Tensor]]:
     """Gradients of each example alone, by plain autograd: by name, shape (row, *parameter)."""
     outputs = outputs or task.output
-    parameters = dict(model.named_parameters())
-    for i in range(length(batch)):
-        with undisturbed(model, names), torch.enable_grad():
+    parameters, found = dict(model.named_parameters()), []
+    with undisturbed(model, names), torch.enable_grad():
+        for i in range(length(batch)):
             single = some(batch, slice(i, i + 1))
             prediction = task.predict(model, single)
             task.check(prediction, single)
-            values = outputs(prediction, single)
-            rows = values.reshape(1, -1)[0]
+            rows = outputs(prediction, single).reshape(1, -1)[0]
             each = [
-                gradients_of(row, names, parameters, i + 1 < len(rows))
-                for i, row in enumerate(rows)
+                gradients_of(row, names, parameters, r + 1 < len(rows))
+                for r, row in enumerate(rows)
             ]
-        yield {name: torch.stack([g[name] for g in each]) for name in names}
+            found.append({name: torch.stack([g[name] for g in each]) for name in names})
+    return found
 
 
 def gradients_of(
@@ -80,7 +80,7 @@ def explicit_gradients(
     -------
     dict of parameter name -> tensor, shape (example, *parameter)
     """
-    each = list(one_by_one(model, task, batch, names, outputs))
+    each = one_by_one(model, task, batch, names, outputs)
     return {name: torch.stack([found[name][0] for found in each]) for name in names}
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from ...errors import DataError, DGExplorerError, NonFiniteError, SettingError
 from ...memory import memory_advice, ran_out
 from ...tasks import check_independent
-from .examples import LARGE, length, probe, some
+from .examples import LARGE, length, probe, signature, some
 from .explicit import gradients_of, one_by_one, wide
 from .graph import Graph, compare
 from .layout import Layout, busy_rows, counted, find_layout, owners_of
@@ -63,10 +63,17 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
     plan = Plan(task, tuple(names), sizes)
     found = probe(batches, ids)
     probes = [batch for batch, _ in found]
-    _check_answers(model, task, found, ids is not None)
-    with undisturbed(model):
-        check_independent(model, task, probes[0], some)
-    _add(plan, model, probes)
+    # in the graph: a task that is inferred looks for a softmax at the end
+    with undisturbed(model, names), torch.enable_grad():
+        prediction = task.predict(model, probes[0])
+        task.check(prediction, probes[0])
+    try:
+        with undisturbed(model):
+            check_independent(model, task, probes[0], some)
+        _add(plan, model, probes)
+    except NonFiniteError:
+        _check_answers(model, task, found, ids is not None)  # which examples, if it is some
+        raise
     if plan.raw:
         _say_fallback(plan)
     return plan
@@ -109,8 +116,8 @@ def _reaching(plan: Plan, model, batch, names):
                 break
     chosen = [i for i, size in enumerate(norms) if size > 0] or [0]
     others = [i for i in range(n) if i not in chosen] or chosen
-    large = sorted([*chosen, *others[:2]])
-    return [some(batch, large), some(batch, large[:-1]), some(batch, chosen[:1])]
+    large = [*chosen, *others[:2]]
+    return [some(batch, large), some(batch, large[:-1]), some(batch, large[:1])]
 
 
 def _add(plan: Plan, model, probes) -> None:
@@ -191,6 +198,7 @@ def _read(plan: Plan, model, probes) -> list[str]:
             sites = _sites(plan, graph, parameters, unreadable)
             _owners(sites, values, n, axes, seen, unreadable)
             plan.fused.update(fusable(sites, parameters))
+    shapes = {length(batch): signature(batch) for batch in probes}
     for (name, key), found in seen.items():
         axis = axes.get((name, key), 0)
         known = found and (name, key) in axes
@@ -198,6 +206,9 @@ def _read(plan: Plan, model, probes) -> list[str]:
         # what is done to a single example only need not be in order
         if layout.order == "routed" and any(n > 1 for n, *_ in found):
             plan.routed.add(name)
+        for n, owners, _ in found:
+            if layout.order != "routed":
+                plan.seen[shapes[n], name, key] = len(owners) // n
         if plan.layouts.setdefault((name, key), layout) != layout:
             plan.layouts[name, key] = Layout(axis or 0, "routed")
     return unreadable
@@ -228,7 +239,8 @@ def _owners(sites, values, n, axes, seen, unreadable) -> None:
         return dict(zip(nodes, found, strict=True))
 
     plain = backward(values.sum())
-    others = [backward((values * times.to(values)).sum()) for times in counted(n)]
+    digits = counted(n) if n > 1 else []
+    others = [backward((values * times.to(values)).sum()) for times in digits]
     for site in sites:
         gradient = plain[site.use.node]
         for name, key in site.keys:
@@ -259,8 +271,10 @@ class _Truth:
 
     def __init__(self, model, plan, probes):
         self.model, self.names, self.task = model, list(plan.parameters), plan.task
-        self.alone = [list(one_by_one(model, plan.task, batch, self.names)) for batch in probes]
+        # the last batch is an example of the first
+        self.alone = [one_by_one(model, plan.task, batch, self.names) for batch in probes[:2]]
         self.alone = [[{n: g[0] for n, g in one.items()} for one in each] for each in self.alone]
+        self.alone.append(self.alone[0][:1])
         self.probes, self._together = probes, None
         for each in self.alone:
             for one in each:

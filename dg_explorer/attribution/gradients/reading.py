@@ -279,7 +279,7 @@ class Reading:
                 return [_explicit(each) for each in found]
             except FAILURES:
                 plan.looped = True
-        each = list(one_by_one(self.model, plan.task, batch, list(plan.raw), outputs))
+        each = one_by_one(self.model, plan.task, batch, list(plan.raw), outputs)
         return [
             _explicit({name: torch.stack([g[name][r] for g in each]) for name in plan.raw})
             for r in range(rows)
