@@ -18,6 +18,8 @@ from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss
+from .attributor.made_from import as_served, check_made_from, made_from, weights_of
+from .attributor.outputs_on_record import compared
 from .attributor.settling import settled
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
@@ -49,6 +51,7 @@ def attribute(
     batch_size: int = 256,
     block_size: int = BLOCK,
     overwrite: bool = False,
+    outputs: str = "check",
     progress: bool = True,
     forward=None,
     label=None,
@@ -83,6 +86,9 @@ def attribute(
         Examples in a unit of work, in whole batches.
     overwrite : bool
         Begin anew where scores of other settings are already there.
+    outputs : "check" or "unchecked"
+        Compare what the model answers to test examples with what the record says it answered.
+        "unchecked" is for a model that is meant to differ; the scores say so.
     progress : bool
         Show a progress bar.
     forward, label, augment : optional
@@ -99,7 +105,10 @@ def attribute(
     Raises
     ------
     SettingError
-        A setting is misspelt, or the scores there were made with other settings.
+        A setting is misspelt, or the scores there were made with other settings or from other
+        data, weights or functions.
+    OutputsDifferError
+        The model does not answer as the record says it did.
     CheckpointError
         An epoch has no checkpoint.
     OutOfMemoryError
@@ -141,10 +150,15 @@ def attribute(
         "output_unit": made.task.output_unit,
         "unit": made.unit,
     }
+    served = {s: as_served(made, run, d, s) for s, d in (("train", train), ("test", test))}
+    made_of = made_from(made.task, **served)
     done = _done(run, group, attrs, train_ids, test_ids, overwrite)
+    if done:
+        check_made_from(run, group, made_of)
     todo = [epoch for epoch in epochs if epoch not in done]
     coords = {"test": test_ids, "train": train_ids}
     if todo:
+        attrs |= {"outputs": compared(made, served["test"], run, todo, outputs)}
         load_into(made.model, load_weights(run, todo[0]))
         if hasattr(made, "prepare"):  # here, so that all workers go by the same plan
             attrs |= {"plan": made.prepare(train).fingerprint}
@@ -155,7 +169,8 @@ def attribute(
         rows = made.over_epochs(run, group, rows)
     rows = tqdm(rows, total=len(todo), unit=run.time_unit, disable=not progress, desc=method)
     for epoch, row in rows:  # each is in the record once it is computed, in whatever order
-        run.append(group, _as_dataset(epoch, row, coords, attrs))
+        now = made_of | {"weights": weights_of(run, epoch)}
+        run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
     run.flush()
     return run[group]
 

@@ -1,0 +1,151 @@
+"""What the model answers now against what the record says that it answered then.
+
+The record holds the output of every test example at every epoch, as the recorder saw it. A model
+of the same weights, on the same inputs, says the same: where it does not, the inputs, their
+preprocessing, the labels, the activation or the weights are others, and every score would be
+about another model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...checkpoints.store import load_into, load_weights
+from ...data.served import Served
+from ...errors import DataError, SettingError
+from ...tasks import TASKS, Task
+from ..gradients.watching import undisturbed
+
+#: of the largest output: what another size of batch, another device or float32 may change
+_ROOM = {
+    torch.float64: 1e-5,
+    torch.float32: 1e-3,
+    torch.float16: 3e-2,
+    torch.bfloat16: 1e-1,
+}
+#: at most so many test examples are compared
+EXAMPLES = 256
+
+
+class OutputsDifferError(DataError):
+    """The model does not answer as the record says that it did."""
+
+
+def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
+    """Compare the outputs of some test examples with those in the record at an epoch.
+
+    Parameters
+    ----------
+    model : holding the weights of the epoch
+    task : Task
+        What is attributed; compared where it is the recorded one.
+    test : Served
+
+    Returns
+    -------
+    str
+        "as recorded", or why nothing was compared.
+
+    Raises
+    ------
+    OutputsDifferError
+        Shows three examples and the usual causes.
+    """
+    dynamics = "dynamics/test"
+    if dynamics not in run or epoch not in run[dynamics]["epoch"].values:
+        return "not compared: the record has no outputs of this epoch"
+    row = run[dynamics].sel(epoch=epoch)
+    if test.augmented:
+        return "not compared: test examples differ from one reading to the next"
+    measured = _recorded_task(task, run)
+    if measured is None:
+        return f"not compared: the record's task is {run.attrs['task'].get('told')}"
+    column = measured.output_column
+    if column not in row:
+        return f"not compared: the record has no {column!r}"
+    known = np.intersect1d(test.ids, row["test"].values)
+    chosen = known[np.linspace(0, len(known) - 1, min(EXAMPLES, len(known))).round().astype(int)]
+    ids, now = _outputs(model, measured, test.subset(np.unique(chosen)), column)
+    then = row[column].sel(test=ids).values.astype(np.float64)
+    both = np.isfinite(then) & np.isfinite(now)
+    if not both.any():
+        return "not compared: the record's outputs are not finite"
+    size = max(float(np.abs(then[both]).max()), 1.0)
+    off = np.abs(now - then)
+    wrong = np.flatnonzero(both & (off > _room(model) * size))
+    if len(wrong):
+        _refuse(run, epoch, ids, now, then, wrong[np.argsort(-off[wrong], kind="stable")])
+    return "as recorded"
+
+
+def compared(attributor, test: Served | None, run, epochs: list[int], outputs: str) -> str:
+    """What the comparison at the first, a middle and the last of some epochs says, in words.
+
+    The attributor's model holds the weights of the last one afterwards.
+
+    Parameters
+    ----------
+    outputs : "check" or "unchecked"
+        As the user asks.
+
+    Raises
+    ------
+    OutputsDifferError
+        At one of them the model does not answer as recorded.
+    """
+    if outputs == "unchecked":
+        return "unchecked: the model may be another than the recorded one"
+    if outputs != "check":
+        raise SettingError(f"outputs={outputs!r} must be 'check' or 'unchecked'.")
+    if test is None:
+        return "not compared: the task reads whole batches"
+    said = []
+    for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
+        load_into(attributor.model, load_weights(run, epoch))
+        said.append(check_outputs(attributor.model, attributor.task, test, run, epoch))
+    return next((words for words in said if words != "as recorded"), "as recorded")
+
+
+def _recorded_task(task: Task, run) -> Task | None:
+    """The task that was recorded: that of the scores, or one that its name makes; None: unknown."""
+    told = run.attrs.get("task")
+    if not isinstance(told, dict):
+        return task if task.output_column == "margin" else None
+    if told.get("digest") == task.digest():
+        return task
+    made = TASKS.get(told.get("name"))
+    made = None if made is None else made()
+    return made if made is not None and made.digest() == told.get("digest") else None
+
+
+def _outputs(model, task: Task, test: Served, column: str) -> tuple[np.ndarray, np.ndarray]:
+    parameter = next(iter(model.parameters()))
+    ids, values = [], []
+    with undisturbed(model), torch.no_grad():
+        for batch in test:
+            batch = batch.to(parameter.device, parameter.dtype.to_real())
+            prediction = task.predict(model, batch)
+            task.check(prediction, batch)
+            values.append(task.measures(prediction, batch)[column].double().cpu().numpy())
+            ids.append(batch.ids)
+    return np.concatenate(ids), np.concatenate(values)
+
+
+def _room(model) -> float:
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return max((_ROOM.get(dtype, 1e-3) for dtype in dtypes), default=1e-3)
+
+
+def _refuse(run, epoch, ids, now, then, wrong) -> None:
+    shown = "; ".join(
+        f"test example {ids[i]}: {then[i]:.4g} in the record, {now[i]:.4g} now" for i in wrong[:3]
+    )
+    raise OutputsDifferError(
+        f"The model does not answer as the record says it did at {run.time_unit} {epoch}, for "
+        f"{len(wrong)} of {len(ids)} test examples compared: {shown}. Scores would be about "
+        f"another model. Usual causes: other inputs or another preprocessing of them, other "
+        f"labels, another activation or setting of the model than it was trained with, weights "
+        f"that were changed after recording, probabilities where logits were recorded. For a "
+        f"model that is meant to differ: attribute(..., outputs='unchecked')."
+    )
