@@ -150,7 +150,7 @@ def attribute(
         "output_unit": made.task.output_unit,
         "unit": made.unit,
     }
-    served = {s: as_served(made, run, d, s) for s, d in (("train", train), ("test", test))}
+    served = {s: as_served(made, d, s) for s, d in (("train", train), ("test", test))}
     made_of = made_from(made.task, **served)
     done = _done(run, group, attrs, train_ids, test_ids, overwrite)
     if done:

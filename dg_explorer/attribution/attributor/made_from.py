@@ -20,13 +20,13 @@ def made_from(task: Task, train: Served | None, test: Served | None) -> dict[str
     return found
 
 
-def as_served(attributor, run, data, split: str) -> Served | None:
+def as_served(attributor, data, split: str) -> Served | None:
     """The examples as `Served` gives them; None where only the user's functions can read them."""
     if isinstance(data, Served):
         return data
     if attributor.task.needs_batch:
         return None
-    return Served(data, split=split, model=attributor.model, run=run)
+    return Served(data, split=split, model=attributor.model)
 
 
 def weights_of(run, epoch: int) -> str:

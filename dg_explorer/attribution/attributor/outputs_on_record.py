@@ -41,6 +41,8 @@ def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
     task : Task
         What is attributed; compared where it is the recorded one.
     test : Served
+    epoch : int
+        At which `dynamics/test` has a row.
 
     Returns
     -------
@@ -52,10 +54,7 @@ def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
     OutputsDifferError
         Shows three examples and the usual causes.
     """
-    dynamics = "dynamics/test"
-    if dynamics not in run or epoch not in run[dynamics]["epoch"].values:
-        return "not compared: the record has no outputs of this epoch"
-    row = run[dynamics].sel(epoch=epoch)
+    row = run["dynamics/test"].sel(epoch=epoch)
     if test.augmented:
         return "not compared: test examples differ from one reading to the next"
     measured = _recorded_task(task, run)
@@ -100,6 +99,10 @@ def compared(attributor, test: Served | None, run, epochs: list[int], outputs: s
         raise SettingError(f"outputs={outputs!r} must be 'check' or 'unchecked'.")
     if test is None:
         return "not compared: the task reads whole batches"
+    recorded = run["dynamics/test"]["epoch"].values if "dynamics/test" in run else ()
+    epochs = [epoch for epoch in epochs if epoch in recorded]
+    if not epochs:
+        return "not compared: the record has no outputs of these epochs"
     said = []
     for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
         load_into(attributor.model, load_weights(run, epoch))
