@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dg_explorer as dg
+from dg_explorer.attribution.attributor.data_digests import data_digest
 from dg_explorer.attribution.attributor.outputs_on_record import OutputsDifferError
-from dg_explorer.data.digests import data_digest
 from dg_explorer.data.served import Served
 from dg_explorer.errors import SettingError
 from dg_explorer.tasks import CustomTask

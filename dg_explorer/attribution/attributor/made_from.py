@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...data.digests import data_digest
 from ...data.served import Served
 from ...errors import SettingError
 from ...tasks import Task
+from .data_digests import data_digest
 
 
 def made_from(task: Task, train: Served | None, test: Served | None) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from .batch import Batch
-from .leaves import is_array, leaves
+from ...data.batch import Batch
+from ...data.leaves import is_array, leaves
 
 # numbers are weighed by their place with odd multipliers and summed modulo 2^64
 _SEED = 20261128
