@@ -56,7 +56,6 @@ LOOSE = {
     "analysis.whole_board": "analysis",
     "attribution": "attribution",
     "attribution.memory_estimate": "attribution",
-    "attribution.tasks": "tasks",
     "attribution.units": "attribution",
     "attribution.unrolled_training": "attribution",
     "attribution.walk": "attribution",
