@@ -62,6 +62,7 @@ def test_saved_by_default_it_reopens_as_its_picture_which_the_board_itself_hides
     page = notebook.page
     expect(page.get_by_test_id("dg-board")).to_be_visible()
     expect(page.locator(STILLS)).to_be_hidden()
+    expect(page.get_by_test_id("dg-notice")).to_be_hidden()
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     lab.end_kernels()
     again = open_nb(notebook.path).page
