@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten
 
 from ...data.batch import Batch, batch_length
 
-LARGE, SMALL = 4, 3  # examples in the two batches of a probe
+LARGE, SMALL = 3, 2  # examples in the two batches of a probe
 
 
 def length(batch) -> int:
@@ -41,7 +41,7 @@ def probe(batches: Sequence, ids: Sequence | None = None) -> list[tuple[object, 
 
     With the ids of their examples, or their places in the batch.
 
-    The first batch of at least 7 examples, or else the largest, is cut; few examples are repeated.
+    The first batch of at least 5 examples, or else the largest, is cut; few examples are repeated.
     """
     lengths = [length(batch) for batch in batches]
     enough = [i for i, n in enumerate(lengths) if n >= LARGE + SMALL]
@@ -53,7 +53,7 @@ def probe(batches: Sequence, ids: Sequence | None = None) -> list[tuple[object, 
 
 
 def spread(n: int) -> list[int]:
-    """Positions of 7 examples among n, evenly spread; repeated where there are fewer."""
+    """Positions of 5 examples among n, evenly spread; repeated where there are fewer."""
     wanted = LARGE + SMALL
     if n >= wanted:
         return np.linspace(0, n - 1, wanted).round().astype(int).tolist()
