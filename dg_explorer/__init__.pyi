@@ -130,8 +130,6 @@ from .training.training import (
 from .widgets.board.comparison import RunComparison as RunComparison
 from .widgets.board.explorer import (
     Explorer as Explorer,
-    InfluenceExplorer as InfluenceExplorer,
-    MemorizationTimeline as MemorizationTimeline,
     explore as explore,
 )
 from .widgets.board.panel_views import (
@@ -139,6 +137,8 @@ from .widgets.board.panel_views import (
     DynamicsMap as DynamicsMap,
     FeatureEvolution as FeatureEvolution,
     GradientFlow as GradientFlow,
+    InfluenceExplorer as InfluenceExplorer,
+    MemorizationTimeline as MemorizationTimeline,
     TransitionView as TransitionView,
 )
 from .widgets.export.photograph import PictureError as PictureError
