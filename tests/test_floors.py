@@ -53,6 +53,7 @@ LOOSE = {
     "utils": "top",
     "analysis": "analysis",
     "analysis.comparison": "analysis",
+    "analysis.properties": "analysis",
     "analysis.whole_board": "analysis",
     "attribution": "attribution",
     "attribution.memory_estimate": "attribution",
