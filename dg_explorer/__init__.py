@@ -113,6 +113,7 @@ _EXPORTS = {
     "NotDeterministicError": "training.training",
     "OptimizerStateMissingError": "training.from_run",
     "OutOfMemoryError": "memory",
+    "OutputsDifferError": "attribution.attributor.outputs_on_record",
     "PictureError": "widgets.export.photograph",
     "ReplayMissingError": "training.from_run",
     "ResumeMismatchError": "evaluation.retraining",

@@ -29,6 +29,7 @@ from .analysis.transition.phase_transition import (
 from .analysis.transition.transitions import add_transitions as add_transitions
 from .analysis.whole_board import complete as complete
 from .attribution.attributor.features import FeatureMismatchError as FeatureMismatchError
+from .attribution.attributor.outputs_on_record import OutputsDifferError as OutputsDifferError
 from .attribution.gradients.joining import FactorMismatchError as FactorMismatchError
 from .attribution.gradients.proof import UnsupportedModelError as UnsupportedModelError
 from .attribution.methods.feature_neighbours import (
