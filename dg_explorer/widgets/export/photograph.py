@@ -35,13 +35,15 @@ _OPTIONS = (
     # a graphics card is not needed, and the picture is the same on every machine
     "--disable-gpu",
 )
-# Resolves with what to cut out of the page once nothing on it has changed for a few frames.
-_SETTLED = """new Promise((done) => {
+# Resolves with what to cut out of the page once it has its size, which may come late,
+# and nothing on it has changed for a few frames.
+_SETTLED = """(wide, high) => new Promise((done) => {
   let still = 0;
   new MutationObserver(() => { still = 0; }).observe(document, {subtree: true, childList: true,
     attributes: true, characterData: true});
   const look = () => {
-    if (document.body?.dataset.ready === undefined || ++still < 12)
+    if (document.body?.dataset.ready === undefined || innerWidth !== wide || innerHeight !== high
+        || ++still < 12)
       return requestAnimationFrame(look);
     const {x, y, width, height} = (document.querySelector('#dg-host') ?? document.body)
       .getBoundingClientRect();
@@ -122,20 +124,21 @@ class Photographer:
             features=[{"name": "prefers-reduced-motion", "value": "reduce"}],
         )
         self._ask("Page.navigate", url=Path(page).resolve().as_uri())
-        area = self._settled()
+        area = self._settled(int(width), 1000)
         # the window as high as the page: what is below a window's edge is not always drawn
-        height = max(1, round(area["y"] + area["height"]))
-        self._ask("Emulation.setDeviceMetricsOverride", **screen, height=min(height, 16_000))
-        area = self._settled()
+        height = min(16_000, max(1, round(area["y"] + area["height"])))
+        self._ask("Emulation.setDeviceMetricsOverride", **screen, height=height)
+        area = self._settled(int(width), height)
         clip = {key: area[key] for key in ("x", "y", "width", "height")} | {"scale": 1}
         answer = self._ask(
             "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
         )
         return base64.b64decode(answer["data"])
 
-    def _settled(self) -> dict:
+    def _settled(self, width: int, height: int) -> dict:
+        expression = f"({_SETTLED})({width}, {height})"
         answer = self._ask(
-            "Runtime.evaluate", expression=_SETTLED, awaitPromise=True, returnByValue=True
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
         value = answer["result"].get("value")
         if not value or value["text"].startswith("This page could not be opened"):
