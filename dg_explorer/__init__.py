@@ -15,6 +15,7 @@ _EXPORTS = {
     "Run": "run",
     "with_ids": "data.ids",
     "ids_of": "data.ids",
+    "Served": "data.served",
     # attribution
     "attribute": "attribution",
     "attribute_trajectory": "attribution",

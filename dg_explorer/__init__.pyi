@@ -65,6 +65,8 @@ from .data.ids import (
     ids_of as ids_of,
     with_ids as with_ids,
 )
+from .data.served import Served as Served
+
 from .errors import (
     ArchitectureMismatchError as ArchitectureMismatchError,
     CheckpointError as CheckpointError,

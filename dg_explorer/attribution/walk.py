@@ -136,7 +136,7 @@ def attribute(
     made = attributor(scratch, batch_size=batch_size, **settings)
     how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
     how |= {"model": scratch, "run": run, "by_task": made.task.reads_batch}
-    train, test = Served(train, split="train", **how), Served(test, split="test", **how)
+    train, test = Served.of(train, split="train", **how), Served.of(test, split="test", **how)
     for served in (train, test):
         served.check_labels()
     train_ids, test_ids = train.ids, test.ids

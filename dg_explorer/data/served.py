@@ -104,6 +104,25 @@ class Served:
         if self._record is not None:
             self._record.check_ids(self.ids)
 
+    @classmethod
+    def of(cls, data, **how) -> Served:
+        """The data as served; what is `Served` already is only held against the run, if any.
+
+        Parameters
+        ----------
+        **how
+            As for `Served`.
+        """
+        if not isinstance(data, Served):
+            return cls(data, **how)
+        other = copy.copy(data)
+        other.split = how.get("split", data.split)
+        if how.get("run") is not None:
+            other._record = RecordLabels.of(how["run"], other.split)
+        if other._record is not None:
+            other._record.check_ids(other.ids)
+        return other
+
     def __len__(self) -> int:
         return len(self.ids)
 

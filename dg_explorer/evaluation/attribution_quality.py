@@ -77,7 +77,7 @@ def evaluate_attribution_quality(
 
 def class_labels(data) -> torch.Tensor | None:
     """The labels of the examples in the order of their ids, or None where there are no classes."""
-    served = data if isinstance(data, Served) else Served(data)
+    served = Served.of(data)
     found: dict[int, int] = {}
     for batch in served:
         target = labels_of(batch)

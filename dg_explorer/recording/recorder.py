@@ -146,7 +146,7 @@ class Recorder:
         self.steps_taken = 0
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
-            split: Served(data, split=split, model=model, run=run, **how)
+            split: Served.of(data, split=split, model=model, run=run, **how)
             for split, data in (("train", train), ("test", test))
             if data is not None
         }

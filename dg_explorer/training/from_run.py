@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ..checkpoints.store import load_initial, load_into
-from ..data.ids import ids_of
+from ..data.leaves import shapes
+from ..data.served import Served
 from ..record.run import as_run
 from .known_losses import cross_entropy
 from .optimizers import UnsupportedOptimizerError, settings_from_torch
@@ -87,8 +88,8 @@ def training_of_run(
         if the version of torch is another one, too.
     """
     run = as_run(run)
-    inputs, labels, train_ids = _tensors(train)
-    test_inputs, test_labels, test_ids = _tensors(test)
+    inputs, labels, train_ids = _tensors(train, "train", run, model)
+    test_inputs, test_labels, test_ids = _tensors(test, "test", run, model)
     steps, start = _start(run, model, train_ids, labels)
     if loss is not None and steps.weights is not None:
         raise TrainedLossError(
@@ -172,11 +173,20 @@ def _check_loss(run) -> None:
         )
 
 
-def _tensors(dataset):
-    """Inputs and labels of a dataset as two tensors, and its ids."""
-    dataset = getattr(dataset, "dataset", dataset) if hasattr(dataset, "batch_size") else dataset
-    ids = ids_of(dataset)
-    items = [dataset[i] for i in range(len(dataset))]
-    inputs = torch.stack([torch.as_tensor(item[0]) for item in items])
-    labels = torch.as_tensor([int(item[1]) for item in items])
-    return inputs, labels, ids
+def _tensors(data, split: str, run, model):
+    """Inputs and labels of a data set as two tensors, and its ids."""
+    batches = list(Served.of(data, split=split, run=run, model=model, by_position=True))
+    for batch in batches:
+        one = len(batch.inputs) == 1 and not batch.keywords and batch.forward is None
+        if not (one and torch.is_tensor(batch.inputs[0]) and torch.is_tensor(batch.labels)):
+            raise ReplayMissingError(
+                f"A replay feeds the model one tensor of inputs and compares with one of labels; "
+                f"the batches hold {shapes(batch.raw)}. {REMAINING}"
+            )
+    if len({batch.inputs[0].shape[1:] for batch in batches}) > 1:
+        raise ReplayMissingError(
+            f"A replay takes inputs of one shape, and those of these examples differ. {REMAINING}"
+        )
+    inputs = torch.cat([batch.inputs[0] for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    return inputs, labels, np.concatenate([batch.ids for batch in batches])

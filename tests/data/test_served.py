@@ -343,3 +343,10 @@ def test_whole_tensors_are_sliced_and_equal_what_rows_give():
     for a, b in zip(fast, slow, strict=True):
         assert type(a.raw) is type(b.raw)
         assert all(torch.equal(one, two) for one, two in zip(a.raw, b.raw, strict=True))
+
+
+def test_what_is_served_already_is_held_against_the_run_it_is_given_to():
+    data = Served(TensorDataset(X, Y, GROUP), label=1, forward=0, model=Head())
+    assert Served.of(data, run=run_of(Y)).ids.tolist() == data.ids.tolist()
+    with pytest.raises(DataError, match="another label"):
+        list(Served.of(data, run=run_of(Y.roll(1))))

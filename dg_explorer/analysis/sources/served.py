@@ -23,7 +23,7 @@ def in_dataset_order(data, split: str = "train", **how) -> Served:
     **how : model, run, forward, label
         As for `Served`.
     """
-    return data if isinstance(data, Served) else Served(data, split=split, by_position=True, **how)
+    return Served.of(data, split=split, by_position=True, **how)
 
 
 def evaluate(model, data, split: str, *, layers=(), limit: int | None = None, device=None, **how):

@@ -77,7 +77,8 @@ def attribute_trajectory(
     group = f"scores/{name or method}"
     made = method_class(method)(copied(model), **settings)
     served = {"model": model, "run": run, "by_task": made.task.reads_batch}
-    train, test = Served(train, split="train", **served), Served(test, split="test", **served)
+    train = Served.of(train, split="train", **served)
+    test = Served.of(test, split="test", **served)
     for data in (train, test):
         data.check_labels()
     made = settled(made, test, run)
