@@ -47,15 +47,31 @@ class TensorRows:
 
     def walk(self, places: np.ndarray, size: int) -> Iterator[Part]:
         """Yield the rows at some places, in batches."""
+        copied = True  # the first batch shows whether the model changes its input in place
         for chunk in _chunks(places, size):
             rows = chunk if self.at is None else self.at[chunk]
-            yield Part([_slice(tensor, rows) for tensor in self.tensors], chunk)
+            raw = [_slice(tensor, rows, copied) for tensor in self.tensors]
+            before = _versions(raw)
+            yield Part(raw, chunk)
+            changed = before != _versions(raw)
+            if changed and not copied:
+                raise DataError(
+                    "The model changed its input in place, and so the tensors of the data set. "
+                    "Make its first operation one that is not in place."
+                )
+            copied = changed
 
 
-def _slice(tensor: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    """A copy, as collate makes one: a model that changes its input in place keeps off the data."""
+def _versions(tensors: list[torch.Tensor]) -> list[int]:
+    """How often each tensor was written into; torch does not count it in inference mode."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+
+
+def _slice(tensor: torch.Tensor, rows: np.ndarray, copied: bool) -> torch.Tensor:
+    """Some rows: a copy, as collate makes one, or a view where nobody writes into it."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-        return tensor[int(rows[0]) : int(rows[0]) + len(rows)].clone()
+        part = tensor[int(rows[0]) : int(rows[0]) + len(rows)]
+        return part.clone() if copied or tensor.is_inference() else part
     return tensor[torch.from_numpy(rows).to(tensor.device)]
 
 
