@@ -38,7 +38,7 @@ class LogitsOfOutput(ClassificationTask):
     """The margin of the right class, where the model's answer keeps its logits in `.logits`."""
 
     def predict(self, model, batch):
-        return model(pixel_values=batch[0]).logits
+        return model(pixel_values=batch.inputs[0]).logits
 
 
 def new_model(name: str | None, n_classes: int, seed: int):

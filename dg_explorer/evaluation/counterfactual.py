@@ -59,7 +59,7 @@ def counterfactual_check(
     DataError
         Where ``among`` holds fewer examples than ``remove``.
     """
-    run = as_run(run)
+    run = None if run is None else as_run(run)
     remove = _known(remove, training.train_ids, "training")
     test = training.test_ids if test is None else _known(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
@@ -129,7 +129,7 @@ def leave_one_out(
     -------
     DataArray, dims (epoch, test, train)
     """
-    run = as_run(run)
+    run = None if run is None else as_run(run)
     train = _known(train, training.train_ids, "training")
     weights = np.ones((len(train) + 1, training.n_train))
     for row, id in zip(weights[1:], train, strict=True):
@@ -163,7 +163,7 @@ def window_ablation(
     DataArray, dims (window, epoch, test)
         Output with all minus output without the example in the window.
     """
-    run = as_run(run)
+    run = None if run is None else as_run(run)
     (id,) = _known([train], training.train_ids, "training")
     edges = np.asarray(windows, dtype=int)
     n_windows = len(edges) - 1

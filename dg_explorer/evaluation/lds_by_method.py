@@ -60,7 +60,7 @@ def lds_over_time(
     NoScoresError
         If neither the run nor `scores` has any.
     """
-    run = as_run(run)
+    run = None if run is None else as_run(run)
     scores = dict(scores or {})
     if run is not None:
         for group in run.groups():

@@ -68,7 +68,7 @@ def metasmoothness(
         over directions). At or above .9 derivatives may be read as causes; below .5 they may
         not. NaN at the start, where nothing has moved.
     """
-    run = as_run(run)
+    run = None if run is None else as_run(run)
     rng = np.random.default_rng(seed)
     v = torch.as_tensor(rng.choice([-1.0, 1.0], size=(directions, training.n_train)))
     theta = training.start().theta
