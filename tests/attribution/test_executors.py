@@ -54,11 +54,15 @@ def scores(run=None, train=None, executor=None, **settings):
 
 
 class Watched(Dataset):
-    """Writes down who serves which example, and once kills the process that serves one."""
+    """Writes down who serves which example, and once kills the worker that serves one.
+
+    The process that asks reads a few examples itself, to find out how they come.
+    """
 
     def __init__(self, folder, killer=None):
         self.inner, self.folder, self.killer = examples(24), Path(folder), killer
         self.folder.mkdir(exist_ok=True)
+        self.asks = os.getpid()
 
     def __len__(self):
         return 24
@@ -66,7 +70,7 @@ class Watched(Dataset):
     def __getitem__(self, i):
         with open(self.folder / "served", "a") as file:
             file.write(f"{i} {os.getpid()}\n")
-        if i == self.killer:
+        if i == self.killer and os.getpid() != self.asks:
             try:
                 (self.folder / "killed").touch(exist_ok=False)
             except FileExistsError:
