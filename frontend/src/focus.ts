@@ -26,7 +26,9 @@ export function keepKeys(root: HTMLElement, signal: AbortSignal): void {
       if (event.relatedTarget || !document.hasFocus()) return;
       setTimeout(() => {
         const gone = !left.isConnected || !left.checkVisibility();
-        if (gone && root.isConnected && !focusedIn(root)?.matches("input, textarea"))
+        const now = focusedIn(root);
+        // a board that was built anew has given the focus back already
+        if (gone && root.isConnected && !root.contains(now) && !now?.matches("input, textarea"))
           root.focus({ preventScroll: true });
       });
     },
