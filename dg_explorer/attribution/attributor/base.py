@@ -22,6 +22,9 @@ from ..gradients.examples import LARGE, SMALL
 from ..gradients.joining import compact, concatenate
 from ..gradients.plan import Plan
 from ..gradients.proof import prove
+from ..projections.dense import Projection
+from ..projections.of_gradients import of_checkpoint, projected_factor
+from ..projections.sketches import FactoredSketch
 from ..solve.damping import check_damping
 from .features import GradientFeatures, Origin, check_same_origin
 from .patterns import analyze_attribution_patterns, find_top_attributions
@@ -45,10 +48,11 @@ class Attributor:
         An ensemble, such as the same recipe from several seeds.
     layers : list of str, optional
         Module or parameter names, or patterns; by default every trainable parameter.
-    damping : "auto" or float
+    damping : "auto", float or ("absolute", float)
         Ridge, relative to the mean diagonal of the kernel. "auto" reads it off the checkpoint of
-        a classifier (see `damping`) and is 1 for other tasks; `damping_used` holds what was
-        added, in absolute terms, at each checkpoint.
+        a classifier (see `damping`) and is 1 for other tasks. ("absolute", x) adds x itself to
+        the sum over the training examples (n times what is added to a mean). `damping_used`
+        holds what was added, in absolute terms, at each checkpoint.
     batch_size : int
         Used where a dataset is given instead of a loader. Scores do not depend on it.
     """
@@ -60,6 +64,8 @@ class Attributor:
     gradient_of = "output"
     #: keep inputs and output gradients apart even where writing gradients out is smaller
     keeps_factors = False
+    #: a map of gradients to fewer numbers, applied as they are made
+    sketch: FactoredSketch | Projection | None = None
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class Attributor:
         self._checkpoints = _as_checkpoints(checkpoints)
         self._scratch: nn.Module | None = None
         self._plan: Plan | None = None
+        self._fitted = None
 
     # ---------------------------------------------------------------- the contract
 
@@ -109,6 +116,85 @@ class Attributor:
             self.compute_train_features(train), self.compute_test_features(test)
         )
 
+    def attribute_by_layer(self, train, test) -> dict[str, torch.Tensor]:
+        """Scores of each layer by itself, from one pass; over the layers they sum to the score.
+
+        Returns
+        -------
+        dict of module name -> float64, shape (n_test, n_train)
+            What the part of the test example's gradient that is in the layer is worth.
+
+        Raises
+        ------
+        SettingError
+            Scores of this method are no sum over layers.
+        """
+        return self.compute_attributions_by_layer(
+            self.compute_train_features(train), self.compute_test_features(test)
+        )
+
+    def compute_attributions_by_layer(self, train_features, test_features):
+        """`attribute_by_layer` from features."""
+        raise SettingError(
+            f"Scores of {self.method!r} {self.not_by_layer}. Those of 'trak', 'influence', "
+            f"'tracin', 'gradient_dot' and 'gradient_cosine' are, without proj_dim=."
+        )
+
+    #: why `attribute_by_layer` is refused
+    not_by_layer = "are no sum over layers"
+
+    # ------------------------------------------------------------ fitted once, asked often
+
+    def fit(self, train, num_samples: int | None = None) -> Attributor:
+        """Keep what scores need of the training examples, so that `score` can be called often.
+
+        Parameters
+        ----------
+        train : data
+            Of which curvature, kernel and damping are, whatever is scored later.
+
+        Returns
+        -------
+        The attributor itself.
+        """
+        self._fitted = self.compute_train_features(train, num_samples)
+        return self
+
+    def score(self, test, *, candidates=None) -> torch.Tensor:
+        """Scores for test examples that may have come up after `fit`.
+
+        Parameters
+        ----------
+        test : data, or features of this attributor
+        candidates : data, optional
+            Examples to score in place of those of `fit`: such as never were trained on. Their
+            scores say what a little weight on them would have done, by the curvature of `fit`.
+
+        Returns
+        -------
+        float64, shape (n_test, n_train), or (n_test, n_candidates)
+
+        Raises
+        ------
+        SettingError
+            `fit` has not been called, or the method cannot score other candidates.
+        FeatureMismatchError
+            The model holds other weights than in `fit`.
+        """
+        if self._fitted is None:
+            raise SettingError(f"{type(self).__name__}.score needs fit(train) before it.")
+        if not hasattr(test, "origin") and not torch.is_tensor(test):
+            test = self.compute_test_features(test)
+        if candidates is None:
+            return self.compute_attributions(self._fitted, test)
+        return self._candidate_scores(candidates, test)
+
+    def _candidate_scores(self, candidates, test_features) -> torch.Tensor:
+        raise SettingError(
+            f"candidates= goes with methods that score an example apart from the others: "
+            f"'influence', 'tracin', 'gradient_dot' and 'gradient_cosine', not {self.method!r}."
+        )
+
     find_top_attributions = staticmethod(find_top_attributions)
     analyze_attribution_patterns = staticmethod(analyze_attribution_patterns)
 
@@ -121,7 +207,12 @@ class Attributor:
     @property
     def kind(self) -> str:
         """What the features are; features of another kind are refused."""
-        return f"gradients of {self.gradient_of}"
+        return f"gradients of {self.gradient_of}{self.sketched}"
+
+    @property
+    def sketched(self) -> str:
+        """By what gradients were made smaller, for `kind`."""
+        return "" if self.sketch is None else f", {self.sketch}"
 
     @property
     def n_checkpoints(self) -> int:
@@ -136,7 +227,7 @@ class Attributor:
             "layers": layers if self.layers is None else list(np.atleast_1d(self.layers)),
             "damping": self.damping,
             "n_checkpoints": self.n_checkpoints,
-        }
+        } | ({} if self.sketch is None else {"projection": str(self.sketch)})
 
     def models(self):
         """Yield (model holding a checkpoint's weights, digest of the weights), one by one."""
@@ -157,12 +248,15 @@ class Attributor:
         """Per-example gradients of a loader at every checkpoint, kept as factors."""
         differentiated, data = outputs or self.outputs, self.served(data, num_samples)
         models, weights, outputs, digests = [], [], [], []
-        for model, digest in self.models():
+        for checkpoint, (model, digest) in enumerate(self.models()):
+            sketch = None if self.sketch is None else of_checkpoint(self.sketch, checkpoint)
             parts, ids = [], []
             for batch, which in self.batches(data, None, model):
                 capture = self.capture(model, data)
                 found = capture(batch, differentiated, which)
-                if not self.keeps_factors:
+                if sketch is not None:
+                    found.factors = [[projected_factor(sketch, row)] for row in found.factors]
+                elif not self.keeps_factors:
                     found.factors = [[compact(f) for f in row] for row in found.factors]
                 parts.append(found)
                 ids.append(which)

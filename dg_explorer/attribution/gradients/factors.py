@@ -286,6 +286,12 @@ class Shared:
 Factor = Outer | Lookup | Explicit | Shared
 
 
+def layer_names(layers: list[Factor]) -> list[str]:
+    """The module that each factor's parameters belong to; a parameter of the model's own itself."""
+    first = (next(iter(factor.sizes)) for factor in layers)
+    return [name.rpartition(".")[0] or name for name in first]
+
+
 def summed(layers: list[Factor]) -> torch.Tensor:
     """The sum of the gradients of all examples, written out, shape (entries,)."""
     out = []

@@ -8,7 +8,8 @@ import torch
 from ...errors import CheckpointError, SettingError
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
-from ..projections.kernel import diagonal, gram
+from ..projections.kernel import diagonal, gram, gram_by_layer
+from ..projections.of_gradients import sketch_of
 
 SIMILARITIES = ("dot", "cosine")
 
@@ -23,6 +24,11 @@ class GradientSimilarityAttributor(Attributor):
     similarity : "dot" or "cosine"
         The dot product is what one step of gradient descent does to the output, to first order;
         large losses give large scores. The cosine compares directions alone.
+    proj_dim : int, optional
+        Project gradients to so many numbers: less memory, and inner products that are right on
+        average.
+    projection : "factored", "rademacher", "gaussian" or "sparse"
+    projection_seed : int
     **settings
         `task`, `checkpoints`, `layers`, `device`, `batch_size`, as for every attributor.
 
@@ -39,6 +45,9 @@ class GradientSimilarityAttributor(Attributor):
         model,
         *,
         similarity: str | None = None,
+        proj_dim: int | None = None,
+        projection: str = "factored",
+        projection_seed: int = 0,
         task=None,
         checkpoints=None,
         layers=None,
@@ -56,6 +65,7 @@ class GradientSimilarityAttributor(Attributor):
         self.similarity = similarity or self.similarity
         if self.similarity not in SIMILARITIES:
             raise SettingError(f"similarity={similarity!r}; there are {', '.join(SIMILARITIES)}.")
+        self.sketch = sketch_of(proj_dim, projection, projection_seed)
 
     @property
     def unit(self) -> str:
@@ -70,7 +80,7 @@ class GradientSimilarityAttributor(Attributor):
 
     @property
     def kind(self) -> str:
-        return "gradients of output and loss"
+        return f"gradients of output and loss{self.sketched}"
 
     def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
         """Minus the gradients of the loss; second row, those of the output."""
@@ -87,11 +97,34 @@ class GradientSimilarityAttributor(Attributor):
         scores = [self._score(train[0], test[0]) for train, test in pairs]
         return self._combine(scores)
 
+    def compute_attributions_by_layer(self, train_features, test_features):
+        if self.sketch is not None:
+            return super().compute_attributions_by_layer(train_features, test_features)
+        self.check_pair(train_features, test_features)
+        pairs = list(zip(train_features.models, test_features.models, strict=True))
+        each = [gram_by_layer(test[0], train[0]) for train, test in pairs]
+        return {
+            name: self._combine(
+                [
+                    self._scaled(one[name].double(), train[0], test[0])
+                    for one, (train, test) in zip(each, pairs, strict=True)
+                ]
+            )
+            for name in each[0]
+        }
+
+    not_by_layer = "with proj_dim= mix the layers"
+
+    def _candidate_scores(self, candidates, test_features) -> torch.Tensor:
+        return self.compute_attributions(self.compute_train_features(candidates), test_features)
+
     def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
         return self._combine([self._own(*rows) for rows in train_features.models])
 
     def _score(self, train, test) -> torch.Tensor:
-        scores = gram(test, train).double()
+        return self._scaled(gram(test, train).double(), train, test)
+
+    def _scaled(self, scores, train, test) -> torch.Tensor:
         if self.similarity == "cosine":
             scores /= _norms(test)[:, None]
             scores /= _norms(train)
@@ -131,6 +164,7 @@ class TracInAttributor(GradientSimilarityAttributor):
     learning_rates : float or sequence of float, optional
         One for each checkpoint, or one for all; by default 1, or the run's own.
     **settings
+        `proj_dim`, `projection`, `projection_seed`, as for `GradientSimilarityAttributor`;
         `task`, `checkpoints`, `layers`, `device`, `batch_size`, as for every attributor.
 
     References
@@ -148,6 +182,9 @@ class TracInAttributor(GradientSimilarityAttributor):
         model,
         *,
         learning_rates=None,
+        proj_dim: int | None = None,
+        projection: str = "factored",
+        projection_seed: int = 0,
         task=None,
         checkpoints=None,
         layers=None,
@@ -156,6 +193,9 @@ class TracInAttributor(GradientSimilarityAttributor):
     ):
         super().__init__(
             model,
+            proj_dim=proj_dim,
+            projection=projection,
+            projection_seed=projection_seed,
             task=task,
             checkpoints=checkpoints,
             layers=layers,

@@ -10,11 +10,12 @@ from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
 from ..gradients.factors import Factor, summed
 from ..projections.kernel import diagonal, squared_sum
-from ..solve.damping import DEFAULT_RELATIVE, absolute_damping, resting_damping
-from ..solve.gauss_newton import gauss_newton_scores
-from ..solve.hessian import loss_hessian
-from ..solve.kronecker import kronecker_scores
-from ..solve.solvers import SOLVERS, leading_eigenpairs, solve
+from ..projections.of_gradients import sketch_of
+from ..solve.damping import DEFAULT_RELATIVE, resting_damping
+from ..solve.gauss_newton import GaussNewton
+from ..solve.hessian import DampedHessian, loss_hessian
+from ..solve.kronecker import KroneckerCurvature
+from ..solve.solvers import SOLVERS
 
 KRONECKER = ("ekfac", "kfac")
 CURVATURES = ("gauss_newton", "hessian")
@@ -47,9 +48,22 @@ class InfluenceFunctionAttributor(Attributor):
     rows : int, optional
         Directions of curvature kept for each example, the largest first: 3, or 16 for "ekfac" and
         "kfac". The Hessian of a softmax has as many as there are classes, less one.
+    proj_dim : int, optional
+        Project gradients to so many numbers, and solve there: less memory, and scores of the
+        projected model. Not with the Hessian, "ekfac" or "kfac", which need the layers.
+    projection : "factored", "rademacher", "gaussian" or "sparse"
+    projection_seed : int
     **settings
         Those of every attributor: `task`, `checkpoints`, `layers`, `device`, `damping`,
         `batch_size`.
+
+    Examples
+    --------
+    ::
+
+        influence = InfluenceFunctionAttributor(model).fit(train)
+        influence.score(questions_of_today)
+        influence.score(questions_of_today, candidates=never_trained_on)
 
     References
     ----------
@@ -70,6 +84,9 @@ class InfluenceFunctionAttributor(Attributor):
         steps: int | None = None,
         temperature: float | None = None,
         rows: int | None = None,
+        proj_dim: int | None = None,
+        projection: str = "factored",
+        projection_seed: int = 0,
         task=None,
         checkpoints=None,
         layers=None,
@@ -103,6 +120,13 @@ class InfluenceFunctionAttributor(Attributor):
                 "The exact Hessian goes with solver 'exact', 'cg', 'lissa' or 'arnoldi' and "
                 "temperature 1."
             )
+        self.sketch = sketch_of(proj_dim, projection, projection_seed)
+        if self.sketch is not None and (hessian or solver in KRONECKER):
+            needs = curvature if hessian else solver
+            raise SettingError(
+                f"proj_dim={proj_dim} mixes the layers, and {needs!r} needs them apart: use "
+                f"curvature='gauss_newton' with solver='exact', or no proj_dim."
+            )
         if not 0 < temperature <= 1:
             raise SettingError(f"temperature={temperature!r} must be above 0 and at most 1.")
         for name, value in (("rows", rows), ("steps", steps)):
@@ -118,7 +142,8 @@ class InfluenceFunctionAttributor(Attributor):
 
     @property
     def kind(self) -> str:
-        return f"gradients for {self.curvature} at temperature {self.temperature:g}"
+        told = f"gradients for {self.curvature} at temperature {self.temperature:g}"
+        return told + self.sketched
 
     def compute_train_features(self, dataloader, num_samples=None) -> GradientFeatures:
         """Rows: minus the gradient of the loss, those of the curvature, that of the output."""
@@ -155,40 +180,85 @@ class InfluenceFunctionAttributor(Attributor):
             found.append(self.task.output(prediction, batch)[:, None])
         return torch.cat([row.to(found[0].dtype) for row in found], 1)
 
+    def fit(self, train, num_samples: int | None = None) -> InfluenceFunctionAttributor:
+        """Solve the curvature of the training examples once, for every `score` after."""
+        super().fit(train, num_samples)
+        self._curvatures = self._solved(self._fitted)
+        return self
+
+    def score(self, test, *, candidates=None) -> torch.Tensor:
+        if self._fitted is None or candidates is not None:
+            return super().score(test, candidates=candidates)
+        features = test if hasattr(test, "origin") else self.compute_test_features(test)
+        self.check_pair(self._fitted, features)
+        return self._mean(self._curvatures, self._fitted, _first_rows(features)).cpu()
+
+    def _candidate_scores(self, candidates, test_features) -> torch.Tensor:
+        features = self.compute_features(candidates, None, self._ascents)
+        self.check_pair(self._fitted, test_features)
+        self.check_pair(self._fitted, features)
+        return self._mean(self._curvatures, features, _first_rows(test_features)).cpu()
+
+    def _ascents(self, prediction, batch):
+        return self.task.ascent(prediction, batch, temperature=self.temperature)
+
     def compute_attributions(self, train_features, test_features) -> torch.Tensor:
         self.check_pair(train_features, test_features)
-        queries = [rows[0] for rows in test_features.models]
-        return self._scores(train_features, queries).cpu()
+        return self._scores(train_features, _first_rows(test_features)).cpu()
+
+    def compute_attributions_by_layer(self, train_features, test_features):
+        if self.sketch is not None:
+            return super().compute_attributions_by_layer(train_features, test_features)
+        self.check_pair(train_features, test_features)
+        queries = _first_rows(test_features)
+        each = [
+            curvature.by_layer(query, train[0])
+            for curvature, train, query in zip(
+                self._solved(train_features), train_features.models, queries, strict=True
+            )
+        ]
+        return {name: sum(one[name] for one in each).cpu() / len(each) for name in each[0]}
+
+    @property
+    def not_by_layer(self) -> str:
+        return f"with proj_dim={self.sketch.dim} mix the layers"
 
     def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
         """How far each example lowers its own loss: (-grad l)' (H + damping I)^-1 (-grad l)."""
-        queries = [rows[0] for rows in train_features.models]
+        queries = _first_rows(train_features)
         return self._scores(train_features, queries).diagonal().cpu()
 
     @memory_advice("Lower rows=, attribute fewer examples, or use TRAKAttributor with proj_dim=")
     def _scores(self, train_features, queries) -> torch.Tensor:
-        total, self.damping_used = 0.0, []
-        for m, (train, query) in enumerate(zip(train_features.models, queries, strict=True)):
-            damping = self._relative(train, train_features.weight[m])
-            curvature = train[1:-1] if self.task.doubts else train[1:]
-            if self.curvature == "hessian":
-                hessian = train_features.curvature[m]
-                scores, added = self._hessian_scores(hessian, train[0], query, damping)
-            elif self.solver in KRONECKER:
-                corrected = self.solver == "ekfac"
-                scores, added = kronecker_scores(curvature, train[0], query, damping, corrected)
-            else:
-                scores, added = gauss_newton_scores(
-                    curvature, train[0], query, damping, self.solver, self.steps
-                )
-            total = total + scores
-            self.damping_used.append(added)
+        return self._mean(self._solved(train_features), train_features, queries)
+
+    def _mean(self, curvatures, features, queries) -> torch.Tensor:
+        """Scores of the examples of `features`, averaged over checkpoints."""
+        total = 0.0
+        for curvature, rows, query in zip(curvatures, features.models, queries, strict=True):
+            total = total + curvature.scores(query, rows[0])
         return total / len(queries)
 
-    def _relative(self, train: list[list[Factor]], weight: torch.Tensor) -> float:
+    def _solved(self, train_features) -> list[GaussNewton | KroneckerCurvature | DampedHessian]:
+        """The damped curvature of the training examples at each checkpoint."""
+        found = []
+        for m, train in enumerate(train_features.models):
+            damping = self._relative(train, train_features.weight[m])
+            rows = train[1:-1] if self.task.doubts else train[1:]
+            if self.curvature == "hessian":
+                n, hessian = len(train[0][0]), train_features.curvature[m]
+                found.append(DampedHessian(hessian, train[0], n, damping, self.solver, self.steps))
+            elif self.solver in KRONECKER:
+                found.append(KroneckerCurvature(rows, damping, self.solver == "ekfac"))
+            else:
+                found.append(GaussNewton(rows, damping, self.solver, self.steps))
+        self.damping_used = [curvature.added for curvature in found]
+        return found
+
+    def _relative(self, train: list[list[Factor]], weight: torch.Tensor):
         """The damping asked for, or the one that training came to rest on."""
         if self.damping != "auto":
-            return float(self.damping)
+            return self.damping
         if not self.task.doubts:
             return DEFAULT_RELATIVE
         output, lengths = train[-1], diagonal(train[-1])
@@ -196,16 +266,9 @@ class InfluenceFunctionAttributor(Attributor):
         left_over = summed([f.scaled(weight) for f in output]).double().square().sum()
         return resting_damping(weight, lengths, left_over, squared_sum(output))
 
-    def _hessian_scores(self, hessian, train, query, damping):
-        v = torch.cat([f.flat() for f in train], 1).double()
-        q = torch.cat([f.flat() for f in query], 1).double()
-        added = absolute_damping((hessian.diagonal().abs().sum() / len(v))[None, None], damping)
-        if self.solver == "arnoldi":
-            values, vectors = leading_eigenpairs(hessian, self.steps)
-            # negative directions count as flat, as in the exact solve
-            weight = 1 / (values.clamp(min=0) + added)
-            return ((q @ vectors) * weight) @ (v @ vectors).T, added
-        return solve(hessian, q, added, self.solver, steps=self.steps) @ v.T, added
+
+def _first_rows(features: GradientFeatures) -> list[list[Factor]]:
+    return [rows[0] for rows in features.models]
 
 
 def _flat_names(layers) -> list[str]:

@@ -9,7 +9,6 @@ after `torch.save`, `torch.cat` and a night's sleep. An ensemble has one such bl
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,13 +18,13 @@ from ..attributor.features import FeatureMismatchError
 from ..gradients.joining import concatenate
 from ..projections.dense import Projection
 from ..projections.nystrom import Nystrom, NystromFeatures
+from ..projections.of_gradients import of_checkpoint
 from ..projections.sketches import FactoredSketch
 from ..solve.damping import damping_of_features
 from ..solve.ridge import damped_inverse
 
 KEPT = 2  # columns that hold no gradient: weight and tag
 PENDING = 512  # examples projected together: the matrix is drawn once for all of them
-NEXT_SEED = 1_000_003  # a prime: seeds of checkpoints meet those of no other small seed
 TAG = 2.0**-100  # times a whole number below 2^24, exact in float32
 
 
@@ -70,16 +69,6 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
         order = attributor.order(data, np.concatenate(ids))
         blocks.append(found[order.to(found.device)])
     return torch.cat(blocks, 1)
-
-
-def of_checkpoint(projection, checkpoint: int):
-    """The projection for one checkpoint of an ensemble: each has its own, so that errors average.
-
-    Park et al. (2023), algorithm 1. Landmarks are no projection: their kernel columns are exact.
-    """
-    if isinstance(projection, Nystrom) or checkpoint == 0:
-        return projection
-    return replace(projection, seed=projection.seed + NEXT_SEED * checkpoint)
 
 
 def tag(digest: str, parameters, task: str, projection: Map) -> float:

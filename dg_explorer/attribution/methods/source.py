@@ -10,12 +10,10 @@ import torch
 from ...errors import SettingError
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
-from ..gradients.convolution import Convolution
-from ..gradients.factors import Factor, Outer
-from ..gradients.joining import concatenate
+from ..gradients.joining import aligned, concatenate
 from ..projections.kernel import diagonal
 from ..solve.damping import absolute_damping
-from ..solve.kronecker import KroneckerBasis, PlainBasis
+from ..solve.kronecker import basis_of, entries, unfolded
 
 
 class SourceAttributor(Attributor):
@@ -121,16 +119,17 @@ class SourceAttributor(Attributor):
         n_train = len(features)
         self.damping_used = []
         scores = torch.zeros(len(queries[0]), n_train, dtype=torch.float64)
-        carried = [_explicit(factor) for factor in queries]
+        last, queries = aligned(features.models[-1][0], queries)
+        carried = [entries(*pair) for pair in zip(queries, last, strict=True)]
         for part, time in zip(reversed(parts), reversed(self.time), strict=True):
             rows = [layers for model in part for layers in model[1:]]
             curvature = concatenate(rows)
             n = n_train * len(part)
             trace = diagonal(curvature).sum() / n_train
-            added = absolute_damping(trace[None, None], self.damping) / len(part)
+            added = absolute_damping(trace[None, None] / len(part), self.damping)
             self.damping_used.append(added)
             for layer, factor in enumerate(curvature):
-                basis = _basis(factor)
+                basis = basis_of(factor)
                 rate = basis.values / n + self.weight_decay
                 # With no end to the segment the damping takes the place of its end.
                 rate = rate + (added / n_train if np.isinf(time) else 0)
@@ -138,7 +137,7 @@ class SourceAttributor(Attributor):
                 weight = (1 - torch.exp(-time * rate)) / rate.clamp(min=1e-300)
                 weight = torch.where(rate > 0, weight, torch.full_like(rate, time))
                 for model in part:
-                    for start, block in basis.rotated(_unfolded(model[0][layer])):
+                    for start, block in basis.rotated(unfolded(model[0][layer])):
                         found = (query * weight) @ block.T / n
                         scores[:, start : start + len(block)] += found.cpu()
                 kept = torch.exp(-time * rate)
@@ -152,26 +151,3 @@ def _times(time, n: int) -> list[float]:
     if len(times) != n or not all(t > 0 for t in times):
         raise SettingError(f"{n} segment(s) need as many positive times, not {time}.")
     return times
-
-
-def _unfolded(factor: Factor) -> Factor:
-    return factor.outer() if isinstance(factor, Convolution) else factor
-
-
-def _is_layer(factor: Factor) -> bool:
-    return isinstance(factor, Outer) and bool(factor.weight)
-
-
-def _basis(curvature: Factor):
-    factor = _unfolded(curvature)
-    return KroneckerBasis(factor, corrected=True) if _is_layer(factor) else PlainBasis(factor)
-
-
-def _explicit(factor: Factor) -> torch.Tensor:
-    """Gradients of a layer written out as its eigenbasis reads them, (example, entries)."""
-    factor = _unfolded(factor)
-    if not _is_layer(factor):
-        return factor.flat().double()
-    a = factor.a.double()
-    a = torch.cat([a, torch.ones_like(a[..., :1])], -1) if factor.bias else a
-    return (factor.d.double().mT @ a).flatten(1)

@@ -8,7 +8,7 @@ from ...errors import SettingError
 from ...memory import memory_advice
 from ..attributor.base import Attributor
 from ..projections.checks import ProjectionChecks
-from ..projections.kernel import gram
+from ..projections.kernel import gram, gram_by_layer
 from ..projections.nystrom import Nystrom
 from ..solve.damping import DEFAULT_RELATIVE, absolute_damping, damped_solver, resting_damping
 from .projected import (
@@ -124,21 +124,41 @@ class TRAKAttributor(ProjectionChecks, Attributor):
                 train_features, test_features, self.proj_dim, self.damping, self.task.doubts
             )
             return scores.cpu()
-        total, self.damping_used = 0.0, []
-        for train, test, weight in zip(
-            train_features.models, test_features.models, train_features.weight, strict=True
+        total = 0.0
+        for solve, train, test in zip(
+            self._solvers(train_features), train_features.models, test_features.models, strict=True
         ):
+            total = total + solve(gram(test[0], train[0]))
+        return (total / len(train_features.models)).cpu()
+
+    def _solvers(self, train_features):
+        """(K + damping I)^-1 of each checkpoint, as functions of the rows of a matrix."""
+        self.damping_used = []
+        for train, weight in zip(train_features.models, train_features.weight, strict=True):
             kernel = gram(train[0]).double()
             chosen = DEFAULT_RELATIVE
             if self.task.doubts:
                 w = weight.to(kernel)
                 chosen = resting_damping(w, kernel.diagonal(), w @ kernel @ w, kernel.norm() ** 2)
-            added = absolute_damping(kernel, self.damping, chosen)
-            solve = damped_solver(kernel, added, overwrite=True)
+            self.damping_used.append(absolute_damping(kernel, self.damping, chosen))
+            solve = damped_solver(kernel, self.damping_used[-1], overwrite=True)
             del kernel  # as large as all that follows
-            total = total + solve(gram(test[0], train[0]))
-            self.damping_used.append(added)
-        return (total / len(train_features.models)).cpu()
+            yield solve
+
+    def compute_attributions_by_layer(self, train_features, test_features):
+        if self.projection is not None:
+            return super().compute_attributions_by_layer(train_features, test_features)
+        self.check_pair(train_features, test_features)
+        found, weight = {}, self.example_weight(train_features)
+        for solve, train, test in zip(
+            self._solvers(train_features), train_features.models, test_features.models, strict=True
+        ):
+            for name, part in gram_by_layer(test[0], train[0]).items():
+                scores = solve(part).cpu() * weight / len(train_features.models)
+                found[name] = found[name] + scores if name in found else scores
+        return found
+
+    not_by_layer = "with proj_dim= mix the layers"
 
     def example_weight(self, train_features) -> torch.Tensor:
         """Mean over checkpoints of 1 - p of the right class, float64, shape (n_train,)."""

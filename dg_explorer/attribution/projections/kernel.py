@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...errors import NonFiniteError
-from ..gradients.factors import Factor
+from ..gradients.factors import Explicit, Factor, Lookup, Outer, layer_names
 from ..gradients.joining import aligned
 from .sketches import FactoredSketch
 
@@ -46,6 +46,21 @@ def gram(left: list[Factor], right: list[Factor] | None = None) -> torch.Tensor:
     if not torch.isfinite(out).all():
         raise NonFiniteError("The kernel of gradients is not finite; the gradients overflow.")
     return out
+
+
+def gram_by_layer(left: list[Factor], right: list[Factor]) -> dict[str, torch.Tensor]:
+    """Inner products within each layer, by its name; over all layers they sum to `gram`.
+
+    Returns
+    -------
+    dict of shape (n_left, n_right), in the precision of the factors
+    """
+    found: dict[str, torch.Tensor] = {}
+    left, right = aligned(left, right)
+    for name, a, b in zip(layer_names(left), left, right, strict=True):
+        part = gram([a], [b])
+        found[name] = found[name] + part if name in found else part
+    return found
 
 
 def diagonal(layers: list[Factor]) -> torch.Tensor:
@@ -100,6 +115,33 @@ def _tile(rows: list[Factor], columns: list[Factor]) -> torch.Tensor:
     for a, b in zip(rows, columns, strict=True):
         if type(a) is type(b):
             a.add_gram(b, tile)
-        else:  # one batch was cheaper written out, another factored
-            tile.addmm_(a.flat(), b.flat().T)
+        elif isinstance(b, Explicit):
+            _add_written(a, b, tile)
+        else:
+            _add_written(b, a, tile.T)
     return tile
+
+
+def _add_written(factor: Factor, written: Explicit, out: torch.Tensor) -> None:
+    """Add inner products with gradients that are written out to `out`, shape (n, m).
+
+    A written gradient is often that of a whole set of examples: a few large ones, with which the
+    others are multiplied position by position, so that theirs need not exist.
+    """
+    n, m = len(factor), len(written)
+    simple = isinstance(factor, (Outer, Lookup)) and (
+        m == 1 or factor.d.shape[1] <= 1 or n * factor.numel > WRITTEN
+    )
+    if not simple or list(factor.sizes) != list(written.sizes):
+        out.addmm_(factor.flat(), written.flat().T)
+        return
+    for j in range(m):
+        gradient = {k: g[0] for k, g in written.take(slice(j, j + 1)).gradients().items()}
+        if isinstance(factor, Lookup):
+            out[:, j] += (factor.d * gradient[factor.weight][factor.tokens]).sum((1, 2))
+            continue
+        if factor.weight:
+            weight = gradient[factor.weight].reshape(factor.d.shape[2], factor.a.shape[2])
+            out[:, j] += ((factor.d @ weight) * factor.a).sum((1, 2))
+        if factor.bias:
+            out[:, j] += factor.d.sum(1) @ gradient[factor.bias].flatten()

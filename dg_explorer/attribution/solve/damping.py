@@ -36,14 +36,21 @@ LOWEST, HIGHEST = 1e-2, 100.0
 
 
 def check_damping(damping) -> None:
-    """Raise `SettingError` unless damping is "auto" or a number above zero."""
+    """Raise `SettingError` unless damping is "auto", a number above zero, or ("absolute", one)."""
     if damping == "auto":
         return
-    if isinstance(damping, bool) or not isinstance(damping, (int, float)) or not damping > 0:
+    value = damping[1] if _is_absolute(damping) else damping
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
         raise SettingError(
-            f"damping={damping!r} is neither 'auto' nor a number above 0. It is relative: times "
-            f"the mean diagonal of the kernel, so 1.0 is a strong and 1e-3 a weak ridge."
+            f"damping={damping!r} is neither 'auto' nor a number above 0. A number is relative: "
+            f"times the mean diagonal of the kernel, so 1.0 is a strong and 1e-3 a weak ridge. "
+            f"damping=('absolute', 1e-3) adds 1e-3 itself to the sum over the training examples."
         )
+
+
+def _is_absolute(damping) -> bool:
+    return isinstance(damping, (tuple, list)) and len(damping) == 2 and damping[0] == "absolute"
 
 
 def resting_damping(
@@ -112,7 +119,7 @@ def absolute_damping(
 ) -> float:
     """What is added to the diagonal: `damping` times the mean of the diagonal.
 
-    "auto" stands for the relative damping `chosen`.
+    "auto" stands for the relative damping `chosen`; ("absolute", x) for x, whatever the diagonal.
 
     Raises
     ------
@@ -125,6 +132,8 @@ def absolute_damping(
             "Every training gradient is zero, so there is nothing to attribute. Are all the "
             "attributed layers used by the model, and is the loss not saturated?"
         )
+    if _is_absolute(damping):
+        return float(damping[1])
     relative = chosen if damping == "auto" else float(damping)
     return relative * scale
 

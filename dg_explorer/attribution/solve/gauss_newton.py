@@ -12,8 +12,8 @@ import torch
 from ...errors import NonFiniteError
 from ..gradients.factors import Factor
 from ..gradients.joining import concatenate
-from ..projections.kernel import diagonal, gram
-from .damping import absolute_damping
+from ..projections.kernel import diagonal, gram, gram_by_layer
+from .damping import absolute_damping, damped_solver
 from .solvers import leading_eigenpairs, solve
 
 # rows that add less than this share to the trace are left out
@@ -42,40 +42,56 @@ def stacked_rows(rows: list[list[Factor]]) -> tuple[list[Factor], torch.Tensor]:
     return [f.take(keep) for f in layers], trace
 
 
-def gauss_newton_scores(
-    rows: list[list[Factor]],
-    ascent: list[Factor],
-    test: list[Factor],
-    damping,
-    solver: str = "exact",
-    steps: int = 1000,
-) -> tuple[torch.Tensor, float]:
-    """q' (A'A + damping I)^-1 v for every test gradient q and train direction v.
+class GaussNewton:
+    """The damped inverse Gauss-Newton matrix of some training examples, solved once for all.
 
     Parameters
     ----------
     rows : [row][layer] factors of the curvature, one row of every training example each
-    ascent : factors of minus the gradient of the loss, by training example
-    test : factors of the gradient of the output, by test example
-    damping : "auto" or float
+    damping : "auto", float or ("absolute", float)
         Relative to the mean over examples of the trace of their part of the curvature.
     solver : "exact", "cg", "lissa", or "arnoldi", which keeps only the leading `steps`
         eigenvectors of the curvature
 
-    Returns
-    -------
-    scores : float64, shape (n_test, n_train)
-    added : the absolute damping
+    Attributes
+    ----------
+    added : float
+        The absolute damping.
     """
-    layers, trace = stacked_rows(rows)
-    kernel = gram(layers).double()
-    added = absolute_damping((trace / len(ascent[0]))[None, None], damping)
-    left, right = gram(test, layers).double(), gram(layers, ascent).double()
-    if solver == "arnoldi":
-        # eigenvector w of A A' with value m is A'w / sqrt(m) of A'A, with the same value
-        values, vectors = leading_eigenpairs(kernel, steps)
-        kept = values > 1e-9 * values[0]
-        values, vectors = values[kept], vectors[:, kept]
-        return ((left @ vectors) / (values * (values + added))) @ (vectors.T @ right), added
-    solved = solve(kernel, left, added, solver, steps=steps)
-    return (gram(test, ascent).double() - solved @ right) / added, added
+
+    def __init__(self, rows: list[list[Factor]], damping, solver: str = "exact", steps: int = 1000):
+        self._rows, trace = stacked_rows(rows)
+        kernel = gram(self._rows).double()
+        self.added = absolute_damping((trace / len(rows[0][0]))[None, None], damping)
+        self._leading = None
+        if solver == "arnoldi":
+            # eigenvector w of A A' with value m is A'w / sqrt(m) of A'A, with the same value
+            values, vectors = leading_eigenpairs(kernel, steps)
+            kept = values > 1e-9 * values[0]
+            self._leading = values[kept], vectors[:, kept]
+        elif solver == "exact":
+            self._solve = damped_solver(kernel, self.added, overwrite=True)
+        else:
+            self._solve = lambda right: solve(kernel, right, self.added, solver, steps=steps)
+
+    def scores(self, query: list[Factor], ascent: list[Factor]) -> torch.Tensor:
+        """q' (A'A + damping I)^-1 v for every gradient q and direction v.
+
+        Returns
+        -------
+        float64, shape (n_query, n_ascent)
+        """
+        left, right = gram(query, self._rows).double(), gram(self._rows, ascent).double()
+        return self._joined(left, right, gram(query, ascent).double())
+
+    def by_layer(self, query: list[Factor], ascent: list[Factor]) -> dict[str, torch.Tensor]:
+        """The same for the part of q in each layer alone, by its name; they sum to `scores`."""
+        left, right = gram_by_layer(query, self._rows), gram(self._rows, ascent).double()
+        direct = gram_by_layer(query, ascent)
+        return {k: self._joined(left[k].double(), right, direct[k].double()) for k in direct}
+
+    def _joined(self, left, right, direct) -> torch.Tensor:
+        if self._leading is not None:
+            values, vectors = self._leading
+            return ((left @ vectors) / (values * (values + self.added))) @ (vectors.T @ right)
+        return (direct - self._solve(left) @ right) / self.added

@@ -10,7 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...errors import NonFiniteError, SettingError
 from ...tasks import Task
+from ..gradients.factors import Factor, layer_names
+from ..gradients.joining import aligned
 from ..gradients.watching import undisturbed
+from .damping import absolute_damping
+from .solvers import leading_eigenpairs, solve
 
 MOST_PARAMETERS = 20_000
 COLUMNS = 64  # Hessian-vector products taken together
@@ -60,3 +64,57 @@ def loss_hessian(model, task: Task, batches: Iterable, names: list[str]) -> torc
     if not torch.isfinite(out).all():
         raise NonFiniteError("The Hessian of the loss is not finite.")
     return (out + out.T) / 2
+
+
+class DampedHessian:
+    """The damped inverse of an exact Hessian.
+
+    Parameters
+    ----------
+    hessian : float64, shape (entries, entries), a sum over `n` examples
+    layers : factors whose parameters, in order, are the rows of the matrix
+    damping : "auto", float or ("absolute", float)
+        Relative to the mean over examples of the trace of the absolute diagonal.
+    solver : "exact", "cg", "lissa", or "arnoldi", which keeps `steps` eigenvectors
+
+    Attributes
+    ----------
+    added : float
+        The absolute damping.
+    """
+
+    def __init__(self, hessian, layers: list[Factor], n: int, damping, solver: str, steps: int):
+        self._layers = [f.take(slice(0, 1)) for f in layers]
+        self._hessian, self._solver, self._steps = hessian, solver, steps
+        self.added = absolute_damping((hessian.diagonal().abs().sum() / n)[None, None], damping)
+
+    def scores(self, query: list[Factor], ascent: list[Factor]) -> torch.Tensor:
+        """q' (H + damping I)^-1 v for every gradient q and direction v, float64."""
+        _, q, v = self._written(query, ascent)
+        return self._solved(q) @ v.T
+
+    def by_layer(self, query: list[Factor], ascent: list[Factor]) -> dict[str, torch.Tensor]:
+        """The same for the part of q in each layer alone, by its name; they sum to `scores`."""
+        layers, q, v = self._written(query, ascent)
+        sizes = [factor.numel for factor in layers]
+        moved, found = self._solved(v).split(sizes, 1), {}
+        for name, part, other in zip(layer_names(layers), q.split(sizes, 1), moved, strict=True):
+            found[name] = found.get(name, 0) + part @ other.T
+        return found
+
+    def _written(self, query, ascent):
+        """Both sets of gradients in the order of the matrix, and the layers in that order."""
+        own = [name for factor in self._layers for name in factor.gradients()]
+        layers, *sets = aligned(self._layers, query, ascent)
+        written = []
+        for factors in sets:
+            found = {name: g for f in factors for name, g in f.gradients().items()}
+            written.append(torch.cat([found[name].flatten(1) for name in own], 1).double())
+        return layers, *written
+
+    def _solved(self, right: torch.Tensor) -> torch.Tensor:
+        if self._solver != "arnoldi":
+            return solve(self._hessian, right, self.added, self._solver, steps=self._steps)
+        values, vectors = leading_eigenpairs(self._hessian, self._steps)
+        # negative directions count as flat, as in the exact solve
+        return ((right @ vectors) / (values.clamp(min=0) + self.added)) @ vectors.T

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 
 from ..gradients.convolution import Convolution
-from ..gradients.factors import Factor, Outer
-from ..gradients.joining import concatenate
+from ..gradients.factors import Explicit, Factor, Outer, layer_names
+from ..gradients.joining import aligned, concatenate
 from ..projections.kernel import diagonal
 from .damping import absolute_damping
 
@@ -16,46 +16,114 @@ CHUNK = 1 << 24  # gradient entries written out at a time
 SMALL = 4096  # other parameters up to this many get their exact block, more their diagonal
 
 
-def kronecker_scores(
-    rows: list[list[Factor]],
-    ascent: list[Factor],
-    test: list[Factor],
-    damping,
-    corrected: bool,
-) -> tuple[torch.Tensor, float]:
-    """q' (H + damping I)^-1 v with H block-diagonal by layer.
+class KroneckerCurvature:
+    """The damped curvature of some training examples, block-diagonal by layer, each block solved.
 
     The block of a linear or convolutional layer is (A x S) for K-FAC, with A and S the second
     moments of inputs and output gradients, and (Q_A x Q_S) Lambda (Q_A x Q_S)' for EK-FAC, with
     Lambda the second moments of the curvature's gradients in the eigenbasis.
 
-    Returns
-    -------
-    scores : float64, shape (n_test, n_train)
-    added : the absolute damping, the same as that of the exact solver
+    Parameters
+    ----------
+    rows : [row][layer] factors of the curvature, one row of every training example each
+    damping : "auto", float or ("absolute", float)
+        As for `GaussNewton`.
+    corrected : EK-FAC rather than K-FAC
+
+    Attributes
+    ----------
+    added : float
+        The absolute damping, the same as that of the exact solver.
 
     References
     ----------
     Martens & Grosse (2015), K-FAC; Grosse & Martens (2016), for convolutions; George et al.
     (2018), "Fast Approximate Natural Gradient Descent in a Kronecker-factored Eigenbasis".
     """
-    layers = concatenate(rows)
-    trace = diagonal(layers).sum()
-    added = absolute_damping((trace / len(ascent[0]))[None, None], damping)
-    scores = torch.zeros(len(test[0]), len(ascent[0]), dtype=torch.float64)
-    scores = scores.to(trace.device)
-    for blocks in zip(layers, test, ascent, strict=True):
-        curvature, query, train = (f.outer() if isinstance(f, Convolution) else f for f in blocks)
-        if all(isinstance(f, Outer) and f.weight for f in (curvature, query, train)):
-            basis = KroneckerBasis(curvature, corrected)
-        else:
-            basis = PlainBasis(curvature)
-        weight = 1 / (basis.values + added)
-        for start, block in basis.rotated(query):
-            for begin, other in basis.rotated(train):
-                part = (block * weight) @ other.T
-                scores[start : start + len(block), begin : begin + len(other)] += part
-    return scores, added
+
+    def __init__(self, rows: list[list[Factor]], damping, corrected: bool):
+        layers = concatenate(rows)
+        trace = diagonal(layers).sum()
+        self.added = absolute_damping((trace / len(rows[0][0]))[None, None], damping)
+        self._bases = [basis_of(layer, corrected) for layer in layers]
+        # one example of each says how the layer is laid out; the others are in the bases
+        self.layers = [unfolded(layer.take(slice(0, 1))) for layer in layers]
+
+    def by_layer(self, query: list[Factor], ascent: list[Factor]) -> dict[str, torch.Tensor]:
+        """q' (H + damping I)^-1 v of each layer alone, by the layer's name; they sum to `scores`.
+
+        Returns
+        -------
+        dict of float64, shape (n_query, n_ascent)
+        """
+        layers, query, ascent = aligned(self.layers, query, ascent)
+        if [list(f.sizes) for f in layers] != [list(f.sizes) for f in self.layers]:
+            # a set keeps apart what the curvature keeps together: write out what it needs
+            query = [_like(factor, query) for factor in self.layers]
+            ascent = [_like(factor, ascent) for factor in self.layers]
+        found: dict[str, torch.Tensor] = {}
+        for name, layer, basis, q, v in zip(
+            layer_names(self.layers), self.layers, self._bases, query, ascent, strict=True
+        ):
+            scores = torch.zeros(len(q), len(v), dtype=torch.float64, device=basis.values.device)
+            weight = 1 / (basis.values + self.added)
+            for start, block in _rotated(basis, q, layer):
+                for begin, other in _rotated(basis, v, layer):
+                    part = (block * weight) @ other.T
+                    scores[start : start + len(block), begin : begin + len(other)] += part
+            found[name] = found[name] + scores if name in found else scores
+        return found
+
+    def scores(self, query: list[Factor], ascent: list[Factor]) -> torch.Tensor:
+        """q' (H + damping I)^-1 v for every query gradient q and direction v."""
+        return sum(self.by_layer(query, ascent).values())
+
+
+def basis_of(curvature: Factor, corrected: bool = True) -> KroneckerBasis | PlainBasis:
+    """The eigenbasis of one layer's block."""
+    curvature = unfolded(curvature)
+    return KroneckerBasis(curvature, corrected) if is_layer(curvature) else PlainBasis(curvature)
+
+
+def unfolded(factor: Factor) -> Factor:
+    """A convolution as a linear layer of its patches; any other factor as it is."""
+    return factor.outer() if isinstance(factor, Convolution) else factor
+
+
+def is_layer(factor: Factor) -> bool:
+    """Whether a factor is a layer's own weight, with inputs and output gradients apart."""
+    return isinstance(factor, Outer) and bool(factor.weight)
+
+
+def entries(factor: Factor, layer: Factor) -> torch.Tensor:
+    """Gradients written out as the basis of `layer` reads them, float64, (example, entries)."""
+    layer, factor = unfolded(layer), unfolded(factor)
+    found = factor.gradients()
+    if not is_layer(layer):
+        return torch.cat([found[name].flatten(1) for name in layer.sizes], 1).double()
+    weight = found[layer.weight]
+    weight = weight.reshape(len(weight), layer.shape[0], -1)
+    if layer.bias:
+        weight = torch.cat([weight, found[layer.bias].unsqueeze(2)], 2)
+    return weight.flatten(1).double()
+
+
+def _rotated(basis, factor: Factor, layer: Factor) -> Iterator[tuple[int, torch.Tensor]]:
+    factor = unfolded(factor)
+    if type(factor) is type(layer) and list(factor.sizes) == list(layer.sizes):
+        yield from basis.rotated(factor)
+        return
+    step = max(1, CHUNK // max(factor.numel, 1))
+    for start in range(0, len(factor), step):
+        part = factor.take(slice(start, start + step))
+        yield start, basis.rotate(entries(part, layer))
+
+
+def _like(layer: Factor, factors: list[Factor]) -> Factor:
+    """The gradients of a layer's parameters out of factors that keep them otherwise."""
+    mine = [f for f in factors if set(f.sizes) & set(layer.sizes)]
+    found = {name: gradient for f in mine for name, gradient in f.gradients().items()}
+    return Explicit.of({name: found[name] for name in layer.sizes})
 
 
 class KroneckerBasis:
