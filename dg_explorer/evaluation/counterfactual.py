@@ -32,7 +32,7 @@ def counterfactual_check(
     Parameters
     ----------
     run : Run, optional
-        The result is added to it as ``validity/removal`` (overwriting an earlier one).
+        The result is kept in it as ``checks/removal/<n>``, beside earlier ones.
     test : ids, optional
         Whose outputs are looked at; default all.
     remove : ids of training examples
@@ -100,7 +100,7 @@ def counterfactual_check(
         attrs={"removed": remove.tolist(), "drawn_among": len(pool), "seed": seed},
     )
     if run is not None:
-        run.add("validity/removal", result, overwrite=True)
+        run.keep("checks/removal", result)
     return result
 
 
@@ -120,7 +120,7 @@ def leave_one_out(
     Parameters
     ----------
     run : Run, optional
-        The result is added to it as ``validity/leave_one_out`` (overwriting an earlier one).
+        The result is kept in it as ``checks/leave_one_out/<n>``, beside earlier ones.
     train : ids of training examples
     test : ids, optional
     at : epochs, optional
@@ -136,7 +136,7 @@ def leave_one_out(
         row[training.train_ids == id] = 0
     effects = _effects(training, weights, train, test, at, models_at_once)
     if run is not None:
-        run.add("validity/leave_one_out", effects.to_dataset(name="effect"), overwrite=True)
+        run.keep("checks/leave_one_out", effects.to_dataset(name="effect"))
     return effects
 
 
@@ -154,7 +154,7 @@ def window_ablation(
     Parameters
     ----------
     run : Run, optional
-        The result is added to it as ``validity/window_ablation`` (overwriting an earlier one).
+        The result is kept in it as ``checks/window_ablation/<n>``, beside earlier ones.
     train : id
     windows : edges, in epochs from the start of training
 
@@ -187,7 +187,7 @@ def window_ablation(
         }
         stored = effects.to_dataset(name="effect").assign_coords(bounds)
         stored.attrs["train"] = int(id)
-        run.add("validity/window_ablation", stored, overwrite=True)
+        run.keep("checks/window_ablation", stored)
     return effects
 
 

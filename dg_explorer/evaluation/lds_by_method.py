@@ -41,7 +41,8 @@ def lds_over_time(
     Parameters
     ----------
     run : Run, optional
-        Its ``scores/<method>`` groups are checked and the result is added as ``validity/lds``.
+        Its ``scores/<method>`` groups are checked and the result is kept as ``checks/lds/<n>``,
+        beside earlier ones.
     scores : mapping method -> (epoch, test, train), optional
         Scores to check instead of, or beside, the run's.
     truth : Dataset, optional
@@ -93,7 +94,7 @@ def lds_over_time(
     result = xr.concat(rows, dim="method", join="outer").sortby("epoch")
     result.attrs = {"n_subsets": truth.sizes["subset"], "drop": truth.attrs.get("drop", drop)}
     if run is not None:
-        run.add("validity/lds", result, overwrite=True)
+        run.keep("checks/lds", result)
     return result
 
 

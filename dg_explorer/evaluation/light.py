@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import MissingGroupError
 from ..record.run import as_run
 from ..training.proof_table import ReplayProof, read_proof, segments_of
 
@@ -40,8 +42,10 @@ class Light:
         return f"{self.colour}: {' '.join(self.reasons)}"
 
 
-def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
-    """The light for a run's scores at an epoch, from what ``validity/`` holds.
+def validity_light(
+    run, epoch: int, *, method: str | None = None, checks: Sequence[str] | None = None
+) -> Light:
+    """The light for a run's scores at an epoch, from the newest checks of them.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
         Measurements of the nearest epoch at which there is one are used, and it is named.
     method : str, optional
         Whose datamodeling score counts too, if it was measured.
+    checks : names of groups, optional
+        Go by these checks and no others; `run.checks()` lists what there is.
 
     Returns
     -------
@@ -58,11 +64,12 @@ def validity_light(run, epoch: int, *, method: str | None = None) -> Light:
         the proof of it (amber until every segment up to the epoch is proved, red if one failed).
     """
     run = as_run(run)
-    findings = [_by_metasmoothness(run, epoch)]
+    smooth, lds = (_newest_first(run, kind, checks) for kind in ("metasmoothness", "lds"))
+    findings = [_by_metasmoothness(run, epoch, smooth)]
     if method is not None and _is_replayed(run, method):
         findings.append(_by_replay(run, epoch))
-    if method is not None and "validity/lds" in run:
-        findings.append(_by_lds(run, epoch, method))
+    if method is not None and lds:
+        findings.append(_by_lds(run, epoch, method, lds))
     colour = max((f[0] for f in findings), key=_ORDER.index)
     # A measured LDS does not make up for metasmoothness that nobody looked at.
     if findings[0][0] == "grey" and colour == "green":
@@ -100,14 +107,23 @@ def _by_replay(run, epoch: int) -> tuple:
     return "green", f"The training replays as recorded: {said}."
 
 
-def _by_metasmoothness(run, epoch: int) -> tuple:
-    if "validity/metasmoothness" not in run:
+def _newest_first(run, kind: str, checks: Sequence[str] | None) -> list[str]:
+    there = run.checks(kind)[::-1]
+    for name in checks or ():
+        if name not in run.checks():
+            raise MissingGroupError.of(f"the check {name!r}", run.checks())
+    return there if checks is None else [name for name in there if name in checks]
+
+
+def _by_metasmoothness(run, epoch: int, checks: list[str]) -> tuple:
+    if not checks:
         return "grey", (
             "Nobody has measured whether this training answers small changes smoothly; "
             "metasmoothness(run, training=...) does."
         )
-    measured = run["validity/metasmoothness"]["metasmoothness"].dropna("epoch")
-    if measured.sizes["epoch"] == 0:
+    every = (run[check]["metasmoothness"].dropna("epoch") for check in checks)
+    measured = next((found for found in every if found.sizes["epoch"]), None)
+    if measured is None:
         return "grey", "Metasmoothness could not be measured at any epoch."
     near = measured.sel(epoch=epoch, method="nearest")
     value, at = float(near), int(near["epoch"])
@@ -132,13 +148,13 @@ def _by_metasmoothness(run, epoch: int) -> tuple:
     )
 
 
-def _by_lds(run, epoch: int, method: str) -> tuple:
-    lds = run["validity/lds"].load()
-    if method not in lds["method"].values:
-        return "grey", f"The scores of {method!r} were not compared with retraining."
+def _by_lds(run, epoch: int, method: str, checks: list[str]) -> tuple:
+    every = (run[check].load() for check in checks)
     # `sel(method=...)` would be taken for a way to interpolate.
-    row = lds.sel({"method": method}).dropna("epoch")
-    if row.sizes["epoch"] == 0:
+    rows = (lds.sel({"method": method}) for lds in every if method in lds["method"].values)
+    measured = (row.dropna("epoch") for row in rows)
+    row = next((found for found in measured if found.sizes["epoch"]), None)
+    if row is None:
         return "grey", f"The scores of {method!r} were not compared with retraining."
     near = row.sel(epoch=epoch, method="nearest")
     value, low, high = (float(near[name]) for name in ("lds", "low", "high"))

@@ -53,7 +53,7 @@ def metasmoothness(
     Parameters
     ----------
     run : Run, optional
-        The result is added to it as ``validity/metasmoothness``.
+        The result is kept in it as ``checks/metasmoothness/<n>``, beside earlier ones.
     training : Training
         `training_of_run` makes one from a run.
     h : float
@@ -91,5 +91,5 @@ def metasmoothness(
         attrs={"h": h, "directions": directions, "seed": seed},
     )
     if run is not None:
-        run.add("validity/metasmoothness", result, overwrite=True)
+        run.keep("checks/metasmoothness", result)
     return result

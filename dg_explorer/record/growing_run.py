@@ -45,4 +45,4 @@ class GrowingRun(Run):
             f"Write with Run.open({str(self.path)!r})."
         )
 
-    add = append = add_check = set_attrs = delete = together = flush = repair = _refuse
+    add = append = keep = set_attrs = delete = together = flush = repair = _refuse

@@ -164,6 +164,21 @@ def _other_making(name: str, there: st.Group, rows: st.Group) -> str | None:
     return None
 
 
+def same_values(a: st.Group, b: st.Group) -> bool:
+    """Whether two groups with the same variables have the same values, made from the same."""
+    if len(a.blocks) != len(b.blocks) or a.fixed.keys() != b.fixed.keys():
+        return False
+    pairs = [(a.fixed[name], b.fixed[name]) for name in a.fixed]
+    for one, other in zip(a.blocks, b.blocks, strict=True):
+        used = one.used is None and other.used is None
+        if not (used and np.array_equal(one.labels, other.labels)):
+            return False
+        if one.pieces.keys() != other.pieces.keys() or one.made_from != other.made_from:
+            return False
+        pairs += [(one.pieces[name], other.pieces[name]) for name in one.pieces]
+    return all(x.dtype == y.dtype and _equal(x, y) for x, y in pairs)
+
+
 def plain_attrs(name: str, attrs: dict) -> dict:
     """Attributes as JSON gives them back; `SchemaError` names one that JSON cannot hold."""
     found = {}

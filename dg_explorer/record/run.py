@@ -13,7 +13,6 @@ Recorders write it, functions add to it, views read it. On disk a run is a folde
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,10 +22,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..errors import DamagedRecordError, MissingGroupError, RunError, SchemaError
-from . import policy
+from ..errors import DamagedRecordError, RunError, SchemaError
+from . import kept, policy
 from .blobs import Blobs
-from .datasets import dataset
+from .kept import ADDED
+from .reading import RunReading, missing
 from .schema import LABEL_DIMS, check_group, check_labels, check_variables
 from .store import state as st
 from .store import stopping
@@ -43,7 +43,7 @@ from .versions import versions
 _ROOT = ("schema_version", "name", "seed", "time_unit", "config", "created", "versions")
 
 
-class Run:
+class Run(RunReading):
     """One training run as a record. Make one with `Run.create` or `Run.open`."""
 
     def __init__(self, reader: Reader):
@@ -107,7 +107,7 @@ class Run:
             "seed": seed,
             "time_unit": time_unit,
             "config": config or {},
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "created": _now(),
             "versions": versions(),
         }
         state = st.State(policy.plain_attrs("the run", attrs), groups)
@@ -148,81 +148,6 @@ class Run:
                 f"{name!r} of the run at {path} cannot be read: {why}. The rest can.", stacklevel=3
             )
         return reader
-
-    # ------------------------------------------------------------------ what there is
-
-    @property
-    def attrs(self) -> dict:
-        """Name, seed, configuration, versions: a copy of what the root of the record says."""
-        return json.loads(json.dumps(self._state().attrs))
-
-    @property
-    def name(self) -> str:
-        return self._state().attrs["name"]
-
-    @property
-    def time_unit(self) -> str:
-        """What the labels of the dim `epoch` count: "epoch" or "step"."""
-        return self._state().attrs["time_unit"]
-
-    def groups(self) -> list[str]:
-        """The names of all groups that can be read."""
-        return sorted(self._state().groups)
-
-    def __contains__(self, group: str) -> bool:
-        return group in self._state().groups
-
-    def __getitem__(self, group: str) -> xr.Dataset:
-        """A group as a labelled Dataset; values are read, and checked, when used.
-
-        Raises
-        ------
-        MissingGroupError
-            The record has no such group.
-        DamagedRecordError
-            Here or when values are used: they are not those that were written.
-        """
-        return dataset(self._there(group), group, lambda: self._there(group))
-
-    def sizes(self, group: str) -> dict[str, int]:
-        """The length of each dim of a group, without reading any of its values.
-
-        Raises
-        ------
-        MissingGroupError
-            The record has no such group.
-        """
-        return dict(self._there(group).sizes)
-
-    def epochs(self, group: str = "metrics") -> np.ndarray:
-        """The recorded epochs of a group, ascending, int64."""
-        found = self._there(group)
-        if found.dim == "epoch":
-            return found.labels.copy()
-        if "epoch" in found.coords:
-            return self[group]["epoch"].values
-        raise SchemaError(f"{group!r} of this run has no epochs; it has {found.sizes}.")
-
-    def made_from(self, group: str) -> dict:
-        """What a group was made from: names to digests or words, as its writer gave them.
-
-        For a group that grows, by label along time; where a row says nothing, it is left out.
-        """
-        found = self._there(group)
-        if found.dim is None:
-            return dict(found.made_from or {})
-        return {
-            int(label): dict(block.made_from)
-            for block in found.blocks
-            if block.made_from
-            for label in block.labels[block.rows]
-        }
-
-    def checks(self, kind: str | None = None) -> list[str]:
-        """The groups of all checks that were kept, in the order in which they were added."""
-        prefix = "checks/" if kind is None else f"checks/{kind}/"
-        found = [name for name in self.groups() if name.startswith(prefix)]
-        return sorted(found, key=_check_place)
 
     # ------------------------------------------------------------------ writing
 
@@ -295,20 +220,49 @@ class Run:
         new = policy.as_group(group, rows, made_from)
         self._write(group, lambda state: policy.plan_append(state, group, new, overwrite=overwrite))
 
-    def add_check(self, kind: str, data: xr.Dataset, *, made_from: dict | None = None) -> str:
-        """Keep a check as `checks/<kind>/<n>`, beside earlier ones; return that name."""
-        check_group(f"checks/{kind}/1", data)
-        name = ""
+    def keep(
+        self,
+        family: str,
+        answer: xr.Dataset,
+        *,
+        name: str | None = None,
+        made_from: dict | None = None,
+    ) -> str:
+        """Add an answer beside all earlier ones of its family; return the group it is in.
 
-        def plan(state: st.State) -> st.Operation:
-            nonlocal name
-            taken = [n for n in state.groups if n.rpartition("/")[0] == f"checks/{kind}"]
-            name = f"checks/{kind}/{1 + max([0, *(_check_place(n)[1] for n in taken)])}"
-            group = policy.as_group(name, data, made_from)
-            return policy.plan_add(state, name, group, overwrite=False, whole=True)
+        ::
 
-        self._writer.write(plan)
-        return name
+            run.keep("checks/removal", result)  # checks/removal/3
+            run["checks/removal"]  # the newest
+            run.kept("checks/removal")  # all of them; run.delete(one) gives one up
+
+        Parameters
+        ----------
+        family : "checks/<kind>", "exposures/<method>", "queries", ...
+        name : a name in place of the next number
+        made_from : what the answer was computed from
+            Names (weights, data, task, settings, version, ...) to digests or words.
+
+        Raises
+        ------
+        SchemaError
+            The answer does not fit the schema, or the name has another answer. The very same
+            answer is not kept twice: the group that has it is returned.
+        """
+        found = f"{family}/{name or 1}"
+        answer = check_group(found, answer)
+        new = policy.as_group(found, answer.assign_attrs({ADDED: _now()}), made_from)
+
+        def plan(state: st.State) -> st.Operation | None:
+            nonlocal found
+            found, operation = kept.plan(state, family, name, new)
+            return operation
+
+        with self.together():
+            for request in () if name else kept.moves(self._state().groups, family):
+                self._writer.write(request)
+            self._writer.write(plan)
+        return found
 
     def set_attrs(self, **attrs) -> None:
         """Note something about the whole run, under names of your own."""
@@ -322,7 +276,7 @@ class Run:
 
         def plan(state: st.State) -> st.Operation:
             if group not in state.groups and group not in state.broken:
-                raise _missing(group, sorted(state.groups))
+                raise missing(group, sorted(state.groups))
             return st.Delete(group)
 
         self._writer.write(plan)
@@ -392,43 +346,10 @@ class Run:
         """Write the whole record as one zip file, which `Run.open` and `explore` read as it is."""
         return pack(self._complete(), path)
 
-    # ------------------------------------------------------------------ how it shows
-
-    def __repr__(self) -> str:
-        return f"Run({self.name!r}: {self._summary()})"
-
-    def _repr_html_(self) -> str:
-        from .html import run_html
-
-        return run_html(self)
-
-    def _summary(self) -> str:
-        parts, groups = [], self.groups()
-        for split in ("train", "test"):
-            if f"{split}_examples" in groups:
-                parts.append(f"{self.sizes(f'{split}_examples')[split]:,} {split} examples")
-        if "metrics" in groups:
-            parts.append(f"{self.sizes('metrics')['epoch']:,} recorded {self.time_unit}s")
-        scores = [group for group in groups if group.startswith("scores/")]
-        parts += [f"{group} at {self.sizes(group)['epoch']:,}" for group in scores]
-        return ", ".join(parts) or "empty"
-
     # ------------------------------------------------------------------ inside
 
     def _state(self) -> st.State:
         return self._writer.state()
-
-    def _there(self, group: str) -> st.Group:
-        state = self._state()
-        if group in state.groups:
-            return state.groups[group]
-        if group in state.broken:
-            raise DamagedRecordError(
-                f"{group!r} of the run at {self.path} cannot be read: {state.broken[group]}. Copy "
-                f"the run again from where it was recorded, or give the group up: "
-                f"run.delete({group!r})."
-            )
-        raise _missing(group, sorted(state.groups), state.broken)
 
     def _write(self, group: str, plan) -> None:
         def careful(state: st.State) -> st.Operation:
@@ -470,20 +391,5 @@ def as_run(run: Run | str | Path) -> Run:
     )
 
 
-def _check_place(name: str) -> tuple[str, int, str]:
-    family, _, number = name.rpartition("/")
-    return family, int(number) if number.isdigit() else 0, name
-
-
-def _missing(group: str, there: list[str], broken: dict | None = None) -> MissingGroupError:
-    hints = {
-        "scores": "Add it with attribute(run, model, train, test, method=...).",
-        "top_scores": "Add it with attribute(run, model, train, test, method=...).",
-        "transitions": "Add it with add_transitions(run).",
-        "projections": "Add it with add_projections(run, layer).",
-        "features": "Record it with Recorder(..., layers=[...]).",
-    }
-    hint = hints.get(group.split("/")[0], "")
-    if broken:
-        hint = f"Damaged: {'; '.join(f'{name}: {why}' for name, why in broken.items())}. {hint}"
-    return MissingGroupError.of(repr(group), there, hint)
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -170,8 +170,7 @@ GROUPS: dict[str, GroupSpec] = {
     ),
     "analyses/*": GroupSpec("results of an analysis"),
     "transitions": GroupSpec("when the run memorized, turned and generalized"),
-    "validity": GroupSpec("how far the scores may be believed", grows=True),
-    "validity/removal": GroupSpec(
+    "checks/removal/*": GroupSpec(
         "training again without some examples, and without as many drawn at random",
         {
             "change": Variable(("epoch", "test"), "change of output", required=True),
@@ -184,16 +183,17 @@ GROUPS: dict[str, GroupSpec] = {
             "t50_random": Variable(("draw",), "epoch, NaN: never"),
         },
     ),
-    "validity/leave_one_out": GroupSpec(
+    "checks/leave_one_out/*": GroupSpec(
         "output with all examples minus output of training again without one",
         {"effect": Variable(("epoch", "test", "train"), "change of output", required=True)},
     ),
-    "validity/window_ablation": GroupSpec(
+    "checks/window_ablation/*": GroupSpec(
         "output with all examples minus output of leaving one out in one window of training",
         {"effect": Variable(("window", "epoch", "test"), "change of output", required=True)},
     ),
+    "checks/*": GroupSpec("a check of the scores; all that were made are kept"),
+    "validity": GroupSpec("how far the scores may be believed", grows=True),
     "validity/*": GroupSpec("how far the scores may be believed", grows=True),
-    "checks/*": GroupSpec("checks that were made, all of them kept: checks/<kind>/<n>"),
     "queries/*": GroupSpec("sets of questions that were added after the training"),
 }
 

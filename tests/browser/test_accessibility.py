@@ -36,11 +36,11 @@ def checked_run():
     dims, shape = ("epoch", "test"), (2, len(test))
     removal = {name: (dims, rng.normal(size=shape)) for name in ("change", "band_low", "band_high")}
     run.add(
-        "validity/removal",
+        "checks/removal/1",
         xr.Dataset(removal, {"epoch": [10, 30], "test": test}, {"removed": train[:3].tolist()}),
     )
     smooth = xr.Dataset({"metasmoothness": ("epoch", [0.95, 0.3])}, {"epoch": [0, 30]})
-    run.add("validity/metasmoothness", smooth)
+    run.keep("checks/metasmoothness", smooth)
     known = xr.Dataset({"memorization": ("train", rng.uniform(size=len(train)))}, {"train": train})
     run.add("analyses/memorization", known)
     action = xr.Dataset({"action": ("train", ["relabel", "keep"] * (len(train) // 2))})

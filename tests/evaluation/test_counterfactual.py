@@ -226,7 +226,7 @@ def test_results_live_in_the_record(run, training):
     effects = leave_one_out(run, training=training, train=[10, 12])
     window_ablation(run, training=training, train=10, windows=[0, 4, 12])
     names = ("metasmoothness", "removal", "lds", "leave_one_out", "window_ablation")
-    assert {f"validity/{name}" for name in names} <= set(run.groups())
-    np.testing.assert_array_equal(run["validity/leave_one_out"]["effect"], effects)
-    assert run["validity/window_ablation"]["window_end"].values.tolist() == [4, 12]
+    assert {f"checks/{name}/1" for name in names} <= set(run.groups())
+    np.testing.assert_array_equal(run["checks/leave_one_out"]["effect"], effects)
+    assert run["checks/window_ablation"]["window_end"].values.tolist() == [4, 12]
     assert run["scores/unrolled"].attrs["sign"] == SIGN

@@ -166,14 +166,6 @@ def test_what_rows_were_made_from_is_kept_row_by_row(run):
     assert run.made_from("analyses/x") == {"data": "d"}
 
 
-def test_checks_are_all_kept_under_numbers(run):
-    names = [run.add_check("removal", xr.Dataset({"v": ((), float(i))})) for i in range(11)]
-    assert names[0] == "checks/removal/1"
-    assert run.checks("removal") == run.checks() == names
-    run.delete("checks/removal/3")
-    assert run.add_check("removal", xr.Dataset()) == "checks/removal/12"
-
-
 def test_an_epoch_written_together_is_there_whole_or_not_at_all(run):
     def interrupted():
         with run.together():

@@ -73,7 +73,7 @@ class PhaseTransitionAttributor(OnRecord):
 
         Returns
         -------
-        Dataset, as written to `analyses/transition_attributions`
+        Dataset, as kept in `analyses/transition_attributions/<n>`
             `before`, `after` and `change` (train): the mean score for the test examples that
             were wrong before and right after (all of them if none turned), without the factor
             1 - p, which would drown the comparison; `sign_flips` (train): the share of those test
@@ -119,7 +119,7 @@ class PhaseTransitionAttributor(OnRecord):
             "n_turned": int(turned.sum()),
             "settings": json.dumps(self.settings(), default=str),
         }
-        self.run.add("analyses/transition_attributions", result, overwrite=True)
+        self.run.keep("analyses/transition_attributions", result)
         return result
 
     def find_critical_examples(
@@ -209,7 +209,7 @@ class PhaseTransitionAttributor(OnRecord):
         result = verify_removal(
             train_without, ids, everyone, level=level, n_random=n_random, seed=seed
         )
-        self.run.add("analyses/critical_verification", result["curves"], overwrite=True)
+        self.run.keep("checks/critical_removal", result["curves"])
         return result
 
     def plot_transition(self, save_dir=None, *, k: int = 15):

@@ -24,7 +24,7 @@ def add_unrolled_scores(
     memory: int = 300_000_000,
     progress=None,
 ) -> xr.Dataset:
-    """Compute exact scores and add them as ``scores/unrolled`` and ``exposures/unrolled``.
+    """Compute exact scores and add them as ``scores/unrolled``, the exposures beside earlier ones.
 
     Parameters
     ----------
@@ -46,5 +46,5 @@ def add_unrolled_scores(
         last = int(scores["epoch"].values[-1])
         exposures = attributor.exposures(test, epoch=last, windows=windows, progress=progress)
         stored = exposures.assign(score=exposures["score"].astype("float32"))
-        run.add("exposures/unrolled", stored, overwrite=True)
+        run.keep("exposures/unrolled", stored)
     return scores

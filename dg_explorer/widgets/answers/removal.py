@@ -7,12 +7,12 @@ import numpy as np
 from ..reading.blocks import Block
 from .sources import Sources
 
-GROUP = "validity/removal"
+KIND = "removal"
 _NEEDED = {"change", "band_low", "band_high"}
 
 
 def removal(sources: Sources, rest: str = "") -> dict[str, Block]:
-    """What `counterfactual_check` left in the record, by test example and epoch.
+    """What the newest `counterfactual_check` left in the record, by test example and epoch.
 
     Blocks: test (ids), epoch; change, low, high (test, epoch): the output of the retrained model
     minus that of the full one, and the band of the random removals, in the output's unit;
@@ -21,7 +21,7 @@ def removal(sources: Sources, rest: str = "") -> dict[str, Block]:
     examples, NaN where they were not all scored.
     """
     reader = sources.reader
-    data = reader.group(GROUP).transpose(..., "epoch", "test")
+    data = reader.group(reader.run.checks(KIND)[-1]).transpose(..., "epoch", "test")
     removed = np.asarray(data.attrs.get("removed", []), np.int64)
     out: dict[str, Block] = {
         "test": data["test"].values,
@@ -42,7 +42,8 @@ def removal(sources: Sources, rest: str = "") -> dict[str, Block]:
 
 def has_removal(sources: Sources) -> bool:
     reader = sources.reader
-    if not reader.has(GROUP):
+    there = reader.run.checks(KIND)
+    if not there:
         return False
-    data = reader.group(GROUP)
+    data = reader.group(there[-1])
     return set(data.data_vars) >= _NEEDED and {"epoch", "test"} <= set(data["change"].dims)

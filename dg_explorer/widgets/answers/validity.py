@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ..reading.blocks import Block
-from .removal import GROUP as REMOVAL
+from .removal import KIND as REMOVAL
 from .sources import Sources
 
 # variable -> its plain words; others are shown under their own names
@@ -30,17 +30,20 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
     """Curves of checks: names, about, method (each a string a curve), and for curve `<i>`
     epoch, value, and low and high where an interval is recorded.
 
-    A check that also has dims other than the epoch is averaged over them.
+    A check that also has dims other than the epoch is averaged over them. Of several checks of
+    one kind and method the newest is shown.
     """
     reader = sources.reader
     names, about, methods, out = [], [], [], {}
+    removals = reader.run.checks(REMOVAL)
+    shown: set[tuple] = set()
     for group in groups(sources):
         data = reader.group(group)
-        if group == REMOVAL:
+        if group in removals:
             data = _beyond(data)
         if "epoch" not in data.dims:
             continue
-        method = "" if group == REMOVAL else data.attrs.get("method") or group.partition("/")[2]
+        method = data.attrs.get("method") or _kind(group) if group not in removals else ""
         for name in data.data_vars:
             if name in _NOT or name.endswith(_BOUNDS) or "epoch" not in data[name].dims:
                 continue
@@ -51,8 +54,10 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
             several = data["method"].values if "method" in data[name].dims else [None]
             for one in several:
                 line = values if one is None else values.sel({"method": one})
-                if not np.isfinite(line.values).any():
+                which = _kind(group), name, one
+                if which in shown or not np.isfinite(line.values).any():
                     continue
+                shown.add(which)
                 key = f"curve/{len(names)}"
                 names.append(TITLES.get(name, str(name).replace("_", " ")))
                 about.append(ABOUT.get(name, str(data[name].attrs.get("about", ""))))
@@ -78,10 +83,19 @@ def _beyond(data: xr.Dataset) -> xr.Dataset:
 
 
 def groups(sources: Sources) -> list[str]:
-    """The groups of the record that hold checks."""
+    """The groups of the record that hold checks, the newest of a kind first."""
     reader = sources.reader
+    checks = sorted(reader.run.checks()[::-1], key=_kind)
     some = [f"validity/{name}" for name in reader.family("validity/")]
-    return [group for group in ("validity", *some) if reader.has(group)]
+    some = [group for group in ("validity", *some) if reader.has(group) and group not in checks]
+    return [*some, *checks]
+
+
+def _kind(group: str) -> str:
+    """What was checked: `lds` of `checks/lds/2`, and of `validity/lds` as it was once called."""
+    _, _, kind = group.partition("/")
+    before, _, number = kind.rpartition("/")
+    return before if number.isdecimal() else kind
 
 
 def _bound(data, name: str, bound: str):

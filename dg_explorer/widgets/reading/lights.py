@@ -20,7 +20,7 @@ def lights(reader: RunReader) -> dict[str, Block]:
 
     Nothing where the record holds no check: the board then says that nothing was checked.
     """
-    groups = [g for g in ("validity/metasmoothness", "validity/lds") if reader.has(g)]
+    groups = [*reader.run.checks("metasmoothness"), *reader.run.checks("lds")]
     if not groups:
         return {}
     epochs = np.unique(np.concatenate([reader.group(g)["epoch"].values for g in groups]))
