@@ -245,7 +245,7 @@ def findings(looks=LOOKS) -> Iterator[Finding]:
 
 def of_run(path: str) -> Iterator[Finding]:
     """What of a run is damaged; everything in it is read once."""
-    from ..record.damage import damages
+    from ..record.store.damage import damages
 
     found = False
     for what, why in damages(path):

@@ -12,7 +12,7 @@ from faults import a_run, contents, rows, scores
 
 import dg_explorer as dg
 from dg_explorer.errors import DGExplorerError
-from dg_explorer.record.damage import damages
+from dg_explorer.record.store.damage import damages
 
 N = 200
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import RunError
-from .store.places import place_of
-from .store.reader import Reader
+from ...errors import RunError
+from .places import place_of
+from .reader import Reader
 
 
 def damages(path: str | Path) -> Iterator[tuple[str, str]]:
