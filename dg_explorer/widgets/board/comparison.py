@@ -9,6 +9,7 @@ import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
+import xarray as xr
 
 from ...analysis.comparison import compare_runs, comparison_table
 from ...errors import SettingError
@@ -17,6 +18,7 @@ from ...run import Run
 from ..export.bundle import SCRIPT, STYLE
 from ..export.page import page
 from ..reading.blocks import Block, pack
+from .settable import OnlyWhatIsThere
 
 CURVES = ("test_accuracy", "train_accuracy", "memorization_score")
 _TIMES = ("t_memorized", "t50", "t95", "onset", "delay")
@@ -33,7 +35,7 @@ _FACTS = (
 )
 
 
-class RunComparison(anywidget.AnyWidget):
+class RunComparison(OnlyWhatIsThere, anywidget.AnyWidget):
     """Grokking against bias against normal training: accuracies and memorization of several
     runs over the share of training done, and when each memorized and generalized.
 
@@ -51,12 +53,19 @@ class RunComparison(anywidget.AnyWidget):
     _views = traitlets.List(traitlets.Unicode(), ["comparison"]).tag(sync=True)
     _error = traitlets.Unicode("").tag(sync=True)
 
+    _fixed = {"runs": "RunComparison({name: run, ...}) compares others"}
+
     def __init__(self, runs: Mapping[str, Run | str | Path]):
         if not isinstance(runs, Mapping) or not runs:
             raise SettingError("RunComparison takes a dict of runs: {'grokking': run, ...}.")
         self.runs = {str(name): as_run(run) for name, run in runs.items()}
-        self.comparison = compare_runs(self.runs)
+        self._compared = compare_runs(self.runs)
         super().__init__(_preview=comparison_preview(self.comparison), _selection={"epoch": 100})
+
+    @property
+    def comparison(self) -> xr.Dataset:
+        """What is shown."""
+        return self._compared
 
     def frame(self) -> pd.DataFrame:
         """One row a run: when it memorized and generalized, and where it ended."""
@@ -64,7 +73,7 @@ class RunComparison(anywidget.AnyWidget):
 
     def refresh(self) -> None:
         """Read the records again."""
-        self.comparison = compare_runs(self.runs)
+        self._compared = compare_runs(self.runs)
         self._preview = comparison_preview(self.comparison)
 
     def to_html(self, path: str | Path, *, theme: str = "auto") -> Path:

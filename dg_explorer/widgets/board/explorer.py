@@ -33,6 +33,7 @@ from .later import send_later
 from .linked import LinkedSelection
 from .opening import opening
 from .replacing import is_replaced, remember, this_execution
+from .settable import OnlyWhatIsThere, check_choices
 from .standing_in import stand_in
 
 # as in frontend/src/views/registry.ts
@@ -42,7 +43,7 @@ VIEWS = (
 )
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
     """One board on one run. `explore` makes it; it fits in any ipywidgets container.
 
     Attributes
@@ -63,6 +64,11 @@ class Explorer(anywidget.AnyWidget):
     _still = traitlets.Unicode("").tag(sync=True)  # the end of the picture that stands in for it
 
     _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
+    _fixed = {
+        "run": "explore(another_run) makes a board on another run",
+        "selection": "set its fields, as in board.selection.epoch = 400, or several at once with "
+        "board.selection.set(epoch=400, test=12)",
+    }
 
     def __init__(
         self,
@@ -86,8 +92,9 @@ class Explorer(anywidget.AnyWidget):
         self._future: list[Selection] = []
         self._heard: list[tuple[Selection, Selection]] | None = None
         self._read()
-        first = opening(self._sources.reader).changed(**selection)
-        self._check(first)
+        opened = opening(self._sources.reader)
+        first = opened.changed(**selection)
+        self._check(first, opened)
         self.selection = LinkedSelection(self._apply, self._report, first)
         super().__init__(
             _preview=preview(self._sources, first=first),
@@ -174,7 +181,7 @@ class Explorer(anywidget.AnyWidget):
             self._follower.stop()
             self._follower = None
         elif follow and self._follower is None:
-            self.run = GrowingRun.of(self.run)
+            vars(self)["run"] = GrowingRun.of(self.run)
             self.refresh()
             self._follower = Follower(self)
 
@@ -266,8 +273,9 @@ class Explorer(anywidget.AnyWidget):
         reader = RunReader(self.run)
         self._sources = Sources(reader, Faces(reader, self._show, self._name), views=self._shown)
 
-    def _check(self, selection: Selection) -> None:
+    def _check(self, selection: Selection, before: Selection) -> None:
         reader = self._sources.reader
+        check_choices(reader, self._sources.faces.groups, selection, before)
         for split, ids in (
             ("test", [selection.test, *selection.selected_tests]),
             ("train", [selection.train, *selection.selected]),
@@ -289,7 +297,7 @@ class Explorer(anywidget.AnyWidget):
             old = self.selection.value
             if new == old:
                 return
-            self._check(new)
+            self._check(new, old)
             if via is None:
                 self._past.append(old)
                 self._future.clear()

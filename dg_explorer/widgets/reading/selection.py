@@ -38,13 +38,19 @@ class Selection:
             )
         for name in ("selected", "selected_tests"):
             if name in settings:
-                settings[name] = tuple(sorted({int(i) for i in settings[name]}))
+                settings[name] = tuple(sorted(set(_several(name, settings[name]))))
         if settings.get("range") is not None:
-            low, high = settings["range"]
-            settings["range"] = (int(min(low, high)), int(max(low, high)))
+            ends = _several("range", settings["range"])
+            if len(ends) != 2:
+                raise SettingError(f"range={settings['range']!r}: two epochs, before and after.")
+            settings["range"] = (min(ends), max(ends))
         for name in ("epoch", "test", "train"):
-            if settings.get(name) is not None:
-                settings[name] = int(settings[name])
+            if name == "epoch" in settings or settings.get(name) is not None:
+                settings[name] = _whole(name, settings[name])
+        for name in _TEXTS & set(settings):
+            value = settings[name]
+            if not (isinstance(value, str) or (value is None and getattr(_EMPTY, name) is None)):
+                raise SettingError(f"{name}={value!r}: a text.")
         return replace(self, **settings)
 
     def differences(self, other: Selection) -> list[str]:
@@ -62,6 +68,8 @@ class Selection:
     @classmethod
     def from_wire(cls, wire: dict) -> Selection:
         settings = {name: wire[name] for name in FIELDS if name in wire}
+        if "epoch" in settings:
+            settings["epoch"] = int(settings["epoch"])  # between two while it is dragged
         for name in ("selected", "selected_tests"):
             if name in settings:
                 settings[name] = _unpack_ids(settings[name])
@@ -69,7 +77,35 @@ class Selection:
 
 
 FIELDS = tuple(field.name for field in fields(Selection))
+
+# what a field takes, whatever the run: as in frontend/src/views, gallery/filter.ts and
+# evolution/colouring.ts
+CHOICES: dict[str, tuple[str, ...]] = {
+    "filter": ("all", "right", "wrong", "flipped", "selected"),
+    "sort": ("order", "margin", "margin-high", "learned", "learned-late", "hardest"),
+    "colour": ("label", "correct", "loss", "memorization", "group", "influence"),
+    "tab": ("transition", "map", "gradients", "bias", "validity"),
+}
+_EMPTY = Selection()
+_TEXTS = {field.name for field in fields(Selection) if "str" in str(field.type)}
 _LISTED = 256  # a larger set travels as a bitset: never a long list of numbers in JSON
+
+
+def _whole(name: str, value) -> int:
+    """An id or an epoch, which is never rounded."""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    if not number or isinstance(value, bool) or value != np.floor(value) or not np.isfinite(value):
+        raise SettingError(f"{name}={value!r}: a whole number, an id or a recorded epoch.")
+    return int(value)
+
+
+def _several(name: str, values) -> list[int]:
+    try:
+        return [_whole(name, value) for value in values]
+    except TypeError as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"{name}={values!r}: several whole numbers, as in [1, 2].") from error
 
 
 def _pack_ids(ids: tuple[int, ...]):
