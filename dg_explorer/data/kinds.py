@@ -229,10 +229,13 @@ def _are_batches(data: list, known: int | None) -> bool:
     """Whether the entries of a list are batches rather than examples.
 
     A number or a text among its entries makes it an example; tensors whose first axes disagree do
-    too. Where both are possible the number of examples in the record decides.
+    too. Entries of several lengths, alike in all their other axes, are batches: as examples they
+    could not be put side by side. Where both are possible the number of examples in the record
+    decides.
     """
     lengths = []
-    for entry in data[:64]:
+    shapes_seen = set()
+    for entry in data[:64] + data[-1:]:
         parts = [leaf for _, leaf in leaves(entry)]
         if any(not is_array(leaf) and not isinstance(leaf, (list, tuple)) for leaf in parts):
             return False
@@ -242,11 +245,15 @@ def _are_batches(data: list, known: int | None) -> bool:
             lengths.append(batch_length(entry))
         except DataError:
             return False
+        shapes_seen.add(tuple(leaf.shape[1:] for leaf in parts if is_array(leaf)))
     if not lengths:
         return False
-    total = sum(lengths) if len(data) <= 64 else sum(map(batch_length, data))
+    total = sum(map(batch_length, data))
     if known is not None and (known == total) != (known == len(data)):
         return known == total
+    # sequences of several lengths have one axis only, which is no sign of either
+    if len(set(lengths)) > 1 and len(shapes_seen) == 1 and any(map(len, *shapes_seen)):
+        return True
     raise DataError(
         f"Is this list {len(data)} examples, or {len(data)} batches of {total} examples? Both are "
         f"possible. Examples: DataLoader(data, batch_size=...). Batches: "

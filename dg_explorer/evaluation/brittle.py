@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ..errors import SettingError
 from ..training.training import Training
 from .counterfactual import retrain_with_weights
+from .settings import check_count, check_given
 
 
 def brittleness(
     scores: xr.DataArray,
     *,
-    training: Training,
+    training: Training | None = None,
     sizes: Sequence[int] = (1, 2, 5, 10, 20, 40),
     at: int | None = None,
     models_at_once: int = 16,
@@ -41,6 +43,14 @@ def brittleness(
     ----------
     Ilyas et al. (2022), "Datamodels", section 4.1; Park et al. (2023), "TRAK", figure 6.
     """
+    check_given("brittleness", training)
+    if not isinstance(scores, xr.DataArray) or set(scores.dims) != {"test", "train"}:
+        raise SettingError(
+            "brittleness takes scores over (test, train) at one epoch, with their ids: "
+            "run['scores/trak']['score'].sel(epoch=...)."
+        )
+    for size in sizes:
+        check_count("sizes", size)
     scores = scores.transpose("test", "train").sel(train=training.train_ids)
     sizes = np.unique(np.asarray(sizes, dtype=int))
     weights = np.ones((1 + len(sizes) * scores.sizes["test"], training.n_train))

@@ -8,18 +8,19 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..errors import DataError, UnknownExampleError
+from ..errors import DataError, NonFiniteError, SettingError, UnknownExampleError
 from ..maths.crossing import first_crossing
 from ..record.run import as_run
 from ..training.training import Training, outputs_of, train_many
+from .settings import check_count, check_given
 
 
 def counterfactual_check(
     run=None,
     test: Sequence[int] | None = None,
     *,
-    remove: Sequence[int],
-    training: Training,
+    remove: Sequence[int] | None = None,
+    training: Training | None = None,
     at: Sequence[int] | None = None,
     n_random: int = 20,
     among: Sequence[int] | None = None,
@@ -57,15 +58,24 @@ def counterfactual_check(
     Raises
     ------
     DataError
-        Where ``among`` holds fewer examples than ``remove``.
+        Where ``among`` holds fewer examples than ``remove``, or nothing would be left.
+    NonFiniteError
+        The training diverges. Random removals that do are left out of the band, and counted in
+        the attribute ``n_diverged``.
     """
     run = None if run is None else as_run(run)
+    check_given("counterfactual_check", training, remove=remove)
+    for name, value in (("n_random", n_random), ("n_curve", n_curve)):
+        check_count(name, value)
+    check_count("models_at_once", models_at_once)
     remove = _known(remove, training.train_ids, "training")
     test = training.test_ids if test is None else _known(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
     grid = np.unique(np.linspace(0, training.n_epochs, n_curve + 1).round().astype(int))
     rng = np.random.default_rng(seed)
     pool = training.train_ids if among is None else _known(among, training.train_ids, "training")
+    if len(np.unique(remove)) == training.n_train:
+        raise DataError("All training examples are to be removed; nothing is left to train on.")
     if len(pool) < len(remove):
         raise DataError(
             f"{len(remove)} examples are to be removed, and as many drawn at random among "
@@ -82,7 +92,13 @@ def counterfactual_check(
     order = [int(np.flatnonzero(training.test_ids[rows] == id)[0]) for id in test]
     there = outputs[:, np.searchsorted(epochs, at)][:, :, rows[order]]
     change = there[1:] - there[0]
-    low, high = np.quantile(change[1:], [0.025, 0.975], axis=0)
+    lost = ~np.isfinite(change).all(axis=(1, 2))
+    if lost[0] or lost.all():
+        raise NonFiniteError(
+            "The training without these examples, or with all of them, ends in outputs that are "
+            "not finite, so there is no change to speak of. It diverged; check its learning rate."
+        )
+    low, high = np.quantile(change[1:][~lost[1:]], [0.025, 0.975], axis=0)
     t50 = [first_crossing(training.recorded_as(epochs), curve, 0.5) for curve in accuracy]
     by_test = ("epoch", "test")
     result = xr.Dataset(
@@ -97,7 +113,12 @@ def counterfactual_check(
             "t50_random": ("draw", t50[2:]),
         },
         coords={"epoch": training.recorded_as(at), "test": test, "draw": np.arange(n_random)},
-        attrs={"removed": remove.tolist(), "drawn_among": len(pool), "seed": seed},
+        attrs={
+            "removed": remove.tolist(),
+            "drawn_among": len(pool),
+            "seed": seed,
+            "n_diverged": int(lost[1:].sum()),
+        },
     )
     if run is not None:
         run.keep("checks/removal", result)
@@ -107,8 +128,8 @@ def counterfactual_check(
 def leave_one_out(
     run=None,
     *,
-    training: Training,
-    train: Sequence[int],
+    training: Training | None = None,
+    train: Sequence[int] | None = None,
     test: Sequence[int] | None = None,
     at: Sequence[int] | None = None,
     models_at_once: int = 16,
@@ -130,6 +151,8 @@ def leave_one_out(
     DataArray, dims (epoch, test, train)
     """
     run = None if run is None else as_run(run)
+    check_given("leave_one_out", training, train=train)
+    check_count("models_at_once", models_at_once)
     train = _known(train, training.train_ids, "training")
     weights = np.ones((len(train) + 1, training.n_train))
     for row, id in zip(weights[1:], train, strict=True):
@@ -143,9 +166,9 @@ def leave_one_out(
 def window_ablation(
     run=None,
     *,
-    training: Training,
-    train: int,
-    windows: Sequence[int],
+    training: Training | None = None,
+    train: int | None = None,
+    windows: Sequence[int] | None = None,
     test: Sequence[int] | None = None,
     at: Sequence[int] | None = None,
 ) -> xr.DataArray:
@@ -164,9 +187,14 @@ def window_ablation(
         Output with all minus output without the example in the window.
     """
     run = None if run is None else as_run(run)
-    (id,) = _known([train], training.train_ids, "training")
+    check_given("window_ablation", training, train=train, windows=windows)
+    if np.size(train) != 1:
+        raise SettingError(f"window_ablation drops one example at a time, not {np.size(train)}.")
+    (id,) = _known(train, training.train_ids, "training")
     edges = np.asarray(windows, dtype=int)
     n_windows = len(edges) - 1
+    if n_windows < 1 or (np.diff(edges) <= 0).any():
+        raise SettingError(f"windows={windows!r}: at least two edges, in ascending order.")
     dropped = torch.as_tensor(training.train_ids == id)
     ones = torch.ones(n_windows + 1, training.n_train, dtype=training.start().theta.dtype)
 
@@ -239,11 +267,17 @@ def _retrain_once(training, weights, n=None):
 
 
 def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return (logits.argmax(-1) == labels).to(logits.dtype)
+    right = (logits.argmax(-1) == labels).to(logits.dtype)
+    return right.masked_fill(logits.isnan().any(-1), torch.nan)  # no answer is not a wrong one
 
 
 def _known(ids, known: np.ndarray, kind: str) -> np.ndarray:
-    ids = np.atleast_1d(np.asarray(ids, dtype=int))
+    ids = np.atleast_1d(np.asarray(ids))
+    if ids.size and ids.dtype.kind not in "iu":
+        raise SettingError(
+            f"{kind} examples are named by their ids, whole numbers, not {ids[0]!r}."
+        )
+    ids = ids.astype(int)
     unknown = np.setdiff1d(ids, known)
     if len(unknown):
         raise UnknownExampleError(

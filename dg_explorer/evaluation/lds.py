@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
-from ..errors import DGExplorerError
+from ..errors import DGExplorerError, NonFiniteError
 
 
 class MisalignedScoresError(DGExplorerError, ValueError):
@@ -39,12 +39,16 @@ def linear_datamodeling_score(
     Dataset
         ``lds`` with ``low`` and ``high`` (95 % interval), over ``epoch`` where the scores have
         it; ``per_query`` over ``test``. A query whose scores or outputs are all equal has
-        correlation 0: it predicts nothing.
+        correlation 0: it predicts nothing. An output that is NaN (a training that diverged)
+        leaves its subset out for that query; ``n_left_out`` counts them. A query with fewer than
+        3 subsets left has NaN, and no part in the mean.
 
     Raises
     ------
     MisalignedScoresError
         If ids or shapes differ, or labelled and bare arrays are mixed.
+    NonFiniteError
+        A score is NaN or infinite.
 
     Notes
     -----
@@ -70,23 +74,30 @@ def linear_datamodeling_score(
         raise MisalignedScoresError(f"{n_subsets} subsets are too few to rank; use 32 or more.")
     by_subset = rng.multinomial(n_subsets, np.full(n_subsets, 1 / n_subsets), n_bootstrap)
     by_query = rng.multinomial(n_test, np.full(n_test, 1 / n_test), n_bootstrap) / n_test
-    rows, lows, highs = [], [], []
+    _check_scores(scores)
+    rows, means, lows, highs, left_out = [], [], [], [], []
     for epoch in scores["epoch"].values:
         predicted = kept @ scores.sel(epoch=epoch).values.astype(np.float64).T
-        x = rankdata(predicted, axis=0)
-        y = rankdata(outputs.sel(epoch=epoch).values, axis=0)
-        rows.append(_weighted_correlation(x, y, np.ones((1, n_subsets)))[0])
-        again = _weighted_correlation(x, y, by_subset)
-        low, high = np.quantile((again * by_query).sum(1), [0.025, 0.975])
+        truth = outputs.sel(epoch=epoch).values.astype(np.float64)
+        there = ~np.isnan(truth)
+        x = rankdata(np.where(there, predicted, np.nan), axis=0, nan_policy="omit")
+        y = rankdata(truth, axis=0, nan_policy="omit")
+        row = _weighted_correlation(x, y, there, np.ones((1, n_subsets)))[0]
+        again = _weighted_correlation(x, y, there, by_subset)
+        rows.append(row)
+        means.append(_mean(row[None], np.ones((1, n_test)))[0])
+        low, high = np.quantile(_mean(again, by_query), [0.025, 0.975])
         lows.append(low)
         highs.append(high)
+        left_out.append((~there).sum(0))
     per_query = np.stack(rows)
     result = xr.Dataset(
         {
-            "lds": ("epoch", per_query.mean(1)),
+            "lds": ("epoch", np.array(means)),
             "low": ("epoch", np.array(lows)),
             "high": ("epoch", np.array(highs)),
             "per_query": (("epoch", "test"), per_query),
+            "n_left_out": (("epoch", "test"), np.stack(left_out)),
         },
         coords={"epoch": scores["epoch"], "test": scores["test"]},
         attrs={"n_subsets": n_subsets, "n_bootstrap": n_bootstrap, "seed": seed},
@@ -94,16 +105,43 @@ def linear_datamodeling_score(
     return result if timed else result.squeeze("epoch", drop=True)
 
 
-def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Correlation over axis 0 of x and y, shape (subset, query), for each row of weights."""
-    weights = weights / weights.sum(1, keepdims=True)
-    x = x - x.mean(0)
-    y = y - y.mean(0)
-    mx, my = weights @ x, weights @ y
-    covariance = weights @ (x * y) - mx * my
-    variance = (weights @ x**2 - mx**2) * (weights @ y**2 - my**2)
+def _weighted_correlation(x, y, there, weights: np.ndarray) -> np.ndarray:
+    """Correlation over axis 0 of x and y, shape (subset, query), for each row of weights.
+
+    Only where `there` is True; NaN for a query with fewer than 3 such subsets.
+    """
+    few = there.sum(0) < 3
+    x, y = (np.where(there, a - np.where(there, a, 0).sum(0) / there.sum(0).clip(1), 0)
+            for a in (x, y))  # fmt: skip
+    total = np.maximum(weights @ there, 1e-300)
+    mx, my = weights @ x / total, weights @ y / total
+    covariance = weights @ (x * y) / total - mx * my
+    variance = (weights @ x**2 / total - mx**2) * (weights @ y**2 / total - my**2)
     safe = np.where(variance > 1e-12, variance, 1.0)
-    return np.where(variance > 1e-12, covariance / np.sqrt(safe), 0.0)
+    found = np.where(variance > 1e-12, covariance / np.sqrt(safe), 0.0)
+    return np.where(few, np.nan, found)
+
+
+def _mean(correlations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean over queries, shape (row,), without those that have no correlation."""
+    known = np.isfinite(correlations)
+    if known.all():
+        return (correlations * weights).sum(1) / weights.sum(1)
+    total = (known * weights).sum(1)
+    summed = (np.where(known, correlations, 0.0) * weights).sum(1)
+    return np.divide(summed, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def _check_scores(scores: xr.DataArray) -> None:
+    bad = ~np.isfinite(scores.values)
+    if bad.any():
+        _, test, train = (axis[0] for axis in np.nonzero(bad))
+        raise NonFiniteError(
+            f"{bad.sum()} of {bad.size} scores are NaN or infinite, such as that of training "
+            f"example {scores['train'].values[train]} for test example "
+            f"{scores['test'].values[test]}: a sum with them predicts nothing. Leave these "
+            f"examples out, or score them again."
+        )
 
 
 def _aligned(scores, masks, outputs):

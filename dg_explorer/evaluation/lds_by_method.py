@@ -15,6 +15,7 @@ from ..record.run import as_run
 from ..training.training import Training, train_many
 from .lds import linear_datamodeling_score
 from .retraining import random_subsets, subset_retraining
+from .settings import check_given
 
 
 class NoScoresError(DGExplorerError, KeyError):
@@ -55,6 +56,7 @@ def lds_over_time(
     -------
     Dataset
         ``lds``, ``low``, ``high`` over (method, epoch); NaN where a method has no scores.
+        ``n_left_out``: retrainings left out since they diverged, for the query with most.
 
     Raises
     ------
@@ -72,10 +74,7 @@ def lds_over_time(
             "There are no scores to check. Add some with attribute(run, ..., method='trak')."
         )
     if truth is None:
-        if training is None:
-            raise NoScoresError(
-                "Checking scores needs retraining: give training=..., or truth=... of before."
-            )
+        check_given("lds_over_time, without truth= of before,", training)
         epochs = sorted({int(e) for s in scores.values() for e in s["epoch"].values})
         masks = random_subsets(n_subsets, training.train_ids, keep=1 - drop, seed=seed)
         truth = subset_retraining(
@@ -90,7 +89,8 @@ def lds_over_time(
         checked = linear_datamodeling_score(
             score.sel(epoch=shared).load(), truth["mask"], truth["output"], seed=seed
         )
-        rows.append(checked.drop_vars("per_query").drop_vars("test").expand_dims(method=[method]))
+        checked["n_left_out"] = checked["n_left_out"].max("test")
+        rows.append(checked.drop_vars(["per_query", "test"]).expand_dims(method=[method]))
     result = xr.concat(rows, dim="method", join="outer").sortby("epoch")
     result.attrs = {"n_subsets": truth.sizes["subset"], "drop": truth.attrs.get("drop", drop)}
     if run is not None:

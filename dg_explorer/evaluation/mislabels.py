@@ -21,31 +21,37 @@ def mislabel_auroc(
     Parameters
     ----------
     suspicion : shape (train,)
-        Such as self-influence; higher is more suspicious. NaN counts as least suspicious.
+        Such as self-influence; higher is more suspicious. Examples without one (NaN) are left
+        out, and counted.
     mislabelled : bool, shape (train,)
         Joined by id where both carry labels.
 
     Returns
     -------
     Dataset
-        ``auroc`` with ``low`` and ``high`` (95 % interval over examples).
+        ``auroc`` with ``low`` and ``high`` (95 % interval over examples), and ``n_left_out``.
 
     Raises
     ------
     DataError
-        If all or none are mislabelled, or ids differ.
+        If all or none of those with a suspicion are mislabelled, or ids differ.
     """
     if isinstance(suspicion, xr.DataArray) and isinstance(mislabelled, xr.DataArray):
         if set(suspicion["train"].values) - set(mislabelled["train"].values):
             raise DataError("Some examples have a suspicion but no flag of being mislabelled.")
         mislabelled = mislabelled.sel(train=suspicion["train"])
-    values = np.nan_to_num(np.asarray(suspicion, dtype=float), nan=-np.inf)
+    values = np.asarray(suspicion, dtype=float)
     flags = np.asarray(mislabelled, dtype=bool)
     if values.shape != flags.shape:
         raise DataError(f"Suspicion of shape {values.shape} and flags of shape {flags.shape}.")
+    known = ~np.isnan(values)
+    n_left_out = int((~known).sum())
+    values, flags = values[known], flags[known]
     if flags.all() or not flags.any():
+        without = f" ({n_left_out} others have no suspicion, NaN)" if n_left_out else ""
         raise DataError(
-            f"{flags.sum()} of {len(flags)} are mislabelled; there must be some of each kind."
+            f"{flags.sum()} of {len(flags)} examples with a suspicion{without} are mislabelled; "
+            f"there must be some of each kind."
         )
     rng = np.random.default_rng(seed)
     bad, good = values[flags], values[~flags]
@@ -53,7 +59,9 @@ def mislabel_auroc(
         _auroc(rng.choice(bad, len(bad)), rng.choice(good, len(good))) for _ in range(n_bootstrap)
     ]
     low, high = np.quantile(again, [0.025, 0.975])
-    return xr.Dataset({"auroc": _auroc(bad, good), "low": low, "high": high})
+    return xr.Dataset(
+        {"auroc": _auroc(bad, good), "low": low, "high": high, "n_left_out": n_left_out}
+    )
 
 
 def _auroc(bad: np.ndarray, good: np.ndarray) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..errors import DGExplorerError
+from ..errors import DGExplorerError, SettingError
 from ..training.training import Training, outputs_of, shuffled_batches, train_many
+from .settings import check_count, check_retraining, check_share
 
 
 class ResumeMismatchError(DGExplorerError, ValueError):
@@ -24,6 +25,7 @@ def random_subsets(
 ) -> xr.DataArray:
     """Random subsets of one size, as a bool array over (subset, train); True is kept."""
     train = np.asarray(train)
+    n_subsets, keep = check_count("n_subsets", n_subsets), check_share("keep", keep)
     n_keep = round(keep * len(train))
     rng = np.random.default_rng(seed)
     mask = np.zeros((n_subsets, len(train)), bool)
@@ -83,14 +85,16 @@ def subset_retraining(
     ----------
     Ilyas et al. (2022), "Datamodels", ICML.
     """
+    check_retraining("subset_retraining", training, masks)
+    check_count("models_at_once", models_at_once)
     if order not in ("recorded", "fresh"):
-        raise ValueError(f"order is 'recorded' or 'fresh', not {order!r}.")
+        raise SettingError(f"order is 'recorded' or 'fresh', not {order!r}.")
     if seeds is None:
         seeds = (training.seed,) if isinstance(training, Training) else (0,)
     masks = masks.transpose("subset", "train")
     kept = masks.values.astype(bool)
     if not kept.any(axis=1).all():
-        raise ValueError("A subset keeps no example at all.")
+        raise SettingError("A subset keeps no example at all.")
     jobs = [(subset, seed) for seed in seeds for subset in range(len(kept))]
     # A batch has one size for all models, so those of equal subsets are trained together.
     jobs.sort(key=lambda job: (kept[job[0]].sum(), job[1], job[0]))

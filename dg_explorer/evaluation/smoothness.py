@@ -6,8 +6,10 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..errors import SettingError
 from ..record.run import as_run
 from ..training.training import Training, train_many
+from .settings import check_count, check_given
 
 
 def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) -> torch.Tensor:
@@ -40,7 +42,7 @@ def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) 
 def metasmoothness(
     run=None,
     *,
-    training: Training,
+    training: Training | None = None,
     h: float = 0.05,
     directions: int = 4,
     seed: int = 0,
@@ -69,6 +71,10 @@ def metasmoothness(
         not. NaN at the start, where nothing has moved.
     """
     run = None if run is None else as_run(run)
+    check_given("metasmoothness", training)
+    check_count("directions", directions)
+    if not 0 < h < 1:
+        raise SettingError(f"h={h!r}: how much the weights of examples change, between 0 and 1.")
     rng = np.random.default_rng(seed)
     v = torch.as_tensor(rng.choice([-1.0, 1.0], size=(directions, training.n_train)))
     theta = training.start().theta

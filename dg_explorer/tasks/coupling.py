@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import SettingError
+from ..errors import DGExplorerError, SettingError
+from ..memory import ran_out
 from .task import Task
 
 # of the precision that a number is held in: what another size of batch may change by rounding.
@@ -51,7 +52,7 @@ def check_independent(model: nn.Module, task: Task, batch: Any, take: Callable) 
     with torch.no_grad(), _buffers_kept(model):
         whole = _asked(model, task, batch)
         for parts in ways:
-            pieces = [_asked(model, task, take(batch, part)) for part in parts]
+            pieces = [_part_asked(model, task, take(batch, part), len(part), n) for part in parts]
             back = torch.argsort(torch.cat(parts))
             for what, values in whole.items():
                 if any(what not in piece for piece in pieces):
@@ -87,6 +88,32 @@ def _asked(model, task, batch) -> dict[str, torch.Tensor]:
     return {what: values.detach() for what, values in found.items()}
 
 
+def _part_asked(model, task, part, n_part: int, n: int) -> dict[str, torch.Tensor]:
+    """Output and loss of a part of a batch that was answered as a whole."""
+    try:
+        return _asked(model, task, part)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, DGExplorerError) or ran_out(error):
+            raise
+        by_batch = [
+            f"{type(module).__name__} {name!r}"
+            for name, module in model.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and (module.training or module.running_mean is None)
+        ]
+        told = (
+            f"{by_batch[0]} normalises with the statistics of its batch, so the examples see each "
+            f"other. Give it running statistics (track_running_stats=True) or normalise over "
+            f"features, and call .eval()."
+            if by_batch
+            else "An example is scored by itself, so the model must answer batches of any size."
+        )
+        raise CoupledBatchError(
+            f"The model answers a batch of {n} examples, but not one of {n_part} "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:160]}). {told}"
+        ) from error
+
+
 def _difference(whole: torch.Tensor, apart: torch.Tensor) -> float:
     """Largest difference over the usual size of the numbers; infinite where finiteness differs."""
     whole, apart = whole.double(), apart.double()
@@ -110,6 +137,15 @@ def _halves(n: int) -> list[torch.Tensor]:
 
 
 def _refuse(model, task, batch, take, part, what, off) -> None:
+    first, second = (_asked(model, task, batch)[what] for _ in range(2))
+    drawn = _difference(first, second)
+    if drawn > room(model, first):
+        raise CoupledBatchError(
+            f"The {what} of the same batch differs by {drawn:.1e} (relative) from one call to the "
+            f"next: the model draws at random also in eval mode, so that an example has no answer "
+            f"of its own. Let its forward use the mean, or a generator that it seeds itself, while "
+            f"model.training is False."
+        )
     module = coupling_module(model, task, batch, take, part, off / 20)
     if module is not None:
         told = f"{module} of the model makes"

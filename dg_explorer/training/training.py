@@ -97,20 +97,20 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.order is not None and len(self.order) < self.n_epochs:
-            raise ValueError(
+            raise SettingError(
                 f"The batches of {len(self.order)} epochs were given for {self.n_epochs}."
             )
         for name, n in (("train", len(self.inputs)), ("test", len(self.test_inputs))):
             ids = getattr(self, f"{name}_ids")
             ids = np.arange(n) if ids is None else np.asarray(ids)
             if len(ids) != n:
-                raise ValueError(f"{len(ids)} {name} ids were given for {n} examples.")
+                raise SettingError(f"{len(ids)} {name} ids were given for {n} examples.")
             object.__setattr__(self, f"{name}_ids", ids)
         if self.record_at is None:
             object.__setattr__(self, "record_at", (self.n_epochs,))
         late = [epoch for epoch in self.record_at if not 0 <= epoch <= self.n_epochs]
         if late:
-            raise ValueError(f"Epochs {late} are outside the {self.n_epochs} of this training.")
+            raise SettingError(f"Epochs {late} are outside the {self.n_epochs} of this training.")
 
     @property
     def n_train(self) -> int:

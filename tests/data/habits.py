@@ -357,6 +357,7 @@ HABITS: dict[str, Habit] = {
     ),
     "a list of examples": Habit([(X[i], int(Y[i])) for i in range(N)], row),
     "a list of batches": Habit([(X[:5], Y[:5]), (X[5:], Y[5:])], row, labels=Y),
+    "a list that begins with a batch of one": Habit([(X[:1], Y[:1]), (X[1:], Y[1:])], row),
     "a loader of batches": Habit(
         DataLoader([(X[:5], Y[:5]), (X[5:], Y[5:])], batch_size=None), row
     ),

@@ -236,7 +236,7 @@ REFUSED = {
         "no such entry",
     ),
     "batches or examples": (
-        lambda: Served([(X[:5], Y[:5]), (X[5:], Y[5:])]),
+        lambda: Served([(X[:6], Y[:6]), (X[6:], Y[6:])]),
         DataError,
         "batch_size=None",
     ),

@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
-from dg_explorer.errors import DataError, UnknownExampleError
+from dg_explorer.errors import (
+    DataError,
+    DGExplorerError,
+    NonFiniteError,
+    SettingError,
+    UnknownExampleError,
+)
 from dg_explorer.evaluation.brittle import brittleness
 from dg_explorer.evaluation.counterfactual import (
     counterfactual_check,
@@ -167,6 +174,61 @@ def test_auroc_counts_pairs():
     assert float(mislabel_auroc(values, flags).auroc) == pytest.approx(slow)
     with pytest.raises(DataError, match="some of each kind"):
         mislabel_auroc(values, np.zeros(30, bool))
+    unknown = np.r_[values, np.nan, np.nan].astype(float), np.r_[flags, True, False]
+    found = mislabel_auroc(*unknown)
+    assert float(found.auroc) == pytest.approx(slow)
+    assert int(found.n_left_out) == 2
+    with pytest.raises(DataError, match="NaN"):
+        mislabel_auroc(np.full(30, np.nan), flags)
+
+
+CHECKS = {
+    "counterfactual_check": (counterfactual_check, {"remove": [10]}),
+    "leave_one_out": (leave_one_out, {"train": [10]}),
+    "window_ablation": (window_ablation, {"train": 10, "windows": [0, 4]}),
+    "metasmoothness": (metasmoothness, {}),
+    "lds_over_time": (lds_over_time, {"scores": {"one": xr.DataArray([0], dims="epoch")}}),
+    "brittleness": (lambda run=None, **how: brittleness(xr.DataArray(), **how), {}),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("nonsense", [None, 5, "a training"])
+def test_a_check_without_a_training_says_what_it_lacks(name, nonsense):
+    check, how = CHECKS[name]
+    with pytest.raises(SettingError, match=f"{name}.*training_of_run"):
+        check(training=nonsense, **how)
+
+
+@pytest.mark.parametrize("name", ["counterfactual_check", "leave_one_out", "window_ablation"])
+def test_a_check_of_nothing_says_what_it_lacks(name, training):
+    check, how = CHECKS[name]
+    with pytest.raises(SettingError, match=f"{name}.*{next(iter(how))}=, the id"):
+        check(training=training)
+
+
+@pytest.mark.parametrize(
+    ("check", "how", "said"),
+    [
+        (counterfactual_check, {"remove": [10.5]}, "whole number"),
+        (counterfactual_check, {"remove": [10], "n_random": 0}, "n_random=0"),
+        (counterfactual_check, {"remove": range(10, 26)}, "nothing is left"),
+        (counterfactual_check, {"remove": [10], "at": [99]}, "99"),
+        (window_ablation, {"train": 10, "windows": [4, 0]}, "ascending"),
+        (window_ablation, {"train": [10, 11], "windows": [0, 4]}, "one example"),
+        (metasmoothness, {"h": 0}, "h=0"),
+        (metasmoothness, {"directions": 0}, "directions=0"),
+    ],
+)
+def test_a_setting_without_sense_is_named(training, check, how, said):
+    with pytest.raises(DGExplorerError, match=said):
+        check(training=training, **how)
+
+
+def test_a_training_that_diverges_gives_no_verdict(training):
+    wild = training.with_changes(optimizer=OptimizerSettings(kind="sgd", lr=float("inf")))
+    with pytest.raises(NonFiniteError, match="diverged"):
+        counterfactual_check(training=wild, remove=[10], n_random=2)
 
 
 @pytest.fixture
@@ -179,8 +241,6 @@ def run(training):
 
 
 def add_metasmoothness(run, values):
-    import xarray as xr
-
     run.add(
         "validity/metasmoothness",
         xr.Dataset(

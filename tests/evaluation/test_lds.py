@@ -3,6 +3,7 @@ import pytest
 import xarray as xr
 from scipy.stats import spearmanr
 
+from dg_explorer.errors import NonFiniteError
 from dg_explorer.evaluation.lds import MisalignedScoresError, linear_datamodeling_score
 
 
@@ -82,3 +83,29 @@ def test_labelled_and_bare_arrays_are_not_mixed():
     scores, masks, outputs = labelled(*linear_world())
     with pytest.raises(MisalignedScoresError, match="labels"):
         linear_datamodeling_score(scores.values, masks, outputs)
+
+
+def test_a_diverged_retraining_leaves_its_subset_out_for_that_query_only():
+    scores, masks, outputs = linear_world()
+    outputs = np.array(outputs, float) + np.random.default_rng(1).normal(size=outputs.shape)
+    whole = linear_datamodeling_score(scores, masks, outputs)
+    kept = np.delete(np.arange(len(masks)), 4)
+    right = linear_datamodeling_score(scores, masks[kept], outputs[kept]).per_query[1]
+    outputs[4, 1] = np.nan
+    found = linear_datamodeling_score(scores, masks, outputs)
+    np.testing.assert_allclose(found.per_query[1], right)
+    others = np.delete(np.arange(len(scores)), 1)
+    np.testing.assert_allclose(found.per_query[others], whole.per_query[others])
+    assert found.n_left_out.values.tolist() == [0, 1, 0, 0, 0]
+    outputs[:, 1] = np.nan
+    without = linear_datamodeling_score(scores, masks, outputs)
+    assert np.isnan(without.per_query[1])
+    np.testing.assert_allclose(without.lds, whole.per_query[others].mean())
+
+
+def test_a_score_that_is_nan_is_refused_with_its_examples():
+    scores, masks, outputs = linear_world()
+    scores = np.array(scores, float)
+    scores[2, 7] = np.nan
+    with pytest.raises(NonFiniteError, match="training example 7 for test example 2"):
+        linear_datamodeling_score(scores, masks, outputs)

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import TensorDataset
 
+from dg_explorer.attribution.methods import method_class
 from dg_explorer.tasks import (
     ClassificationTask,
     CoupledBatchError,
@@ -83,3 +85,33 @@ def test_an_output_relative_to_the_batch_is_found():
     task = CustomTask(output=lambda p, b: p[:, 0] - p[:, 0].mean())
     with pytest.raises(CoupledBatchError, match="output of the task"):
         check_independent(model(), task, batch(), take)
+
+
+def test_a_layer_that_cannot_take_one_example_is_named():
+    bare = model(nn.BatchNorm1d(8, track_running_stats=False)).eval()
+    with pytest.raises(CoupledBatchError, match=r"batch of 3.*not one of 1.*BatchNorm1d '1'"):
+        check_independent(bare, ClassificationTask(), batch(3), take)
+
+
+def test_a_model_that_draws_in_eval_mode_is_not_called_coupled():
+    class Noise(nn.Module):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    with pytest.raises(CoupledBatchError, match="draws at random also in eval mode"):
+        check_independent(model(Noise()).eval(), ClassificationTask(), batch(), take)
+
+
+def test_a_coupled_loss_that_a_few_examples_do_not_show_is_found_in_the_first_batch():
+    def contrast(prediction, served):
+        """Only pairs of one class see each other; in the first five no class comes twice."""
+        same = (served[-1][:, None] == served[-1][None]).float() - torch.eye(len(prediction))
+        return (prediction @ prediction.T * same).sum(1) + prediction.sum(1)
+
+    x, y = torch.randn(16, 6), torch.arange(16) % 8
+    task = CustomTask(output=lambda p, served: p[:, 0], loss=contrast)
+    plain = nn.Linear(6, 3)
+    with pytest.raises(CoupledBatchError, match="loss of the task"):
+        method_class("gradient_dot")(plain, task=task).attribute(
+            TensorDataset(x, y), TensorDataset(x[:4], y[:4])
+        )

@@ -23,12 +23,12 @@ MAKERS = {
 @pytest.mark.parametrize("view", MAKERS)
 @pytest.mark.parametrize("name", ["epoch", "selected", "run", "selection", "runs", "refresh", "xs"])
 def test_an_attribute_that_nothing_reads_is_refused(view, name):
-    with pytest.raises(SettingError, match="board.selection|layout|explore\\(|RunComparison\\("):
+    with pytest.raises(SettingError, match=r"board.selection|layout|explore\(|RunComparison\("):
         setattr(MAKERS[view](RUN), name, 0)
 
 
 @pytest.mark.parametrize(
-    "field, value, there",
+    ("field", "value", "there"),
     [
         ("epoch", 10.5, "whole number"),
         ("epoch", None, "whole number"),

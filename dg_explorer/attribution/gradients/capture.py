@@ -9,7 +9,7 @@ from torch import nn
 from ...memory import memory_advice
 from .explicit import Outputs
 from .plan import Plan
-from .proof import extend, prove
+from .proof import UnsupportedModelError, check_company, extend, prove
 from .reading import Captured, Reading, UncoveredError
 
 
@@ -36,18 +36,26 @@ class Capture:
         ------
         NonFiniteError
             An output or a gradient is NaN or infinite; names the examples.
+        CoupledBatchError
+            Examples of a batch see each other, where so few as a proof takes did not show it.
         UnsupportedModelError
             The batch does what none did before, and no way gives its gradients correctly.
         """
         advice = "Lower batch_size (or serve smaller batches), or name fewer layers with layers="
         read, outputs = Reading(self.model, self.plan), outputs or self.plan.task.output
         with memory_advice(advice):
-            for _ in range(3):
+            check_company(self.plan, self.model, batch)
+            for attempt in range(4):
                 try:
                     return read(batch, outputs, ids)
                 except UncoveredError as error:
+                    if attempt == 3:
+                        raise UnsupportedModelError(
+                            f"No rule gives the gradients of {error} in this batch, though the "
+                            f"proof on a few examples found one. Leave them out with layers=."
+                        ) from error
                     extend(self.plan, self.model, batch, error.names)
-            return read(batch, outputs, ids)
+            raise AssertionError("unreachable")
 
 
 def capture_of(model: nn.Module, task, batch, *, layers=None) -> Capture:

@@ -29,6 +29,10 @@ from .watching import select_parameters, undisturbed
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
 
 
+#: examples of a batch that is split to see whether they know each other
+COMPANY = 32
+
+
 class UnsupportedModelError(SettingError):
     """Per-example gradients of this model cannot be had correctly."""
 
@@ -74,9 +78,25 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
     except NonFiniteError:
         _check_answers(model, task, found, ids is not None)  # which examples, if it is some
         raise
+    plan.company = LARGE
     if plan.raw:
         _say_fallback(plan)
     return plan
+
+
+def check_company(plan: Plan, model: nn.Module, batch) -> None:
+    """Split the first larger batch, too: what a loss makes of pairs, few examples may not show.
+
+    Raises
+    ------
+    CoupledBatchError
+    """
+    n = min(length(batch), COMPANY)
+    if plan.company >= COMPANY or n <= max(LARGE, plan.company):
+        return
+    plan.company = n
+    with undisturbed(model):
+        check_independent(model, plan.task, some(batch, list(range(n))), some)
 
 
 def _check_answers(model, task, found, known: bool) -> None:

@@ -107,8 +107,13 @@ class RepresentationSimilarityAttributor(Attributor):
                 ids.append(which)
             order = self.order(data, np.concatenate(ids))
             found = torch.cat(parts)[order.to(parts[0].device)].double()
-            if not torch.isfinite(found).all():
-                raise NonFiniteError(f"Activations of {layer!r} are not finite; check the inputs.")
+            bad = ~torch.isfinite(found).all(1).cpu().numpy()
+            if bad.any():
+                named = np.concatenate(ids)[order.numpy()][bad]
+                raise NonFiniteError(
+                    f"Activations of {layer!r} are not finite (NaN or infinite) for "
+                    f"{len(named)} examples, such as id {named[0]}. Check these rows of the data."
+                )
             values.append(found)
             digests.append(digest)
         classes = all(torch.is_tensor(y) and _is_class(y) for y in labels)
