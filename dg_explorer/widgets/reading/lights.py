@@ -48,7 +48,9 @@ def as_attrs(light: Light) -> dict[str, str]:
 
 def stamped(figure, light: Light):
     """A plotly figure that says under its axes how far its scores may be believed."""
-    words = {"grey": "Nobody has checked these scores."}.get(light.colour, " ".join(light.reasons))
+    words = {"grey": "These scores have not been checked."}.get(
+        light.colour, " ".join(light.reasons)
+    )
     figure.add_annotation(
         text=f"Validity {light.colour}. {'<br>'.join(textwrap.wrap(words, 110))}",
         **{"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"},

@@ -287,6 +287,6 @@ export const bias: ViewKind = {
     record.attrs.has_groups === true &&
     (record.attrs.has_course === true || record.attrs.has_dynamics_test === true),
   lacks:
-    'To see who teaches whom, give the examples a column "group" when the run is created, with two groups or more.',
+    'To see which group teaches which, give the examples a column "group" when the run is created, with two groups or more.',
   make: (context, slot) => new Bias(context, slot),
 };

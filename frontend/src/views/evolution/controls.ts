@@ -168,9 +168,10 @@ export class Controls {
     this.#press();
   }
 
-  /** The colouring that can be shown: the one asked for, else label, else none. */
+  /** The colouring that can be shown: the one asked for, else the first that can be, else none. */
   colour(wanted: string, material: Material): string {
-    return this.#can(wanted, material) ? wanted : "label";
+    if (this.#can(wanted, material)) return wanted;
+    return COLOURS.find(([name]) => this.#can(name, material))?.[0] ?? "label";
   }
 
   offerPictures(offered: boolean): void {

@@ -78,7 +78,7 @@ export function chipsOf(test: Face | null, train: Face | null): Chip[] {
     chips.splice(Math.min(chips.length, said + 1), 0, {
       text: `mem ${train.memorization.toFixed(2)}`,
       kind: "plain",
-      about: `memorization ${train.memorization.toFixed(2)}: 0 is learned from others, 1 is learned by heart`,
+      about: `memorization ${train.memorization.toFixed(2)}: 0 is learned from others, 1 is memorized`,
     });
   return chips.slice(0, 4);
 }

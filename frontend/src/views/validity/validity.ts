@@ -83,7 +83,7 @@ class Validity implements View {
         "div",
         { class: "dg-validity-empty", "data-testid": "dg-validity-empty" },
         emptyState(
-          "Nobody has checked these scores yet",
+          "These scores have not been checked yet",
           "A score says what training on an example should have done. Three checks say whether to believe it; each is written into the record, and every panel then carries its light. All three replay the run's own training: training = " +
             ADVICE.replay +
             ".",
