@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..training.known_losses import recorded_loss
 from ..training.loss_fit import Loss, LossFit, fit_loss
 from ..training.passes import CannotRepeat, Pass, PassWatch, answers_in, gradients_of
 from ..training.trained_loss import Comparison, example_weights
+from .targets import NoTargetsError
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
 PLENTY = 400
@@ -32,13 +34,17 @@ def next_comparison(step: int) -> int:
 
 @dataclass
 class Answer:
-    """What the recorder was handed for a batch, and the pass that it came from."""
+    """What the model said to a batch, what it should have said, and the pass that it came from.
+
+    `labels` are None where only the `ids` are known, by which they are looked up.
+    """
 
     answers: torch.Tensor
-    labels: torch.Tensor
+    labels: torch.Tensor | None
     seen: Pass | None = None
     last_only: bool = False
     slope: torch.Tensor | None = None
+    ids: np.ndarray | None = None
 
     def add_slope(self, slope: torch.Tensor) -> None:
         """Take what a backward pass brings."""
@@ -72,6 +78,9 @@ class GradientWitness:
         The loss that is recorded.
     step : int
         Steps taken so far.
+    targets : callable ``(ids, answers) -> (loss, labels)``, optional
+        Looks up what the examples of a pass should have answered where only their ids are given,
+        or raises `NoTargetsError`.
     for_replay : bool
         Once the weights of examples turn out uneven, find them at every step.
     every_step : bool
@@ -81,6 +90,7 @@ class GradientWitness:
     model: torch.nn.Module
     loss: Loss = recorded_loss
     step: int = 0
+    targets: Callable[[np.ndarray, torch.Tensor], tuple[Loss, torch.Tensor]] | None = None
     for_replay: bool = False
     every_step: bool = False
     comparisons: list[Comparison] = field(default_factory=list)
@@ -88,6 +98,7 @@ class GradientWitness:
     def __post_init__(self) -> None:
         self._watch = PassWatch(self.model)
         self._answers: list[Answer] = []
+        self._orders: list[np.ndarray] = []
         self._sample: _Sample | None = None
         self._weights: dict[int, np.ndarray] = {}
         self._due = self.step
@@ -123,6 +134,12 @@ class GradientWitness:
             answers.register_hook(given.add_slope)  # never called where backward has been
         self._answers.append(given)
 
+    def order(self, ids) -> None:
+        """Say who is in the next pass, where nobody says what they should have answered."""
+        if self.watching:
+            ids = ids.cpu().numpy() if torch.is_tensor(ids) else ids
+            self._orders.append(np.array(ids, dtype=np.int64).reshape(-1))
+
     def before_step(self) -> None:
         """Look at the gradients that the optimizer is about to use."""
         if self._sample is not None:
@@ -152,25 +169,39 @@ class GradientWitness:
         if sample is None:
             return
         fits: list[LossFit] = []
-        why = sample.why_not
+        why, without = sample.why_not, 0
         for given in sample.answers:
             slope = given.found_slope()
             if slope is None:
+                without += 1
                 continue
             try:
-                fits.append(fit_loss(self.loss, given.answers, given.labels, slope))
+                fits.append(self._fit(given, slope))
+            except NoTargetsError as error:
+                why, without = why or str(error), without + 1
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                why = why or f"the loss of these labels is none: {str(error).splitlines()[0]}"
+                said = (str(error) or type(error).__name__).splitlines()[0]
+                why = why or f"these labels have no loss: {said}"
+                without += 1
         if not sample.answers:
-            why = why or "nobody said which labels belong to the step: rec.batch was not called"
-        elif len(fits) < len(sample.answers):
+            why = why or (
+                "nobody said which labels belong to the step: rec.batch(logits, labels, ids) or "
+                "rec.order(ids) was not called before it"
+            )
+        elif without:
             why = why or "what rec.batch was given is not what the model returned"
-        if fits and len(fits) == len(sample.answers) and {f.kind for f in fits} <= WEIGHED:
+        if fits and not without and {f.kind for f in fits} <= WEIGHED:
             found = self._weights[sample.step] = example_weights(fits)
             if self.for_replay and np.ptp(found) > EVEN:
                 self.every_step = True
         if sample.compared:
             self.comparisons.append(Comparison(sample.step, tuple(fits), sample.gradient, why))
+
+    def _fit(self, given: Answer, slope: torch.Tensor) -> LossFit:
+        loss, labels = self.loss, given.labels
+        if labels is None:
+            loss, labels = self.targets(given.ids, given.answers)
+        return fit_loss(loss, given.answers, labels, slope)
 
     def close(self) -> None:
         """Take all hooks off the model."""
@@ -179,7 +210,8 @@ class GradientWitness:
 
     def _look(self) -> None:
         passes, answers = self._watch.take(), self._answers
-        self._answers = []
+        answers, orders = answers or self._by_order(passes), self._orders
+        self._answers, self._orders = [], []
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         fit, why, compared = None, "", self.step == self._due
         if not compared:
@@ -197,7 +229,22 @@ class GradientWitness:
                 why = str(error).split("\n")[0]
         else:
             why = "no pass through the model was seen before the step"
+        if orders and not answers:
+            why = why or (
+                f"the examples that were named ({', '.join(str(len(ids)) for ids in orders)}) are "
+                f"not those of the passes ({', '.join(str(len(p.answers)) for p in passes)})"
+            )
         self._sample = _Sample(self.step, passes, answers, fit, compared, why)
+
+    def _by_order(self, passes: list[Pass]) -> list[Answer]:
+        """The passes of a step of which the examples or the labels alone are known, in order."""
+        sizes = [len(p.answers) for p in passes if p.answers.ndim]
+        if self._orders and self.targets is not None and sizes == [len(i) for i in self._orders]:
+            return [Answer(p.answers, None, p, ids=i) for p, i in zip(passes, self._orders)]
+        labels = [p.keywords.get("labels") for p in passes]
+        if self._orders or not all(torch.is_tensor(own) and own.ndim == 1 for own in labels):
+            return []  # nor where labels are of tokens: those weigh by their number
+        return [Answer(p.answers, own.detach(), p) for p, own in zip(passes, labels)]
 
     def _label_late(self, answers, labels) -> bool:
         """Labels that come after the step they belong to (Lightning's callbacks)."""

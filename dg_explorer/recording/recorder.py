@@ -26,6 +26,7 @@ from .logit_buffer import LogitBuffer
 from .optimizer_watch import OptimizerWatch
 from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
+from .targets import TargetsById
 
 # a recorder left behind by a crashed cell must not go on watching the optimizer
 _watching: WeakKeyDictionary = WeakKeyDictionary()
@@ -164,6 +165,7 @@ class Recorder:
         self._witness: GradientWitness | None = None
         self._watched: OptimizerWatch | None = None
         self._told: set[str] = set()
+        self._noted = False
         self._testified: tuple | None = None
         self._rate: float | None = None
         self._handles = []
@@ -191,7 +193,7 @@ class Recorder:
             It is not plain what was trained; `Recorder(task=...)` says it.
         """
         if self.task.needs_batch:
-            # functions of the user's own want the whole batch: examples are evaluated instead
+            # functions of the user's own want the whole batch, as the data give it
             self.order(ids)
             return
         self._buffer.add(logits, labels, ids)
@@ -201,10 +203,14 @@ class Recorder:
             self._replay.batch(ids)
 
     def order(self, ids) -> None:
-        """Only note who is in the step to come, for replay; instead of `batch`.
+        """Only note who is in the step to come; instead of `batch`, once for each pass of a step.
 
-        The training examples are then evaluated at each `epoch`.
+        The training examples are then evaluated at each `epoch`. What they should have answered is
+        looked up by id in `train`, or else in the record, so that the trained loss is compared
+        with the recorded one as it is with `batch`.
         """
+        if self._witness is not None:
+            self._witness.order(ids)
         if self._replay is not None:
             self._replay.batch(ids)
 
@@ -228,9 +234,9 @@ class Recorder:
                 f"The weights changed before {self.run.time_unit} {epoch}, and no step of a torch "
                 f"optimizer was seen: the learning rate and the steps of the record are not theirs."
             )
-        self._testify()
         measured = self._evaluate()
         self._note_task()
+        self._testify()
         metrics = self._metrics()
         if unseen:  # whatever changed the weights, it was not at this optimizer's rate
             metrics["learning_rate"] = float("nan")
@@ -334,7 +340,10 @@ class Recorder:
             previous.close()
         others.append(self)
         self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
-        self._witness = GradientWitness(self.model, self._loss_of, for_replay=replay)
+        targets = TargetsById(self.task, self.model, self._data.get("train"), self._tables["train"])
+        self._witness = GradientWitness(
+            self.model, self._loss_of, targets=targets, for_replay=replay
+        )
         if gradient_every:
             self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
         if replay:
@@ -360,8 +369,9 @@ class Recorder:
 
     def _note_task(self) -> None:
         """Write down what was measured, once it is known; refuse to go on with another task."""
-        if isinstance(self.task, InferredTask) and not self.task.is_settled:
+        if self._noted or (isinstance(self.task, InferredTask) and not self.task.is_settled):
             return
+        self._noted = True  # functions of the user's own may read what the training changes
         told = self.task.described()
         before = self.run.attrs.get("task")
         if isinstance(before, str):  # somebody's own words, as earlier versions let stand there
@@ -394,6 +404,8 @@ class Recorder:
 
     def _loss_of(self, answers, labels):
         """The loss that is recorded, of answers as `batch` gets them."""
+        if isinstance(self.task, InferredTask):
+            self.task.settle(self.model, answers, (answers, labels))
         return self.task.loss(self.task.read(answers), (answers, labels.to(answers.device)))
 
     def _testify(self) -> None:

@@ -1,11 +1,13 @@
 """While a model trains, the recorder notices another loss and gradients that were changed."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dg_explorer import Recorder, attribute
+from dg_explorer import CustomTask, Recorder, attribute
 from dg_explorer.recording.gradient_witness import GradientWitness, next_comparison
 from dg_explorer.training.trained_loss import TrainedLossError, TrainedLossWarning, trained_loss
 
@@ -126,7 +128,82 @@ def test_no_labels_no_verdict_about_the_loss_but_one_about_the_gradient(task):
         recorder.epoch(0)
     found = trained_loss(run)
     assert (found.kind, found.gradient) == ("unknown", "same")
-    assert "rec.batch was not called" in found.words
+    assert found.words.startswith("Whether cross-entropy was trained is not known")
+    assert "rec.order(ids) was not called" in found.words
+
+
+def by_order(task, loss, *, recorded=None, train=True, steps=3, repeat=1):
+    model, run = task.model(), task.run()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    given = {"train": task.train} if train else {}
+    with Recorder(run, model, optimizer, task=recorded, **given) as recorder:
+        for step in range(steps):
+            for part in torch.arange(60).flip(0).split(20):
+                recorder.order(task.ids[part].repeat(repeat))
+                loss(model(task.x[part]), task.y[part]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            recorder.epoch(step)
+    return trained_loss(run)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("train", [True, False])
+def test_who_is_in_a_step_is_enough_to_compare_the_loss(task, train):
+    plain = by_order(task, F.cross_entropy, recorded="classification", train=train)
+    assert (plain.kind, plain.gradient) == ("same", "same")
+    smooth = partial(F.cross_entropy, label_smoothing=0.1)
+    other = by_order(task, smooth, recorded="classification", train=train)
+    assert other.kind == "other"
+    assert "label smoothing 0.1" in other.words
+
+
+def test_an_inferred_task_is_inferred_from_the_examples_of_a_step(task):
+    assert by_order(task, F.cross_entropy).kind == "same"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_loss_of_ones_own_is_compared_on_the_batches_of_the_data(task):
+    def squared(z, y):
+        return (z - F.one_hot(y, 3)).square().sum(1)
+
+    own = CustomTask(output=lambda p, b: p[:, 0], loss=lambda p, b: squared(p, b[1]))
+    assert by_order(task, lambda z, y: squared(z, y).mean(), recorded=own).kind == "same"
+    other = by_order(task, F.cross_entropy, recorded=own)
+    assert other.kind == "other"
+    alone = by_order(task, F.cross_entropy, recorded=own, train=False)
+    assert alone.kind == "unknown"
+    assert "neither in the record nor in Recorder(train=...)" in alone.words
+
+
+def test_examples_that_are_not_those_of_the_pass_give_no_verdict_in_words(task):
+    found = by_order(task, F.cross_entropy, recorded="classification", repeat=2)
+    assert found.kind == "unknown"
+    assert "that were named (40) are not those of the passes (20)" in found.words
+
+
+class WithLabels(nn.Module):
+    """Takes its labels by name and returns a loss and logits, as Hugging Face's models do."""
+
+    def __init__(self, inner, smoothing):
+        super().__init__()
+        self.inner, self.smoothing = inner, smoothing
+
+    def forward(self, x, labels):
+        logits = self.inner(x)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        return {"loss": loss, "logits": logits}
+
+
+@pytest.mark.parametrize(("smoothing", "kind"), [(0.0, "same"), (0.2, "other")])
+def test_labels_that_the_model_takes_by_name_are_labels(task, smoothing, kind):
+    model = WithLabels(task.model(), smoothing)
+    witness = GradientWitness(model)
+    model(task.x, labels=task.y)["loss"].backward()
+    witness.before_step()
+    witness.close()
+    (fit,) = witness.comparisons[0].losses
+    assert fit.kind == kind
 
 
 class Noisy(nn.Module):
