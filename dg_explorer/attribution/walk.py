@@ -17,7 +17,7 @@ from ..data.served import Served
 from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
-from ..training.trained_loss import check_assumed_loss
+from ..training.trained_loss import check_assumed_loss, trained_loss
 from .attributor.made_from import as_served, check_made_from, made_from, weights_of
 from .attributor.outputs_on_record import compared
 from .attributor.settling import settled
@@ -151,7 +151,7 @@ def attribute(
         "unit": made.unit,
     }
     served = {s: as_served(made, d, s) for s, d in (("train", train), ("test", test))}
-    made_of = made_from(made.task, **served)
+    made_of = made_from(scratch, made.task, **served)
     done = _done(run, group, attrs, train_ids, test_ids, overwrite)
     if done:
         check_made_from(run, group, made_of)
@@ -159,6 +159,7 @@ def attribute(
     coords = {"test": test_ids, "train": train_ids}
     if todo:
         attrs |= {"outputs": compared(made, served["test"], run, todo, outputs)}
+        attrs |= {"trained_loss": _said_of_loss(run)}
         load_into(made.model, load_weights(run, todo[0]))
         if hasattr(made, "prepare"):  # here, so that all workers go by the same plan
             attrs |= {"plan": made.prepare(train).fingerprint}
@@ -173,6 +174,12 @@ def attribute(
         run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
     run.flush()
     return run[group]
+
+
+def _said_of_loss(run) -> str:
+    """What the record says about the loss that was trained, in words."""
+    found = trained_loss(run)
+    return "not compared while recording" if found is None else found.words
 
 
 def _compute(run, attributor, train, test, epochs, executor, block_size):

@@ -139,6 +139,11 @@ class Served:
         return self._readers[0].size
 
     @property
+    def forward(self):
+        """The user's own function that calls the model, or None."""
+        return self._readers[0].roles.forward
+
+    @property
     def augmented(self) -> bool:
         return any(reader.augmented for reader in self._readers)
 

@@ -62,14 +62,20 @@ class CustomTask(Task):
         self.output_unit = "as the output has it"
 
     def settings(self) -> dict:
+        return {name: code_digest(f) for name, f in self._given().items()}
+
+    def functions(self) -> list:
+        return [*super().functions(), *self._given().values()]
+
+    def _given(self) -> dict[str, Callable]:
         given = {
             "output": self._output,
             "loss": self._loss,
             "weight": self._weight,
             "predict": self._predict,
-            "curvature": self._curvature if callable(self._curvature) else None,
+            "curvature": self._curvature,
         }
-        return {name: code_digest(f) for name, f in given.items() if f is not None}
+        return {name: f for name, f in given.items() if callable(f)}
 
     @property
     def reads_batch(self) -> bool:

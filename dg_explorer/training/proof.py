@@ -8,6 +8,7 @@ weights, which any small step passes. A segment that moved nothing proves nothin
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ import xarray as xr
 
 from ..checkpoints.store import load_checkpoint, load_initial
 from ..errors import RunError
+from ..tasks.identity import code_digest, model_digest, unknown_in
 from .optimizers import OptimizerSettings, UnsupportedOptimizerError
 from .own_steps import OwnSteps
 from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
@@ -198,7 +200,10 @@ def _made_from(own: OwnSteps) -> str:
         digest.update(batch.tobytes())
     if own.steps.weights is not None:
         digest.update(np.concatenate(own.steps.weights).tobytes())
-    said = (own.loss.__module__, own.loss.__qualname__, own.kind, str(torch.__version__))
+    said = (code_digest(own.loss), own.kind, str(torch.__version__))
+    if unknown_in(own.loss):
+        said += (secrets.token_hex(8),)  # never taken for the same
+    said += (model_digest(own.model),)
     digest.update(repr(said).encode())
     return digest.hexdigest()
 

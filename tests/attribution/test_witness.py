@@ -1,22 +1,26 @@
 """The record is a witness: other inputs, models, tasks or weights do not get the old scores."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import dg_explorer as dg
 from dg_explorer.attribution.attributor.data_digests import data_digest
 from dg_explorer.attribution.attributor.outputs_on_record import OutputsDifferError
 from dg_explorer.data.served import Served
-from dg_explorer.errors import SettingError
+from dg_explorer.errors import DataError, SettingError
 from dg_explorer.tasks import CustomTask
+from dg_explorer.tasks.identity import model_digest
 
 G = torch.Generator().manual_seed(0)
 X, XT = torch.randn(20, 5, generator=G), torch.randn(8, 5, generator=G)
 Y, YT = X[:, :3].argmax(1), XT[:, :3].argmax(1)
+IDS = np.arange(20)[::-1].copy()
 TRAIN, TEST = dg.with_ids(TensorDataset(X, Y)), TensorDataset(XT, YT)
 
 
@@ -88,17 +92,156 @@ def test_other_training_inputs_do_not_get_the_old_scores(trained):
     assert np.array_equal(again, right)
 
 
-def test_another_function_of_the_same_name_does_not_get_the_old_scores(trained):
-    def task(factor):
-        return CustomTask(
-            output=lambda p, b: p[:, 0] * factor,
-            loss=lambda p, b: F.cross_entropy(p, b[1], reduction="none"),
-        )
+def cross_entropy(p, b):
+    return F.cross_entropy(p, b[1], reduction="none")
 
-    scores(*trained, task=task(1.0))
-    scores(*trained, task=task(1.0))
+
+FACTOR = torch.ones(3)
+
+
+def by_global(p, b):
+    return (p * FACTOR).sum(1)
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor = torch.tensor(factor)
+
+    def output(self, p, b):
+        return p[:, 0] * self.factor
+
+
+def by_default(factor):
+    def output(p, b, factor=factor):
+        return p[:, 0] * factor
+
+    return output
+
+
+def by_closure(factor):
+    return lambda p, b: p[:, 0] * factor
+
+
+def by_argument(p, b, factor):
+    return p[:, 0] * factor
+
+
+def own(output=None, loss=cross_entropy, **how):
+    return {"task": CustomTask(output=output or by_closure(1.0), loss=loss, **how)}
+
+
+def collated(factor):
+    def collate(rows):
+        return [part * factor if i == 0 else part for i, part in enumerate(default_collate(rows))]
+
+    return {"train": DataLoader(TRAIN, 5, collate_fn=collate)}
+
+
+class Sided(nn.Module):
+    """Its activation is in its code alone, its slope in an attribute."""
+
+    def __init__(self, slope=1.0):
+        super().__init__()
+        self.inner, self.slope = net(), slope
+
+    def forward(self, x):
+        return self.inner[2](torch.tanh(self.slope * self.inner[0](x)))
+
+
+# what is asked first, and then of something else under the same name and settings
+CHANGES = {
+    "training inputs": ({}, {"train": dg.with_ids(TensorDataset(X + 0.01, Y))}),
+    "test inputs": ({}, {"test": TensorDataset(XT + 0.5, YT)}),
+    "labels": ({}, {"train": dg.with_ids(TensorDataset(X, (Y + 1) % 3))}),
+    "collate": (collated(1.0), collated(2.0)),
+    "activation": ({}, {"model": net(nn.ReLU)}),
+    "forward": (
+        {"forward": lambda m, b: m(b[0]), "label": 1},
+        {"forward": lambda m, b: m(b[0]) * 2, "label": 1},
+    ),
+    "task": (own(), {"task": "classification"}),
+    "loss": (own(), own(loss=lambda p, b: 2 * cross_entropy(p, b))),
+    "weight": (own(weight=by_closure(1.0)), own(weight=by_closure(2.0))),
+    "output in a closure": (own(by_closure(1.0)), own(by_closure(2.0))),
+    "output in a tensor": (own(by_closure(torch.ones(1))), own(by_closure(torch.ones(1) * 2))),
+    "output in a default": (own(by_default(1.0)), own(by_default(2.0))),
+    "output in an argument": (
+        own(partial(by_argument, factor=1.0)),
+        own(partial(by_argument, factor=2.0)),
+    ),
+    "output of an object": (own(Scaled(1.0).output), own(Scaled(2.0).output)),
+    "settings": ({"layers": ["0"]}, {"layers": ["2"]}),
+    "order of the examples": ({}, {"train": dg.with_ids(TensorDataset(X.flip(0), Y.flip(0)), IDS)}),
+    "precision": ({}, {"model": net().double()}),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_what_was_made_from_something_else_is_not_handed_back(trained, kind):
+    run, model = trained
+    first, second = (dict(how) for how in CHANGES[kind])
+    before = scores(run, model, **first).score.values
+    with pytest.raises((SettingError, DataError)):
+        scores(run, second.pop("model", model), **second)
+    assert np.array_equal(scores(run, model, **first).score.values, before)
+
+
+def test_a_global_that_a_function_reads_counts(trained, monkeypatch):
+    scores(*trained, **own(by_global))
+    monkeypatch.setitem(globals(), "FACTOR", torch.tensor([1.0, 1.0, 2.0]))
     with pytest.raises(SettingError, match="the task"):
-        scores(*trained, task=task(2.0))
+        scores(*trained, **own(by_global))
+
+
+def test_weights_that_were_replaced_do_not_keep_their_scores(trained):
+    run, model = trained
+    scores(run, model)
+    listed = run["checkpoints"].load()
+    run.add("checkpoints", listed.assign(digest=listed.digest.copy()), overwrite=True)
+    scores(run, model)
+    other = listed.digest.copy(data=["another", *listed.digest.values[1:]])
+    run.add("checkpoints", listed.assign(digest=other), overwrite=True)
+    with pytest.raises(SettingError, match="the weights of epoch 0"):
+        scores(run, model)
+
+
+def test_a_function_whose_values_cannot_be_read_gets_no_old_scores(trained):
+    lines = (line for line in "ab")
+
+    def output(p, b):
+        return p[:, 0] if lines else p[:, 1]
+
+    scores(*trained, **own(output))
+    with pytest.raises(SettingError, match=r"it reads a builtins.generator, whose value cannot"):
+        scores(*trained, **own(output))
+
+
+def test_a_models_settings_and_code_count_where_no_outputs_were_recorded(trained):
+    found = [model_digest(m) for m in (Sided(), Sided(), Sided(2.0), net(), net(nn.ReLU))]
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+    trained_on = net()
+    trained_on.load_state_dict(trained[1].state_dict())
+    assert model_digest(trained_on) == model_digest(trained[1])
+
+
+def test_twenty_repeats_compute_nothing_and_each_row_names_its_version(trained, monkeypatch):
+    run, _ = trained
+    calls = [{}, own(), own(Scaled(1.0).output), collated(1.0)]
+    for i, how in enumerate(calls):
+        scores(*trained, name=f"s{i}", **how)
+        assert {made["version"] for made in run.made_from(f"scores/s{i}").values()} == {
+            dg.__version__
+        }
+    computed = []
+    monkeypatch.setattr("dg_explorer.attribution.walk._compute", lambda *a: iter(computed))
+    monkeypatch.setattr(
+        "dg_explorer.attribution.walk.compared", lambda *a: computed.append(a) or "computed"
+    )
+    again = [{}, own(), own(Scaled(1.0).output), collated(1.0)]
+    for i, how in enumerate(again * 5):
+        scores(*trained, name=f"s{i % 4}", **how)
+    assert computed == []
 
 
 def served(inputs=X, labels=Y, ids=None, size=7):

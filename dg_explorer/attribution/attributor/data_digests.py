@@ -9,12 +9,13 @@ import torch
 
 from ...data.batch import Batch
 from ...data.leaves import is_array, leaves
+from ...tasks.identity import code_digest
 
 # numbers are weighed by their place with odd multipliers and summed modulo 2^64
 _SEED = 20261128
 
 
-def data_digest(batches: Iterable[Batch]) -> str:
+def data_digest(batches: Iterable[Batch], *, whole: bool = False, inputs: bool = True) -> str:
     """A name of examples that differs where an input, a label or an id does.
 
     The order of examples, and the batches that they come in, do not count: each example has a
@@ -24,10 +25,14 @@ def data_digest(batches: Iterable[Batch]) -> str:
     Parameters
     ----------
     batches : as `Served` yields them
+    whole : bool
+        Everything in a batch counts, as functions of the user's own may read it.
+    inputs : bool
+        Without them labels and ids alone count.
     """
     total, n = np.uint64(0), 0
     for batch in batches:
-        numbers = _of_examples(batch)
+        numbers = _of_examples(batch, whole, inputs)
         ids = batch.ids.astype(np.int64).view(np.uint64)
         with np.errstate(over="ignore"):
             total += _mixed(numbers + _mixed(ids + np.uint64(1))).sum(dtype=np.uint64)
@@ -35,13 +40,15 @@ def data_digest(batches: Iterable[Batch]) -> str:
     return f"{n}-{int(total):016x}"
 
 
-def _of_examples(batch: Batch) -> np.ndarray:
+def _of_examples(batch: Batch, whole: bool, inputs: bool) -> np.ndarray:
     """One number an example of a batch, uint64."""
     n = len(batch)
     numbers = np.zeros(n, dtype=np.uint64)
     parts = [*batch.inputs, *batch.keywords.values(), batch.labels]
-    if batch.forward is not None or not (batch.inputs or batch.keywords):
+    if whole or batch.forward is not None or not (batch.inputs or batch.keywords):
         parts = [batch.raw, batch.labels]
+    if not inputs:
+        parts = [batch.labels]
     for place, part in enumerate(parts):
         if part is None:
             continue
@@ -61,11 +68,15 @@ def _of_leaf(leaf: object, n: int) -> np.ndarray:
     if is_array(leaf) and leaf.ndim and leaf.shape[0] == n and leaf.dtype.kind in "iufb":
         return _of_rows(np.ascontiguousarray(leaf).reshape(n, -1))
     if isinstance(leaf, (list, tuple)) and len(leaf) == n:
-        return np.array([_salt(repr(value)) for value in leaf], dtype=np.uint64)
+        return np.array([_salt(_words(value)) for value in leaf], dtype=np.uint64)
     if is_array(leaf):
         return np.full(n, _salt(np.asarray(leaf).tobytes().hex()), dtype=np.uint64)
-    plain = isinstance(leaf, (str, int, float))
-    return np.full(n, _salt(repr(leaf) if plain else type(leaf).__name__), dtype=np.uint64)
+    return np.full(n, _salt(_words(leaf)), dtype=np.uint64)
+
+
+def _words(leaf: object) -> str:
+    plain = isinstance(leaf, (str, bytes, int, float, type(None)))
+    return repr(leaf) if plain else code_digest(leaf)
 
 
 def _of_rows(rows: np.ndarray) -> np.ndarray:

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...data.served import Served
 from ...errors import SettingError
+from ...record.versions import versions
 from ...tasks import Task
+from ...tasks.identity import code_digest, model_digest, unknown_in
 from .data_digests import data_digest
 
+#: begins a digest of what cannot be read whole, so that it is never taken for the same
+UNKNOWN = "cannot be known: "
 
-def made_from(task: Task, train: Served | None, test: Served | None) -> dict[str, str]:
+
+def made_from(model, task: Task, train: Served | None, test: Served | None) -> dict[str, str]:
     """Digests of what a call of `attribute` reads, by what they are of.
 
-    Data that differ from one reading to the next have none.
+    Of data that differ from one reading to the next only ids and labels can be compared. The
+    version only marks the scores.
     """
-    found = {"task": f"{task.name} {task.digest()}"}
+    found = {
+        "model": model_digest(model),
+        "task": _known(f"{task.name} {task.digest()}", task.functions()),
+        "forward": "",
+        "version": versions().get("dg_explorer", ""),
+    }
     for split, served in (("train", train), ("test", test)):
-        known = served is not None and not served.augmented
-        found[f"{split} examples"] = data_digest(served) if known else ""
+        if served is None:
+            found[f"{split} examples"] = ""
+            continue
+        told = data_digest(served, whole=task.needs_batch, inputs=not served.augmented)
+        found[f"{split} examples"] = f"{'labels alone ' if served.augmented else ''}{told}"
+        if served.forward is not None:
+            found["forward"] = _known(code_digest(served.forward), [served.forward])
     return found
+
+
+def _known(digest: str, functions: Sequence) -> str:
+    """The digest, or what it does not cover of the values that the functions reach."""
+    unknown = [what for function in functions for what in unknown_in(function)]
+    return f"{UNKNOWN}{', '.join(dict.fromkeys(unknown))}" if unknown else digest
 
 
 def as_served(attributor, data, split: str) -> Served | None:
@@ -46,12 +70,24 @@ def check_made_from(run, group: str, now: dict[str, str]) -> None:
     wrong = []
     saved = set(run["checkpoints"]["epoch"].values.tolist())
     for epoch, then in run.made_from(group).items():
-        wrong += [f"the {k}" for k, v in now.items() if v and then.get(k) and then[k] != v]
+        wrong += [_named(k, v) for k, v in now.items() if _differs(k, v, then.get(k))]
         if epoch in saved and then.get("weights", weights_of(run, epoch)) != weights_of(run, epoch):
             wrong.append(f"the weights of {run.time_unit} {epoch}")
     if wrong:
         raise SettingError(
             f"This run has {group!r} made from other things, under the same settings: what "
-            f"differs is {', '.join(dict.fromkeys(wrong))}. Pass overwrite=True to replace these "
-            f"scores, or name= to keep both."
+            f"differs, or cannot be known to be the same, is {', '.join(dict.fromkeys(wrong))}. "
+            f"Pass overwrite=True to replace these scores, or name= to keep both."
         )
+
+
+def _differs(what: str, now: str, then: str | None) -> bool:
+    if what == "version" or then is None:
+        return False
+    return now.startswith(UNKNOWN) or (now != then and bool((now and then) or what == "forward"))
+
+
+def _named(what: str, now: str) -> str:
+    if now.startswith(UNKNOWN):
+        return f"the {what} (it reads {now.removeprefix(UNKNOWN)}, whose value cannot be compared)"
+    return "forward=" if what == "forward" else f"the {what}"
