@@ -14,6 +14,7 @@ from ..errors import DGExplorerError
 from ..record.run import as_run
 from ..training.training import Training, train_many
 from .lds import linear_datamodeling_score
+from .provenance import made_of
 from .retraining import random_subsets, subset_retraining
 from .settings import check_given
 
@@ -65,10 +66,13 @@ def lds_over_time(
     """
     run = None if run is None else as_run(run)
     scores = dict(scores or {})
+    recorded = set()
     if run is not None:
         for group in run.groups():
-            if group.startswith("scores/"):
-                scores.setdefault(group.removeprefix("scores/"), run[group]["score"])
+            method = group.removeprefix("scores/")
+            if group.startswith("scores/") and method not in scores:
+                scores[method] = run[group]["score"]
+                recorded.add(method)
     if not scores:
         raise NoScoresError(
             "There are no scores to check. Add some with attribute(run, ..., method='trak')."
@@ -90,8 +94,15 @@ def lds_over_time(
             score.sel(epoch=shared).load(), truth["mask"], truth["output"], seed=seed
         )
         checked["n_left_out"] = checked["n_left_out"].max("test")
+        if run is not None:
+            named = [
+                made_of(run, f"scores/{method}", int(epoch)) if method in recorded else ""
+                for epoch in shared
+            ]
+            checked["made_of"] = ("epoch", np.array(named, dtype=object))
         rows.append(checked.drop_vars(["per_query", "test"]).expand_dims(method=[method]))
-    result = xr.concat(rows, dim="method", join="outer").sortby("epoch")
+    fill = {n: "" if n == "made_of" else np.nan for n in rows[0].data_vars}
+    result = xr.concat(rows, dim="method", join="outer", fill_value=fill).sortby("epoch")
     result.attrs = {"n_subsets": truth.sizes["subset"], "drop": truth.attrs.get("drop", drop)}
     if run is not None:
         run.keep("checks/lds", result)

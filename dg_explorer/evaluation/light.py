@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import xarray as xr
 
 from ..errors import MissingGroupError
 from ..record.run import as_run
 from ..training.proof_table import ReplayProof, read_proof, segments_of
+from .provenance import made_of
 
 GREEN, AMBER = 0.9, 0.5
 _ORDER = ("grey", "green", "amber", "red")
@@ -45,12 +48,13 @@ class Light:
 def validity_light(
     run, epoch: int, *, method: str | None = None, checks: Sequence[str] | None = None
 ) -> Light:
-    """The light for a run's scores at an epoch, from the newest checks of them.
+    """The light for a run's scores at an epoch, from the newest checks that cover it.
 
     Parameters
     ----------
     epoch : int
-        Measurements of the nearest epoch at which there is one are used, and it is named.
+        A measurement counts at its own epoch; between two of them the worse one counts; before
+        the first and after the last nothing was measured, and the light says so.
     method : str, optional
         Whose datamodeling score counts too, if it was measured.
     checks : names of groups, optional
@@ -59,115 +63,265 @@ def validity_light(
     Returns
     -------
     Light
-        The worst of: metasmoothness (green from .9, amber from .5, red below), the method's LDS
-        (red if its interval includes 0 or less, amber below .3), and for scores through a replay
-        the proof of it (amber until every segment up to the epoch is proved, red if one failed).
+        The worst of: metasmoothness (green from .9, amber from .5, red below); the method's LDS
+        (red if its interval includes 0 or less, amber below .3 and where the scores were replaced
+        since); for scores through a replay the proof of it (amber until every segment up to the
+        epoch is proved, red if one failed); and amber for scores that are older than the weights
+        of their epoch, or of a model whose outputs were not compared with the record's.
     """
-    run = as_run(run)
-    smooth, lds = (_newest_first(run, kind, checks) for kind in ("metasmoothness", "lds"))
-    findings = [_by_metasmoothness(run, epoch, smooth)]
-    if method is not None and _is_replayed(run, method):
-        findings.append(_by_replay(run, epoch))
-    if method is not None and lds:
-        findings.append(_by_lds(run, epoch, method, lds))
-    colour = max((f[0] for f in findings), key=_ORDER.index)
-    # A measured LDS does not make up for metasmoothness that nobody looked at.
-    if findings[0][0] == "grey" and colour == "green":
-        colour = "amber"
-    measured = {f[2]: f[3] for f in findings if len(f) > 2}
-    return Light(colour, tuple(f[1] for f in findings if f[1]), measured)
+    return Evidence(run, checks).light(epoch, method)
 
 
-def _is_replayed(run, method: str) -> bool:
-    """Whether a method's scores go through the recorded training, taken again."""
-    if "replay" not in run:
-        return False
-    group = f"scores/{method}"
-    attrs = run[group].attrs if group in run else {"method": method}
-    return attrs.get("method") == "unrolled" and attrs.get("replay") != "given as a function"
+class Evidence:
+    """What a record holds about the validity of its scores, read once for many epochs.
 
+    Parameters
+    ----------
+    checks : names of groups, optional
+        Go by these checks and no others.
+    """
 
-def _by_replay(run, epoch: int) -> tuple:
-    table, segments = read_proof(run), segments_of(run)
-    proof = ReplayProof(table, segments)
-    proved, there = proof.counts(epoch)
-    said = f"{proved} of {there} segments of the training up to {_time(run, epoch)} are proved"
-    if table is not None:
-        failed = table.epoch.values[(table.moved > 0) & ~table.proved]
-        if (failed <= epoch).any():
-            first = _time(run, int(failed[0]))
-            return "red", f"The replay of the training ends elsewhere at {first}: {said}."
-    if proved < there:
-        return "amber", (
-            f"{said} to replay as recorded; training_of_run(run, ...) takes all of them again."
-        )
-    if epoch > segments[-1].end:
-        last = _time(run, segments[-1].end)
-        return "amber", f"The replay is proved up to {last}, the last checkpoint, and not beyond."
-    return "green", f"The training replays as recorded: {said}."
+    def __init__(self, run, checks: Sequence[str] | None = None):
+        self.run = as_run(run)
+        self._checks = checks
+        for name in checks or ():
+            if name not in self.run.checks():
+                raise MissingGroupError.of(f"the check {name!r}", self.run.checks())
 
+    def light(self, epoch: int, method: str | None = None) -> Light:
+        """The light of a method's scores at an epoch; see `validity_light`."""
+        findings = [self._by_metasmoothness(epoch)]
+        if method is not None:
+            findings += self._by_sources(epoch, method)
+            if self._is_replayed(method):
+                findings.append(self._by_replay(epoch))
+            if self._lds:
+                findings.append(self._by_lds(epoch, method))
+        colour = max((f[0] for f in findings), key=_ORDER.index)
+        # A measured LDS does not make up for metasmoothness that nobody looked at.
+        if findings[0][0] == "grey" and colour == "green":
+            colour = "amber"
+        measured = {f[2]: f[3] for f in findings if len(f) > 2}
+        return Light(colour, tuple(f[1] for f in findings if f[1]), measured)
 
-def _newest_first(run, kind: str, checks: Sequence[str] | None) -> list[str]:
-    there = run.checks(kind)[::-1]
-    for name in checks or ():
-        if name not in run.checks():
-            raise MissingGroupError.of(f"the check {name!r}", run.checks())
-    return there if checks is None else [name for name in there if name in checks]
+    def changes(self, method: str) -> np.ndarray:
+        """The epochs at which a method's light may become another one, ascending."""
+        at = [found["epoch"].values for found in (*self._smooth, *self._lds_of(method))]
+        if self._is_replayed(method):
+            at += [[s.end for s in self._segments]]
+        at += [[epoch for epoch in self._made_of(method) if self._is_older(epoch, method)]]
+        if not any(map(len, at)):
+            return np.zeros(0, np.int64)
+        times = np.unique(np.concatenate([np.asarray(a, np.int64) for a in at]))
+        known = [self.run.epochs(g) for g in ("metrics", f"scores/{method}") if g in self.run]
+        known = np.unique(np.concatenate([*known, times]))
+        # between two measurements, and beyond the last, from the next epoch on
+        after = np.searchsorted(known, times, side="right")
+        later = known[after[after < len(known)]]
+        return np.unique(np.concatenate([known[:1], times, later]))
 
+    # ------------------------------------------------------------------ what there is
 
-def _by_metasmoothness(run, epoch: int, checks: list[str]) -> tuple:
-    if not checks:
-        return "grey", (
-            "Nobody has measured whether this training answers small changes smoothly; "
-            "metasmoothness(run, training=...) does."
-        )
-    every = (run[check]["metasmoothness"].dropna("epoch") for check in checks)
-    measured = next((found for found in every if found.sizes["epoch"]), None)
-    if measured is None:
-        return "grey", "Metasmoothness could not be measured at any epoch."
-    near = measured.sel(epoch=epoch, method="nearest")
-    value, at = float(near), int(near["epoch"])
-    where, said = f"at {_time(run, at)}", ("metasmoothness", value)
-    if value >= GREEN:
-        return "green", *(
-            f"Metasmoothness is {value:.2f} {where}: small changes of the data have "
-            "proportionate effects.",
+    def _newest_first(self, kind: str) -> list[str]:
+        there = self.run.checks(kind)[::-1]
+        return there if self._checks is None else [c for c in there if c in self._checks]
+
+    @cached_property
+    def _smooth(self) -> list[xr.DataArray]:
+        return [
+            self.run[check]["metasmoothness"].dropna("epoch").load()
+            for check in self._newest_first("metasmoothness")
+        ]
+
+    @cached_property
+    def _lds(self) -> list[xr.Dataset]:
+        return [self.run[check].load() for check in self._newest_first("lds")]
+
+    def _lds_of(self, method: str) -> list[xr.Dataset]:
+        # `sel(method=...)` would be taken for a way to interpolate.
+        rows = [lds.sel({"method": method}) for lds in self._lds if method in lds["method"].values]
+        rows = [row.dropna("epoch", subset=["lds"]) for row in rows]
+        return [row for row in rows if row.sizes["epoch"]]
+
+    @cached_property
+    def _proof(self) -> xr.Dataset | None:
+        return read_proof(self.run)
+
+    @cached_property
+    def _segments(self) -> list:
+        return segments_of(self.run)
+
+    def _attrs(self, method: str) -> dict:
+        group = f"scores/{method}"
+        return self.run[group].attrs if group in self.run else {}
+
+    def _made_of(self, method: str) -> dict:
+        group = f"scores/{method}"
+        return self.run.made_from(group) if group in self.run else {}
+
+    def _is_older(self, epoch: int, method: str) -> bool:
+        then = self._made_of(method).get(epoch, {}).get("weights")
+        now = self._weights.get(epoch)
+        return bool(then and now and then != now)
+
+    @cached_property
+    def _weights(self) -> dict[int, str]:
+        if "checkpoints" not in self.run or "digest" not in self.run["checkpoints"]:
+            return {}
+        listed = self.run["checkpoints"]
+        return dict(zip(listed["epoch"].values.tolist(), listed["digest"].values.tolist()))
+
+    def _is_replayed(self, method: str) -> bool:
+        """Whether a method's scores go through the recorded training, taken again."""
+        if "replay" not in self.run:
+            return False
+        attrs = self._attrs(method) or {"method": method}
+        return attrs.get("method") == "unrolled" and attrs.get("replay") != "given as a function"
+
+    # ------------------------------------------------------------------ what it says
+
+    def _by_sources(self, epoch: int, method: str) -> list[tuple]:
+        """Whether the scores still belong to the weights, and the weights to the record."""
+        attrs, found = self._attrs(method), []
+        if self._is_older(epoch, method):
+            found.append(
+                (
+                    "amber",
+                    f"The scores at {self._time(epoch)} are older than their data: the weights of "
+                    f"its checkpoint have been replaced since. attribute(..., overwrite=True) "
+                    f"makes them anew.",
+                )
+            )
+        if str(attrs.get("outputs", "")).startswith("unchecked"):
+            found.append(
+                (
+                    "amber",
+                    "The scores are of a model that was not compared with the recorded one "
+                    "(outputs='unchecked').",
+                )
+            )
+        return found
+
+    def _by_replay(self, epoch: int) -> tuple:
+        table, segments = self._proof, self._segments
+        proved, there = ReplayProof(table, segments).counts(epoch)
+        said = f"{proved} of {there} segments of the training up to {self._time(epoch)} are proved"
+        if table is not None:
+            failed = table.epoch.values[(table.moved > 0) & ~table.proved]
+            if (failed <= epoch).any():
+                first = self._time(int(failed[0]))
+                return "red", f"The replay of the training ends elsewhere at {first}: {said}."
+        if proved < there:
+            return "amber", (
+                f"{_capital(said)} to replay as recorded; training_of_run(run, ...) takes all of "
+                f"them again."
+            )
+        if not segments:
+            return "amber", "The record has no checkpoint that a replay could be compared with."
+        if epoch > segments[-1].end:
+            last = self._time(segments[-1].end)
+            return "amber", (
+                f"The replay is proved up to {last}, the last checkpoint, and not beyond."
+            )
+        if there == 0:
+            return "grey", f"Nothing moved up to {self._time(epoch)}: no replay is proved by that."
+        return "green", f"The training replays as recorded: {said}."
+
+    def _by_metasmoothness(self, epoch: int) -> tuple:
+        if not self._smooth:
+            return "grey", (
+                "Not checked: does a small change in the data have a small effect? "
+                "metasmoothness(run, training=...) measures it."
+            )
+        measured = [found for found in self._smooth if found.sizes["epoch"]]
+        if not measured:
+            return "grey", "Metasmoothness could not be measured at any epoch."
+        value, where = self._near(_covering(measured, epoch), epoch)
+        if where is None:
+            return "grey", f"Metasmoothness was not measured here, {self._range(measured[0])}."
+        said = ("metasmoothness", value)
+        if value >= GREEN:
+            return "green", *(
+                f"Metasmoothness is {value:.2f} {where}: small changes of the data have "
+                "proportionate effects.",
+                *said,
+            )
+        if value >= AMBER:
+            return "amber", *(
+                f"Metasmoothness is {value:.2f} {where}: the effect of small changes is only "
+                "partly predictable. Check single claims with counterfactual_check.",
+                *said,
+            )
+        return "red", *(
+            f"Metasmoothness is {value:.2f} {where}: training answers small changes chaotically, "
+            "so no score predicts what removing an example would do. These scores describe the "
+            "model; they do not explain it.",
             *said,
         )
-    if value >= AMBER:
-        return "amber", *(
-            f"Metasmoothness is {value:.2f} {where}: the effect of small changes is only partly "
-            "predictable. Check single claims with counterfactual_check.",
-            *said,
+
+    def _by_lds(self, epoch: int, method: str) -> tuple:
+        measured = self._lds_of(method)
+        if not measured:
+            return "grey", f"The scores of {method!r} were not compared with retraining."
+        row = _covering(measured, epoch)
+        value, where = self._near(row["lds"], epoch)
+        if where is None:
+            return "grey", (
+                f"The scores of {method!r} were not compared with retraining here, "
+                f"{self._range(row)}."
+            )
+        at = int(row["epoch"].values[int(np.argmin(np.abs(row["lds"].values - value)))])
+        low, high = (float(row[name].sel(epoch=at)) for name in ("low", "high"))
+        said = f"LDS of {method!r} is {value:.2f} ({low:.2f} to {high:.2f}) {where}"
+        then = str(row["made_of"].sel(epoch=at).values) if "made_of" in row else ""
+        if then and then != made_of(self.run, f"scores/{method}", at):
+            return "amber", (
+                f"{said}, but that is older than its data: the scores at {self._time(at)} were "
+                f"replaced since. lds_over_time(run, ...) measures the new ones."
+            )
+        if low <= 0 or not np.isfinite(value):
+            return (
+                "red",
+                f"{said}: it does not predict retraining better than chance.",
+                "LDS",
+                value,
+            )
+        if value < 0.3:
+            return "amber", f"{said}: it predicts retraining weakly.", "LDS", value
+        return "green", f"{said}: it predicts retraining.", "LDS", value
+
+    def _near(self, values: xr.DataArray, epoch: int) -> tuple[float, str | None]:
+        """The value at an epoch, or the worse of those on both sides; None outside of them."""
+        epochs = values["epoch"].values
+        after = int(np.searchsorted(epochs, epoch))
+        if after < len(epochs) and epochs[after] == epoch:
+            return float(values[after]), f"at {self._time(epoch)}"
+        if after in (0, len(epochs)):
+            return float("nan"), None
+        worse = after - 1 + int(np.argmin(values.values[after - 1 : after + 1]))
+        between = f"{epochs[after - 1]} and {epochs[after]}"
+        return float(values[worse]), (
+            f"at {self._time(int(epochs[worse]))}, the worse of the two measured around it "
+            f"({between})"
         )
-    return "red", *(
-        f"Metasmoothness is {value:.2f} {where}: training answers small changes chaotically, so "
-        "no score predicts what removing an example would do. These scores describe the model; "
-        "they do not explain it.",
-        *said,
-    )
+
+    def _range(self, values) -> str:
+        epochs = values["epoch"].values
+        if len(epochs) == 1:
+            return f"only at {self._time(int(epochs[0]))}"
+        return f"only from {self._time(int(epochs[0]))} to {int(epochs[-1])}"
+
+    def _time(self, epoch: int) -> str:
+        return f"{self.run.time_unit} {epoch}"
 
 
-def _by_lds(run, epoch: int, method: str, checks: list[str]) -> tuple:
-    every = (run[check].load() for check in checks)
-    # `sel(method=...)` would be taken for a way to interpolate.
-    rows = (lds.sel({"method": method}) for lds in every if method in lds["method"].values)
-    measured = (row.dropna("epoch") for row in rows)
-    row = next((found for found in measured if found.sizes["epoch"]), None)
-    if row is None:
-        return "grey", f"The scores of {method!r} were not compared with retraining."
-    near = row.sel(epoch=epoch, method="nearest")
-    value, low, high = (float(near[name]) for name in ("lds", "low", "high"))
-    said = (
-        f"LDS of {method!r} is {value:.2f} ({low:.2f} to {high:.2f}) at "
-        f"{_time(run, int(near['epoch']))}"
-    )
-    if low <= 0 or not np.isfinite(value):
-        return "red", f"{said}: it does not predict retraining better than chance.", "LDS", value
-    if value < 0.3:
-        return "amber", f"{said}: it predicts retraining weakly.", "LDS", value
-    return "green", f"{said}: it predicts retraining.", "LDS", value
+def _covering(measured: list, epoch: int):
+    """The newest of some measurements that has the epoch in its range; else the newest."""
+    for found in measured:
+        if found["epoch"].values[0] <= epoch <= found["epoch"].values[-1]:
+            return found
+    return measured[0]
 
 
-def _time(run, epoch: int) -> str:
-    return f"{run.time_unit} {epoch}"
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -14,6 +14,7 @@ from dg_explorer.attribution.attributor.data_digests import data_digest
 from dg_explorer.attribution.attributor.outputs_on_record import OutputsDifferError
 from dg_explorer.data.served import Served
 from dg_explorer.errors import DataError, SettingError
+from dg_explorer.evaluation import validity_light
 from dg_explorer.tasks import CustomTask
 from dg_explorer.tasks.identity import model_digest
 
@@ -203,6 +204,8 @@ def test_weights_that_were_replaced_do_not_keep_their_scores(trained):
     run.add("checkpoints", listed.assign(digest=other), overwrite=True)
     with pytest.raises(SettingError, match="the weights of epoch 0"):
         scores(run, model)
+    said = [str(validity_light(run, epoch, method="gradient_dot")) for epoch in (0, 1)]
+    assert ["older than their data" in words for words in said] == [True, False]
 
 
 def test_a_function_whose_values_cannot_be_read_gets_no_old_scores(trained):

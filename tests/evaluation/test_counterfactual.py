@@ -250,12 +250,31 @@ def add_metasmoothness(run, values):
     )
 
 
-def test_the_light_follows_metasmoothness_at_the_nearest_epoch(run):
+def test_between_two_measurements_the_worse_counts_and_beyond_them_none(run):
     add_metasmoothness(run, [0.95, 0.6, 0.1])
-    colours = [validity_light(run, epoch).colour for epoch in (0, 9, 20, 100)]
-    assert colours == ["green", "amber", "red", "red"]
+    colours = [validity_light(run, epoch).colour for epoch in (0, 1, 9, 10, 11, 20, 21, 100)]
+    assert colours == ["green", "amber", "amber", "amber", "red", "red", "grey", "grey"]
     assert not validity_light(run, 20).causal
-    assert "epoch 20" in str(validity_light(run, 100))
+    assert "epoch 10, the worse of the two measured around it (0 and 10)" in str(
+        validity_light(run, 1)
+    )
+    assert "not measured here, only from epoch 0 to 20" in str(validity_light(run, 100))
+
+
+def test_a_measurement_of_scores_that_were_replaced_is_older_than_its_data(run, training):
+    add_metasmoothness(run, [0.95, 0.95])
+    score = UnrolledAttributor(training).attribute().score
+    run.add("scores/mine", score.to_dataset())
+    truth = subset_retraining(training, random_subsets(24, training.train_ids, keep=0.8))
+    lds_over_time(run, truth=truth)
+    epoch = int(score.epoch[0])
+    assert validity_light(run, epoch, method="mine").colour == "green"
+    run.add("scores/mine", (score * -1).to_dataset(), overwrite=True)
+    light = validity_light(run, epoch, method="mine")
+    assert light.colour == "amber"
+    assert "older than its data" in str(light)
+    run.add("scores/mine", score.to_dataset(), overwrite=True)
+    assert validity_light(run, epoch, method="mine").colour == "green"
 
 
 def test_an_unchecked_run_has_no_causal_light(run):

@@ -8,12 +8,15 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from dg_explorer import Recorder, Run, add_unrolled_scores, training_of_run, with_ids
+from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.checkpoints.store import load_weights
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.training.optimizers import UnsupportedOptimizerError
 from dg_explorer.training.replay import Replay
 from dg_explorer.training.trained_loss import TrainedLossError
 from dg_explorer.training.training import NotDeterministicError, margin
+from dg_explorer.widgets.reading.lights import lights
+from dg_explorer.widgets.reading.reader import RunReader
 
 GENERATOR = torch.Generator().manual_seed(2)
 X = torch.randn(24, 6, generator=GENERATOR).double()
@@ -238,6 +241,15 @@ def test_a_replay_that_failed_makes_the_light_red_from_there_on():
     colours = [validity_light(run, epoch, method="unrolled").colour for epoch in range(6)]
     assert colours[3:] == ["red"] * 3
     assert "red" not in colours[:3]
+    assert lights(RunReader(run)) == {}  # it has no scores
+    training = of_run(recorded(sgd))
+    run.add("scores/unrolled", UnrolledAttributor(training).attribute(epochs=[1, 5]))
+    shown = lights(RunReader(run))
+    assert shown["light/unrolled/text"][-1] == "validity red"
+    assert (
+        "The replay of the training ends elsewhere at epoch 3"
+        in (shown["light/unrolled/detail"][-1])
+    )
 
 
 def test_a_recorded_training_has_one_start():

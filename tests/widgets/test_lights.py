@@ -33,9 +33,10 @@ def test_nothing_is_said_where_nothing_was_checked():
 
 def test_each_method_has_a_light_of_its_own():
     found = lights(RunReader(checked([0.95, 0.3], [0.6, 0.6])))
-    assert found["light/trak/epoch"].tolist() == [0, 30]
-    assert found["light/trak/level"].tolist() == [2, 0]  # green; red, as chaos spoils any score
-    assert found["light/other/level"].tolist() == [0, 0]  # worse than chance
+    assert found["light/trak/epoch"].tolist() == [0, 5, 30, 35]
+    assert found["light/trak/level"].tolist() == [2, 0, 0, 3]  # green; red, as chaos spoils all
+    assert found["light/other/level"].tolist() == [0, 0, 0, 3]  # worse than chance
+    assert found["light/trak/text"][3] == "validity not measured here"
     assert found["light/trak/text"][0] == "validity green: metasmoothness 0.95, LDS 0.60"
 
 
@@ -43,7 +44,7 @@ def test_the_reasons_are_those_of_the_record():
     run = checked([0.95, 0.3], [0.6, 0.6])
     light = validity_light(run, 30, method="trak")
     assert not light.causal
-    assert lights(RunReader(run))["light/trak/detail"][1] == " ".join(light.reasons)
+    assert lights(RunReader(run))["light/trak/detail"][2] == " ".join(light.reasons)
 
 
 def test_the_validity_tab_keeps_methods_apart():

@@ -7,6 +7,8 @@ import textwrap
 import numpy as np
 
 from ...evaluation import Light, validity_light
+from ...evaluation.light import Evidence
+from ...training.proof_table import GROUP
 from .blocks import Block
 from .reader import RunReader
 
@@ -15,18 +17,19 @@ _LEVELS = {"red": 0, "amber": 1, "green": 2, "grey": 3}
 
 
 def lights(reader: RunReader) -> dict[str, Block]:
-    """Blocks `light/<method>/...`, at each epoch that anything was checked: epoch, level, text,
-    detail.
+    """Blocks `light/<method>/...`, at each epoch from which on the light is another one: epoch,
+    level, text, detail.
 
     Nothing where the record holds no check: the board then says that nothing was checked.
     """
-    groups = [*reader.run.checks("metasmoothness"), *reader.run.checks("lds")]
-    if not groups:
+    checks = [*reader.run.checks("metasmoothness"), *reader.run.checks("lds")]
+    if not checks and not reader.has(GROUP):
         return {}
-    epochs = np.unique(np.concatenate([reader.group(g)["epoch"].values for g in groups]))
+    evidence = Evidence(reader.run)
     out: dict[str, Block] = {}
     for method in reader.methods:
-        found = [validity_light(reader.run, int(epoch), method=method) for epoch in epochs]
+        epochs = evidence.changes(method)
+        found = [evidence.light(int(epoch), method) for epoch in epochs]
         out |= {
             f"light/{method}/epoch": epochs,
             f"light/{method}/level": np.array([_LEVELS[f.colour] for f in found], np.int8),
@@ -48,7 +51,7 @@ def as_attrs(light: Light) -> dict[str, str]:
 
 def stamped(figure, light: Light):
     """A plotly figure that says under its axes how far its scores may be believed."""
-    words = {"grey": "These scores have not been checked."}.get(
+    words = {"grey": "These scores were not checked here."}.get(
         light.colour, " ".join(light.reasons)
     )
     figure.add_annotation(
@@ -63,6 +66,8 @@ def stamped(figure, light: Light):
 
 def _short(light) -> str:
     if light.colour == "grey":
-        return "validity not checked here"
+        return "validity not measured here"
     measured = ", ".join(f"{name} {value:.2f}" for name, value in light.measured.items())
-    return f"validity {light.colour}: {measured}"
+    old = "older than its data" if any(" older than " in r for r in light.reasons) else ""
+    said = ", ".join(part for part in (measured, old) if part)
+    return f"validity {light.colour}{f': {said}' if said else ''}"
