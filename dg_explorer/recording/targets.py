@@ -14,7 +14,7 @@ from ..tasks import InferredTask, Task
 from .table import ExampleTable
 
 
-class NoTargetsError(DGExplorerError, LookupError):
+class NoTargetsError(LookupError):
     """What the examples of a step should have answered cannot be looked up; says why."""
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..checkpoints.store import load_into
-from .known_losses import cross_entropy
+from .known_losses import cross_entropy, recorded_loss
 from .optimizers import State
 from .recorded_steps import RecordedSteps
 
@@ -81,6 +82,23 @@ class OwnSteps:
             return losses.mean()
         weights = torch.as_tensor(self.steps.weights[step], dtype=losses.dtype)
         return (losses * weights.to(losses.device)).mean()
+
+    def recorded_losses(self, rows: np.ndarray) -> np.ndarray:
+        """The loss that is recorded of some examples, at the weights as they are."""
+        batch = torch.as_tensor(rows)
+        with _threads(self.steps.threads), torch.no_grad():
+            answers = self.model(self.inputs[batch])
+            answers = getattr(answers, "logits", answers)
+            return recorded_loss(answers, self.labels[batch]).double().cpu().numpy()
+
+    def without_gradient(self) -> list[str]:
+        """Names of the parameters that the last step left out, for they had no gradient."""
+        return [n for n, p in self.model.named_parameters() if p.requires_grad and p.grad is None]
+
+    def by_tensor(self, *vectors: torch.Tensor):
+        """Name and part of each of some flat vectors, a parameter at a time."""
+        names = [name for name, _ in self.model.named_parameters()]
+        return zip(names, *(self._split(vector) for vector in vectors), strict=True)
 
     def gradient(self) -> torch.Tensor:
         """The gradient that the last step used, flat; 0 where there was none."""

@@ -27,6 +27,8 @@ from .training import NotDeterministicError
 
 # Part of the way of a segment by which its end may differ; other roundings leave 1e-6 to 1e-4.
 TOLERANCE = 1e-3
+# Of a loss plus one, by which it may differ: single precision, and other roundings on the way.
+ANSWERS_TOLERANCE = 1e-4
 # The rule that is differentiated against torch's own step, relative to that step.
 RULE_TOLERANCE = 1e-3
 
@@ -104,20 +106,17 @@ def _reader(run, epoch: int) -> Callable[[], tuple[dict, dict | None]]:
 
 def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Dataset:
     """One segment taken again: a row of the table."""
-    begin = load_initial(run) if segment.begin is None else load_checkpoint(run, segment.begin)
-    if segment.begin is None:
-        own.load(0, begin.weights, None)
-    elif begin.optimizer is not None:
-        own.load(segment.first, begin.weights, begin.optimizer)
-    elif own.at != segment.first:  # begun in another call: only the start has all of the state
-        own.load(0, load_initial(run).weights, None)
-        while own.at < segment.first:
-            own.take()
-    before = own.state()
+    begin = _go_to(run, own, segment)
+    without: list[str] = []
     for step in range(segment.first, segment.last):
+        after = step - segment.first
+        due = after & (after + 1) == 0 or step == segment.last - 1
+        before = own.state()
         own.take()
-        if step == segment.first:
+        others = own.without_gradient()
+        if due or others != without:  # 1, 2, 4, 8, ... steps into it, and its last
             _check_rule(own, rule, before)
+        without = others
     recorded = load_checkpoint(run, segment.end).weights
     got = own.model.state_dict()
     names = [n for n, value in recorded.items() if value.is_floating_point()]
@@ -142,21 +141,36 @@ def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Data
     )
 
 
+def _go_to(run, own: OwnSteps, segment: Segment):
+    """Stand at the beginning of a segment; returns its checkpoint."""
+    begin = load_initial(run) if segment.begin is None else load_checkpoint(run, segment.begin)
+    if segment.begin is None:
+        own.load(0, begin.weights, None)
+    elif begin.optimizer is not None:
+        own.load(segment.first, begin.weights, begin.optimizer)
+    elif own.at != segment.first:  # begun in another call: only the start has all of the state
+        own.load(0, load_initial(run).weights, None)
+        while own.at < segment.first:
+            own.take()
+    return begin
+
+
 def _check_rule(own: OwnSteps, rule: OptimizerSettings, before) -> None:
     """The rule that is differentiated takes the step that torch has just taken."""
     step = own.at - 1
     after = own.state()
     wanted = rule.step(before, own.gradient(), step, rule.lr_at(step, len(own.steps)))
-    moved = float((after[0] - before[0]).double().norm())
-    off = float((after[0] - wanted[0]).double().norm())
     eps = torch.finfo(after[0].dtype).eps
-    if off > RULE_TOLERANCE * moved + 4 * eps * float(after[0].double().norm()):
-        raise UnsupportedOptimizerError(
-            f"At step {step} torch's {own.steps.optimizer} moves the weights otherwise than the "
-            f"rule that would be differentiated ({off / moved if moved else np.inf:.1e} of the "
-            f"step away): a setting of the optimizer, or parameters without a gradient at some "
-            f"steps. {REMAINING}"
-        )
+    for name, was, now, by_rule in own.by_tensor(before[0], after[0], wanted[0]):
+        moved = float((now - was).double().norm())
+        off = float((now - by_rule).double().norm())
+        if off > RULE_TOLERANCE * moved + 4 * eps * float(now.double().norm()):
+            raise UnsupportedOptimizerError(
+                f"At step {step} torch's {own.steps.optimizer} moves {name} otherwise than the "
+                f"rule that would be differentiated ({off / moved if moved else np.inf:.1e} of "
+                f"the step away): a setting of the optimizer, or parameters without a gradient at "
+                f"some steps. {REMAINING}"
+            )
 
 
 def _size(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -214,18 +228,86 @@ def _mismatch(run, own: OwnSteps, segment: Segment, row) -> NotDeterministicErro
     away = (
         f"Taking steps {segment.first} to {segment.last} again ends {part:.1%} of the way that "
         f"they went away from the weights recorded at {run.time_unit} {segment.end}, most in "
-        f"{row.worst_tensor.values[0]}; all segments before it were proved"
+        f"{row.worst_tensor.values[0]}; all segments before it were proved. "
+        f"{first_difference(run, own, segment)}"
     )
     if own.steps.torch != str(torch.__version__):
         version = own.steps.torch.partition("+")[0]
         return LibraryChangedError(
-            f"{away}. It was recorded with torch {own.steps.torch}, and this is "
+            f"{away} It was recorded with torch {own.steps.torch}, and this is "
             f"{torch.__version__}: install torch=={version}, or train again. {REMAINING}"
         )
     return NotDeterministicError(
-        f"{away}: this training is not a function of its examples and their order. "
+        f"{away} This training is not a function of its examples and their order. "
         f"{_likely(run)} {REMAINING}"
     )
+
+
+def first_difference(run, own: OwnSteps, segment: Segment) -> str:
+    """Where in a segment the training begins to differ, as far as the record can tell, in words.
+
+    The record holds the loss of each training example at the step in which it was seen, or at
+    the end of each epoch: the segment is taken once more and compared with those.
+    """
+    marks = _recorded_losses(run, own, segment)
+    agreed = segment.first
+    if marks:
+        _go_to(run, own, segment)
+    for step, rows, losses in marks:
+        while own.at < step:
+            own.take()
+        now = own.recorded_losses(rows)
+        off = np.abs(now - losses)
+        wrong = np.flatnonzero(~(off <= ANSWERS_TOLERANCE * (1 + np.abs(losses))))
+        if len(wrong):
+            i = wrong[np.argmax(off[wrong])]
+            told = (
+                f"Before step {step} the loss of {len(wrong)} of {len(rows)} examples compared is "
+                f"another one than recorded (the example at place {rows[i]} of the training set: "
+                f"{losses[i]:.4g} recorded, {now[i]:.4g} now)"
+            )
+            if step == segment.first:
+                return f"{told}, before any step of it: the data or the model are others."
+            if step - 1 == agreed:
+                return f"{told}: step {agreed} is the first that differs, or what followed it."
+            return f"{told}: it differs somewhere in steps {agreed} to {step - 1}."
+        agreed = step
+    if agreed == segment.last - 1:
+        return f"All losses recorded up to step {agreed} agree: it is the first that differs."
+    if agreed > segment.first:
+        return (
+            f"It differs somewhere in steps {agreed} to {segment.last - 1}; up to there the "
+            f"recorded losses agree."
+        )
+    return f"It differs somewhere in steps {segment.first} to {segment.last - 1}."
+
+
+def _recorded_losses(run, own: OwnSteps, segment: Segment) -> list:
+    """What the record holds of losses within a segment: (step, positions, losses), in order."""
+    task = run.attrs.get("task")
+    known = isinstance(task, dict) and task.get("name") in ("classification", "binary")
+    if not known or "dynamics/train" not in run or own.labels.is_floating_point():
+        return []
+    dynamics, taken = run["dynamics/train"], run["metrics"]["steps_taken"]
+    by_step = str(dynamics.attrs.get("measured", "")).startswith("while training")
+    rows, found, first = own.steps.ids, {}, 0
+    for epoch, last in zip(taken["epoch"].values.tolist(), taken.values):
+        begin, first = first, int(last) if np.isfinite(last) else first
+        if first <= segment.first or begin >= segment.last:
+            continue
+        if epoch not in dynamics["epoch"].values or not by_step:
+            continue
+        row = dynamics["loss"].sel(epoch=epoch)
+        losses = dict(zip(row["train"].values.tolist(), row.values.tolist()))
+        seen: set[int] = set()
+        for step in reversed(range(begin, first)):  # of an example that comes twice the last counts
+            batch = [p for p in dict.fromkeys(own.steps.batches[step].tolist()) if p not in seen]
+            seen.update(batch)
+            batch = [p for p in batch if np.isfinite(losses.get(int(rows[p]), np.nan))]
+            if batch and segment.first <= step < segment.last:
+                then = np.array([losses[int(rows[p])] for p in batch])
+                found[step] = (step, np.array(batch), then)
+    return [found[step] for step in sorted(found)]
 
 
 def _likely(run) -> str:

@@ -43,6 +43,8 @@ class RecordedSteps:
     groups : list of dict
         The settings of each parameter group, with the `names` of its parameters.
     torch, threads : what the training ran with
+    ids : int array, shape (train,)
+        Who stands at each position.
     """
 
     batches: list[np.ndarray]
@@ -52,6 +54,7 @@ class RecordedSteps:
     groups: list[dict]
     torch: str
     threads: int
+    ids: np.ndarray
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -122,6 +125,7 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         groups=groups,
         torch=log.attrs.get("torch", "?"),
         threads=int(log.attrs.get("threads", 0)),
+        ids=np.asarray(train_ids),
     )
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 from dg_explorer import Recorder, Run, add_unrolled_scores, training_of_run, with_ids
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
-from dg_explorer.checkpoints.store import load_weights
+from dg_explorer.checkpoints.store import load_weights, save_checkpoint
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.training.optimizers import UnsupportedOptimizerError
 from dg_explorer.training.replay import Replay
@@ -140,6 +140,69 @@ def penalty(model, step):
 def test_what_was_done_between_backward_and_step_is_found_in_its_segment(between, words):
     with pytest.raises(NotDeterministicError, match=words):
         of_run(recorded(sgd, between=between))
+
+
+def in_batches(model, optimizer, recorder, between=None, epochs=1, named=True):
+    """Batches of six; `between` acts after backward."""
+    step = 0
+    for epoch in range(epochs):
+        for part in torch.arange(24).split(6):
+            answers = model(X[part])
+            optimizer.zero_grad()
+            F.cross_entropy(answers, Y[part]).backward()
+            if between:
+                between(model, step)
+            recorder.batch(answers, Y[part], part) if named else recorder.order(part)
+            optimizer.step()
+            step += 1
+        recorder.epoch(epoch)
+
+
+@pytest.mark.parametrize(
+    ("at", "named", "words"),
+    [
+        (2, True, r"Before step 3 the loss of \d of 6 examples.*: step 2 is the first"),
+        (7, True, "All losses recorded up to step 7 agree: it is the first that differs"),
+        (4, False, "It differs somewhere in steps 0 to 7"),
+    ],
+)
+def test_within_a_segment_the_recorded_losses_name_the_first_step_that_differs(at, named, words):
+    def change(model, step):
+        if step == at:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    model = network()
+    optimizer = sgd(model)
+    data = {"test": TEST} if named else {"train": TRAIN, "test": TEST}
+    with Recorder(run, model, optimizer, replay=True, checkpoint_every=0, **data) as recorder:
+        in_batches(model, optimizer, recorder, change, epochs=2, named=named)
+        save_checkpoint(run, 1, model, optimizer, extra={"steps_taken": 8})
+    with pytest.raises(NotDeterministicError, match=words):
+        of_run(run)
+
+
+class Switched(nn.Module):
+    """Takes its second layer for some batches only, so that it has a gradient at some steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.extra = network(), nn.Linear(3, 3).double()
+
+    def forward(self, x):
+        answers = self.inner(x)
+        return answers if x[0, 0] == X[12, 0] else answers + self.extra(answers)
+
+
+def test_a_rule_that_begins_to_differ_within_a_segment_is_found():
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    torch.manual_seed(0)
+    model = Switched()
+    optimizer = adamw(model, weight_decay=0.5)
+    with Recorder(run, model, optimizer, replay=True, test=TEST) as recorder:
+        in_batches(model, optimizer, recorder)
+    with pytest.raises(UnsupportedOptimizerError, match=r"At step 2 .* moves extra\.weight"):
+        training_of_run(run, Switched(), train=TRAIN, test=TEST)
 
 
 def test_averaged_weights_put_back_are_found():
