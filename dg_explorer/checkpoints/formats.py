@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from ..errors import CheckpointError, UnsafeCheckpointError
+from ..errors import CheckpointError, SettingError
+from . import folders
+from .moments import Moments, moments_of
+from .names import stem_of
+from .reading import averages_beside, few, safe_load, state_dict_of, tell
 from .store import load_weights, saved_epochs
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-# where a dict keeps the weights, in the order they are looked for
-WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "module", "weights", "net")
 LIST_KEYS = ("state_dicts", "checkpoints")
 NUMBER_KEYS = ("epochs", "checkpoint_epochs", "steps")
-PREFIXES = ("module.", "_orig_mod.", "model.")
-# names of the weights file inside a folder of one checkpoint
-FOLDER_FILES = (
-    "model.safetensors",
-    "weights.safetensors",
-    "pytorch_model.bin",
-    "adapter_model.safetensors",
-)
-_SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 class ModelCheckpoints(Mapping):
@@ -35,17 +24,43 @@ class ModelCheckpoints(Mapping):
 
     Attributes
     ----------
-    skipped : names of files that look like checkpoints but carry no number
+    unit : "epoch", "step", or "number" where neither names nor files say what the numbers count
+    counts_from : 0 or 1 where epochs (or saves) are plainly counted from there, else None
+    steps : number -> optimizer steps taken, where names or files say it
+    names : number -> file or folder
+    skipped : names that look like checkpoints and are not among the moments
+    notes : what was decided on the way, and why each of `skipped` was left out
     """
 
-    def __init__(self, loaders: dict[int, Callable[[], dict]], skipped=()):
+    def __init__(
+        self,
+        loaders: dict[int, Callable[[], dict]],
+        skipped=(),
+        *,
+        moments: Moments | None = None,
+        notes=(),
+    ):
         self._loaders = {epoch: loaders[epoch] for epoch in sorted(loaders)}
         self.skipped = list(skipped)
+        self.notes = list(notes)
+        self.unit, self.counts_from = "number", None
+        self.steps: dict[int, int] = {}
+        self.names: dict[int, str] = {}
+        if moments is not None:
+            self.unit, self.counts_from = moments.unit, moments.counts_from
+            self.names = dict(sorted((number, name) for name, number in moments.labels.items()))
+            steps = {moments.labels[name]: step for name, step in moments.steps.items()}
+            self.steps = dict(sorted(steps.items()))
+            self.notes += moments.notes
+        self._digests: dict[int, int] = {}
+        self._told = False
 
     def __getitem__(self, epoch: int) -> dict:
         if epoch not in self._loaders:
-            raise KeyError(f"No checkpoint {epoch!r}; there are {_few(self)}.")
-        return self._loaders[epoch]()
+            raise KeyError(f"No checkpoint {epoch!r}; there are {few(self)}.")
+        state = self._loaders[epoch]()
+        self._compare(epoch, state)
+        return state
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._loaders)
@@ -54,120 +69,120 @@ class ModelCheckpoints(Mapping):
         return len(self._loaders)
 
     def __repr__(self) -> str:
-        return f"ModelCheckpoints({_few(self)})"
+        counted = {"epoch": "by epoch", "step": "by step", "number": "by number"}[self.unit]
+        begin = "" if self.counts_from is None else f", counted from {self.counts_from}"
+        lines = [f"ModelCheckpoints({few(self)}; {counted}{begin})", *self.notes[:6]]
+        return "\n  ".join(lines)
+
+    def _compare(self, epoch: int, state: dict) -> None:
+        """Say once that neighbours hold equal weights."""
+        digest = self._digests[epoch] = _digest(state)
+        order = list(self._loaders)
+        at = order.index(epoch)
+        same = [e for e in order[max(0, at - 1) : at + 2] if self._digests.get(e) == digest]
+        if len(same) > 1 and not self._told:
+            self._told = True
+            tell(f"Checkpoints {' and '.join(map(str, same))} hold equal weights. {_UNCLONED}")
 
 
-def model_checkpoints(source, *, epochs=None) -> ModelCheckpoints:
+_UNCLONED = (
+    "Where model.state_dict() was kept without a copy, every entry is the last one: keep "
+    "{name: tensor.clone() for name, tensor in model.state_dict().items()}."
+)
+
+
+def model_checkpoints(
+    source,
+    *,
+    epochs=None,
+    pattern: str | None = None,
+    weights: str = "trained",
+    key: str | None = None,
+) -> ModelCheckpoints:
     """Checkpoints by epoch, from a folder, a file, a mapping, or a run.
 
     Parameters
     ----------
     source : path, Run, `{epoch: model, state dict or path}`, or list of state dicts
         A folder may hold numbered files (`400.pth`, `model_epoch_400.pt`, Lightning's
-        `epoch=4-step=400.ckpt`), Hugging Face's `checkpoint-400/`, safetensors files, or
-        folders with one checkpoint each; sharded weights are put together. A file may hold one
-        state dict or a list of them. Sorted by number, never by name.
+        `epoch=4-step=400.ckpt`), Hugging Face's `checkpoint-400/`, safetensors files, folders
+        with one checkpoint each (sharded and distributed ones are put together), keras's
+        `.weights.h5` (with h5py) or stable-baselines3's zips; or be a trainer's outer folder, if
+        one training lies in it. A file may hold one state dict or a list of them.
     epochs : list of int, optional
         Numbers for a list of state dicts that brings none along.
+    pattern : str, optional
+        Where the moment is in names that have several numbers: `ckpt_{epoch}_acc*.pt`, or with
+        `{step}`; names that it does not fit are left out.
+    weights : "trained" or "averaged"
+        Which of the two, where the training also kept an average of the weights (EMA, SWA).
+    key : str, optional
+        Which entry of a checkpoint's dict holds the weights, where it is none of the usual.
 
     Returns
     -------
     ModelCheckpoints
         Mapping from epoch to state dict, with `module.`, `_orig_mod.` and `model.` taken
-        off where every name has it. Nothing is read before it is asked for.
+        off where every name has it. Weights are not read before they are asked for. It says
+        what its numbers count (`unit`, `counts_from`, `steps`) and what was left out (`notes`).
+
+    Notes
+    -----
+    Sorted by counters inside the files where there are any, else by the one number in the names
+    that differs; never by date, name or metric. What is unclear is asked for.
 
     Raises
     ------
     CheckpointError
-        Nothing here is a checkpoint, or two carry the same number.
+        Nothing here is a checkpoint, two carry the same number, or it is unclear which number is
+        the moment.
     UnsafeCheckpointError
         Reading would mean unpickling, which can run any code.
     """
+    folders.check_which(weights)
+    how = {"weights": weights, "key": key}
     if hasattr(source, "blobs") and hasattr(source, "groups"):
         return _of_run(source)
     if isinstance(source, ModelCheckpoints):
         return source
     if isinstance(source, Mapping):
-        return ModelCheckpoints({int(e): _loader(value) for e, value in source.items()})
+        return _of_mapping(source, how)
     if isinstance(source, (list, tuple)):
-        return _of_list(source, epochs, "the list")
+        return _of_list(source, epochs, "the list", how)
     path = Path(source)
     if not path.exists():
         raise CheckpointError(f"There is no file or folder {path}.")
-    return _of_folder(path) if path.is_dir() else _of_file(path, epochs)
-
-
-def state_dict_of(loaded, where: str) -> dict:
-    """The weights inside whatever a checkpoint file held, common prefixes taken off.
-
-    Raises
-    ------
-    CheckpointError
-        There is no dict of tensors in it; what there is gets listed.
-    """
-    if hasattr(loaded, "state_dict"):
-        return dict(loaded.state_dict())
-    if not isinstance(loaded, Mapping):
-        raise CheckpointError(f"{where} holds a {type(loaded).__name__}, not a dict of weights.")
-    for key in WEIGHT_KEYS:
-        if isinstance(loaded.get(key), Mapping):
-            return state_dict_of(loaded[key], where)
-    if not loaded or not all(
-        torch.is_tensor(v) or str(k).endswith("_extra_state") for k, v in loaded.items()
-    ):
-        raise CheckpointError(
-            f"{where} holds no state dict: its keys are {_few(loaded)}. "
-            f"Weights are looked for under {', '.join(WEIGHT_KEYS)}, or directly."
-        )
-    return _strip(dict(loaded))
-
-
-def safe_load(path: Path):
-    """`torch.load` of tensors and plain data only.
-
-    Raises
-    ------
-    UnsafeCheckpointError
-        The file holds objects of other classes; they are named.
-    CheckpointError
-        The file is damaged or no checkpoint at all.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except Exception as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {error}") from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        classes = re.findall(r"GLOBAL ([\w.]+)", str(error))
-        what = (
-            f"it holds {', '.join(dict.fromkeys(classes))}" if classes else "it is not plain data"
-        )
-        raise UnsafeCheckpointError(
-            f"{path} needs unpickling, which can run any code hidden in it: {what}. If you wrote "
-            f"it yourself, save its weights alone, once: safetensors.torch.save_file("
-            f"model.state_dict(), 'name.safetensors')."
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}. Its "
-            f"{path.stat().st_size:,} bytes may be half of one: write it again, or move it away."
-        ) from error
+    if path.is_dir():
+        return _of_folder(path, pattern, how)
+    if pattern is not None:
+        raise SettingError("pattern= chooses among the names of a folder; this is a file.")
+    return _of_file(path, epochs, how)
 
 
 def _of_run(run) -> ModelCheckpoints:
-    return ModelCheckpoints({e: (lambda e=e: load_weights(run, e)) for e in saved_epochs(run)})
+    found = ModelCheckpoints({e: (lambda e=e: load_weights(run, e)) for e in saved_epochs(run)})
+    found.unit = run.time_unit
+    return found
 
 
-def _of_list(states, epochs, where: str) -> ModelCheckpoints:
+def _of_mapping(source: Mapping, how: dict) -> ModelCheckpoints:
+    _tell_uncloned(source)
+    return ModelCheckpoints({int(e): _loader(value, how) for e, value in source.items()})
+
+
+def _of_list(states, epochs, where: str, how: dict) -> ModelCheckpoints:
     numbers = range(len(states)) if epochs is None else [int(e) for e in epochs]
     if len(numbers) != len(states):
         raise CheckpointError(f"{where} holds {len(states)} state dicts for {len(numbers)} epochs.")
-    return ModelCheckpoints(_unique((n, where, _loader(s)) for n, s in zip(numbers, states)))
+    if len(set(numbers)) != len(numbers):
+        raise CheckpointError(f"{where} has two state dicts of one number: {few(numbers)}.")
+    _tell_uncloned(dict(zip(numbers, states)))
+    return ModelCheckpoints({n: _loader(s, how) for n, s in zip(numbers, states)})
 
 
-def _of_file(path: Path, epochs) -> ModelCheckpoints:
+def _of_file(path: Path, epochs, how: dict) -> ModelCheckpoints:
+    if folders.is_checkpoint_file(path) and path.suffix in (".h5", ".zip"):
+        return _lone(path, folders.file_loader(path), how)
     loaded = safe_load(path)
     states = loaded
     if isinstance(loaded, Mapping):
@@ -175,112 +190,108 @@ def _of_file(path: Path, epochs) -> ModelCheckpoints:
         if states is not None and epochs is None:
             there = [loaded.get(k) for k in NUMBER_KEYS]
             epochs = next((list(n) for n in there if n is not None and len(n) == len(states)), None)
-        elif states is None and all(isinstance(k, int) for k in loaded):
-            return ModelCheckpoints({e: _loader(s) for e, s in loaded.items()})
+        elif states is None and loaded and all(isinstance(k, int) for k in loaded):
+            return _of_mapping(loaded, how)
     if isinstance(states, (list, tuple)):
-        return _of_list(states, epochs, str(path))
-    number = _numbers(path.stem).get("epoch", 0)
-    return ModelCheckpoints({number: lambda: state_dict_of(loaded, str(path))})
+        return _of_list(states, epochs, str(path), how)
+    found = _lone(path, lambda **how: state_dict_of(loaded, str(path), **how), how)
+    _tell_averages(found, averages_beside(loaded), how)
+    return found
 
 
-def _of_folder(folder: Path) -> ModelCheckpoints:
-    whole = _folder_loader(folder)
-    if whole:
-        return ModelCheckpoints({_numbers(folder.name).get("epoch", 0): whole})
-    found, skipped = [], []
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            loader = _folder_loader(entry)
-        elif entry.suffix in SUFFIXES:
-            loader = _loader(entry)
-        else:
-            continue
-        numbers = _numbers(entry.name if entry.is_dir() else entry.stem)
-        if loader and numbers:
-            found.append((numbers, entry.name, loader))
-        elif loader:
-            skipped.append(entry.name)
-    if not found:
-        names = _few([p.name for p in sorted(folder.iterdir())])
-        raise CheckpointError(
-            f"{folder} holds no numbered checkpoint: {names}. Expected names such as 400.pth, "
-            f"model_epoch_400.pt, epoch=4-step=400.ckpt or checkpoint-400/; or pass "
-            f"{{epoch: path}}."
-        )
-    # several files of one epoch are told apart by their step
-    by_epoch = [n.get("epoch") for n, _, _ in found]
-    kind = "epoch" if len(set(by_epoch)) == len(by_epoch) else "step"
-    numbered = ((n.get(kind, n["epoch"]), name, loader) for n, name, loader in found)
-    return ModelCheckpoints(_unique(numbered), skipped)
+def _lone(path: Path, loader, how: dict) -> ModelCheckpoints:
+    """One checkpoint, under its number if it has one, else 0."""
+    try:
+        moments = moments_of([folders.entry_of(path)], str(path))
+    except CheckpointError:
+        moments = None
+    moments = moments or Moments({path.name: 0})
+    (number,) = moments.labels.values()
+    return ModelCheckpoints({number: lambda: loader(**how)}, moments=moments)
 
 
-def _numbers(name: str) -> dict[str, int]:
-    """The epoch (else the last number) and the step that a name speaks of."""
-    named = {
-        kind: int(m[1]) for kind in ("epoch", "step") if (m := re.search(rf"{kind}\D?(\d+)", name))
-    }
-    every = re.findall(r"\d+", name)
-    if "epoch" not in named and every:
-        named["epoch"] = named.get("step", int(every[-1]))
-    return named
-
-
-def _folder_loader(folder: Path) -> Callable[[], dict] | None:
-    """How to read a folder that is one checkpoint, or None where it is not."""
-    for index in sorted(folder.glob("*.index.json")):
-        return lambda: _sharded(index)
-    for name in FOLDER_FILES:
-        if (folder / name).exists():
-            return _loader(folder / name)
-    shards = [p for p in sorted(folder.iterdir()) if _SHARD.search(p.stem) and p.suffix in SUFFIXES]
-    if shards:
-        return lambda: _merge(shards)
-    return None
-
-
-def _sharded(index: Path) -> dict:
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    missing = [name for name in names if not (index.parent / name).exists()]
-    if missing:
-        raise CheckpointError(f"{index} names shards that are not there: {_few(missing)}.")
-    return _merge([index.parent / name for name in names])
-
-
-def _merge(shards: list[Path]) -> dict:
-    last = re.search(r"-of-(\d+)$", shards[0].stem)
-    if last and int(last[1]) != len(shards):
-        raise CheckpointError(f"{shards[0].parent} has {len(shards)} of {int(last[1])} shards.")
-    return _strip({name: tensor for shard in shards for name, tensor in safe_load(shard).items()})
-
-
-def _loader(value) -> Callable[[], dict]:
-    if isinstance(value, (str, Path)):
-        path = Path(value)
-        if path.is_dir():
-            return _folder_loader(path) or (lambda: next(iter(_of_folder(path).values())))
-        return lambda: state_dict_of(safe_load(path), str(path))
-    return lambda: state_dict_of(value, f"a {type(value).__name__}")
-
-
-def _unique(numbered) -> dict:
-    loaders, names = {}, {}
-    for number, name, loader in numbered:
-        if number in loaders:
+def _of_folder(folder: Path, pattern: str | None, how: dict) -> ModelCheckpoints:
+    entries, whole = folders.entries_of(folder)
+    moments = None
+    if entries and (whole is None or any(p.is_dir() or stem_of(p.name) for p in entries)):
+        moments = moments_of([folders.entry_of(p) for p in entries], str(folder), pattern)
+    final = [
+        f"The model at the top of {folder.name} is the final one, without a number of its own: "
+        f"it is not among the moments."
+    ]
+    if moments is None:
+        places = folders.places_below(folder)
+        if not places and whole is not None:
+            return _lone(folder, whole, how)
+        if len(places) == 1:
+            found = _of_folder(places[0], pattern, how)
+            found.notes[:0] = [f"Read from {places[0]}.", *(final if whole else [])]
+            found.skipped += [p.name for p in entries if p.is_file()]
+            return found
+        if places:
             raise CheckpointError(
-                f"{names[number]} and {name} carry the same number {number}. "
-                f"Pass a mapping {{epoch: path}} that says which is which."
+                f"{folder} holds checkpoints of more than one training. Pass one of its folders: "
+                f"{few(str(place) for place in places)}."
             )
-        loaders[number], names[number] = loader, name
-    return loaders
+        names = few(p.name for p in sorted(folder.iterdir()))
+        raise CheckpointError(
+            f"{folder} holds no numbered checkpoint: {names}. {folders.advice(folder, entries)}"
+        )
+    loaders = {
+        moments.labels[path.name]: (lambda path=path: folders.loader_of(path)(**how))
+        for path in entries
+        if path.name in moments.labels
+    }
+    top = set(folders.FOLDER_FILES) if whole is not None else set()
+    left = [*final] if whole is not None else []
+    left += [
+        f"{name} was left out: {why}." for name, why in moments.left_out.items() if name not in top
+    ]
+    found = ModelCheckpoints(loaders, moments.left_out, moments=moments, notes=left)
+    first = next(p for p in entries if p.name in moments.labels)
+    _tell_averages(found, folders.averages_of(first), how)
+    return found
 
 
-def _strip(state: dict) -> dict:
-    """Take off prefixes that wrappers put on every name."""
-    while state and any(prefix := p for p in PREFIXES if all(k.startswith(p) for k in state)):
-        state = {k.removeprefix(prefix): v for k, v in state.items()}
-    return state
+def _tell_averages(found: ModelCheckpoints, beside: str | None, how: dict) -> None:
+    """Say which weights are read where a checkpoint holds trained and averaged ones."""
+    if beside is None or how["key"] is not None:
+        return
+    other = "averaged" if how["weights"] == "trained" else "trained"
+    told = (
+        f"These checkpoints hold averaged weights (under {beside}) beside those that were trained; "
+        f"the {how['weights']} ones are read. weights={other!r} reads the others."
+    )
+    found.notes.insert(0, told)
+    if how["weights"] == "trained":
+        tell(told)
 
 
-def _few(names, k: int = 8) -> str:
-    names = [str(n) for n in names]
-    return (", ".join(names[:k]) or "nothing") + (f" ... {names[-1]}" if len(names) > k else "")
+def _loader(value, how: dict) -> Callable[[], dict]:
+    if isinstance(value, (str, Path)):
+        return lambda: folders.loader_of(Path(value))(**how)
+    return lambda: state_dict_of(value, f"a {type(value).__name__}", **how)
+
+
+def _tell_uncloned(states: Mapping) -> None:
+    """Say that state dicts in memory share their tensors, and so are all the last one."""
+    seen: dict[tuple, int] = {}
+    for number, value in states.items():
+        if not isinstance(value, Mapping):
+            continue
+        tensors = [v for v in value.values() if torch.is_tensor(v) and v.numel()]
+        where = tuple(tensor.data_ptr() for tensor in tensors)
+        if where and where in seen:
+            tell(f"Checkpoints {seen[where]} and {number} are the same tensors. {_UNCLONED}")
+            return
+        seen[where] = number
+
+
+def _digest(state: dict) -> int:
+    """A number that differs where weights differ."""
+    crc = 0
+    for name, tensor in state.items():
+        if torch.is_tensor(tensor):
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            crc = zlib.crc32(raw.numpy().data, zlib.crc32(str(name).encode(), crc))
+    return crc

@@ -32,6 +32,7 @@ from ..errors import (
 from ..record.run import as_run
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
+from .renaming import renamed
 
 __all__ = [
     "Checkpoint",
@@ -186,26 +187,38 @@ def folder_of(epoch: int) -> str:
     return f"checkpoints/epoch_{int(epoch):06d}"
 
 
-def load_into(model, state_dict: dict) -> None:
+def load_into(model, state_dict: dict, *, prefix: str | None = None) -> str:
     """Load weights into a model of the same architecture, checking names, shapes and NaN.
 
-    Prefixes that all names share (`model.`, `module.`) may differ; a tied weight that
-    the checkpoint holds only once is found.
+    What wrappers put into names may differ on either side, inside and outside (`module.`,
+    `_orig_mod.`, those of FSDP and of activation checkpointing), and so may what all names begin
+    with; the tensors of a criterion and the counter of averaged weights are left out; a tied weight
+    that the checkpoint holds only once is found. Adapters are loaded onto a model that has them,
+    and leave the rest of it as it is.
+
+    Parameters
+    ----------
+    model : module
+    state_dict : names of tensors to tensors
+    prefix : str, optional
+        What the names of this model begin with in a checkpoint of several networks.
+
+    Returns
+    -------
+    str
+        In words what was renamed and left out; empty where the names are the model's own.
 
     Raises
     ------
     ArchitectureMismatchError
         Names or shapes differ; the first that do are listed. The model is left unchanged.
+    CheckpointError
+        More than one renaming fits; `prefix=` chooses.
     NonFiniteError
         Weights are NaN or infinite; the first names are listed.
     """
     own = model.state_dict()
-    given = _match_prefix(dict(state_dict), own)
-    for name, tensor in own.items():
-        if name not in given and torch.is_tensor(tensor):
-            twin = next((k for k in given if k in own and _same_memory(own[k], tensor)), None)
-            if twin:
-                given[name] = given[twin]
+    given, told = renamed(state_dict, model, prefix)
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     shapes = [
@@ -219,13 +232,14 @@ def load_into(model, state_dict: dict) -> None:
         "of other shape": shapes,
     }
     if any(differs.values()):
-        told = "; ".join(f"{what}: {_first(names)}" for what, names in differs.items() if names)
+        several = "; ".join(f"{what}: {_first(names)}" for what, names in differs.items() if names)
         raise ArchitectureMismatchError(
-            f"The checkpoint does not fit this {type(model).__name__}. {told}. "
+            f"The checkpoint does not fit this {type(model).__name__}. {several}. "
             f"Build the model with the settings it was trained with."
         )
     check_finite(parameters_of(model, given))
     model.load_state_dict(given)
+    return told
 
 
 def parameters_of(model, state_dict: dict) -> dict:
@@ -315,25 +329,6 @@ def _optimizer_names(model, optimizer, names: list[str]) -> list[str]:
     known = {id(p): name for name, p in model.named_parameters()}
     groups = optimizer.param_groups
     return [known.get(id(p), "") for group in groups for p in group["params"]]
-
-
-def _match_prefix(given: dict, own: dict) -> dict:
-    """The checkpoint's names with the model's common prefix put on or taken off."""
-    if given.keys() == own.keys():
-        return given
-    for prefix in ("model.", "module.", "_orig_mod."):
-        for renamed in (
-            {prefix + k: v for k, v in given.items()},
-            {k.removeprefix(prefix): v for k, v in given.items()},
-        ):
-            better = len(renamed.keys() & own.keys()) > len(given.keys() & own.keys())
-            if better and len(renamed) == len(given):
-                given = renamed
-    return given
-
-
-def _same_memory(a, b) -> bool:
-    return torch.is_tensor(a) and a.data_ptr() == b.data_ptr() and a.shape == b.shape
 
 
 def _sha(data: bytes) -> str:
