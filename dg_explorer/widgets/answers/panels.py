@@ -33,8 +33,8 @@ _EAGER_VALUES = 20_000_000  # prepared when a board opens; beyond, when a view a
 _EAGER_POSITIONS = 800_000  # bytes
 
 
-# what each view reads; a view that is not named here reads anything
-_READS = {
+# every view of the board, and what it reads
+READS: dict[str, tuple[str, ...]] = {
     "head": (),
     "timeline": (),
     "gallery": ("examples/test", "dynamics/test"),
@@ -50,9 +50,9 @@ _READS = {
 
 def wanted(key: str, views: tuple[str, ...]) -> bool:
     """Whether any of the views reads a key; every key is where no views are named."""
-    if not views or any(view not in _READS for view in views):
+    if not views or any(view not in READS for view in views):  # a comparison of runs
         return True
-    return any(f"{key}/".startswith(f"{stem}/") for view in views for stem in _READS[view])
+    return any(f"{key}/".startswith(f"{stem}/") for view in views for stem in READS[view])
 
 
 def facts(sources: Sources) -> dict[str, bool]:

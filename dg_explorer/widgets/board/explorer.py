@@ -17,6 +17,7 @@ from ...growing_run import GrowingRun
 from ...record.run import as_run
 from ...run import Run
 from ..answers.fitting import MOST, fitting_k
+from ..answers.panels import READS
 from ..answers.preview import preview
 from ..answers.serve import SLOW, answer
 from ..answers.sources import Sources
@@ -36,11 +37,7 @@ from .replacing import is_replaced, remember, this_execution
 from .settable import OnlyWhatIsThere, check_choices
 from .standing_in import stand_in
 
-# as in frontend/src/views/registry.ts
-VIEWS = (
-    *("head", "timeline", "gallery", "influencers", "evolution", "transition", "map"),
-    *("gradients", "bias", "validity", "comparison"),
-)
+VIEWS = (*READS, "comparison")  # as in frontend/src/views/registry.ts
 
 
 class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
