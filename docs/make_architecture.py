@@ -45,12 +45,13 @@ STYLE = """
   .room { font-weight: 650 }
   .what { font-size: 11px; fill: #57606a }
   rect { fill: #f6f8fa; stroke: #c8d1da }
+  .page { fill: #fff; stroke: none }
   .record { fill: #e1f0fb; stroke: #0072b2 }
   path { stroke: #57606a; fill: none; stroke-width: 1.4 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .what { fill: #9aa6b2 }
     rect { fill: #1c2229; stroke: #3d4752 } .record { fill: #12303f; stroke: #56b4e9 }
-    path { stroke: #9aa6b2 }
+    path { stroke: #9aa6b2 } .page { fill: #0d1117 }
   }
 """
 
@@ -92,6 +93,7 @@ def drawing() -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="How a batch, a score and a click travel"><style>{STYLE}</style>\n'
+        f'<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )
