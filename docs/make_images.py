@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,6 +67,17 @@ def own_run(path: Path) -> dg.Run:
     return names["run"]
 
 
+def only_checkpoints(path: Path) -> dg.Run:
+    """The run that the page on checkpoints makes, as it is pasted, but for the board."""
+    text = (IMAGES.parent / "only_checkpoints.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict = {}
+    path.mkdir()
+    with contextlib.chdir(path):
+        exec(compile("\n".join(blocks[:-1]), "only_checkpoints.md", "exec"), names)
+    return names["run"]
+
+
 def finished(path: Path) -> dg.Run | None:
     """The run that an earlier call left, if it got as far as the scores."""
     run = dg.Run.open(path) if (path / "record").is_dir() else None
@@ -79,6 +91,7 @@ RUNS: dict[str, Callable[[Path], dg.Run]] = {
     "spurious-digits": demo("spurious-digits"),
     "checked": checked,
     "own-run": own_run,
+    "only-checkpoints": only_checkpoints,
 }
 
 
@@ -90,6 +103,7 @@ def compared(turn: dg.Run, digits: dg.Run, shortcut: dg.Run) -> dg.RunComparison
 PICTURES: dict[str, tuple[tuple[str, ...], Callable, int]] = {
     "board": (("grokking",), lambda run: dg.explore(run, tab="transition"), 1280),
     "own-run": (("own-run",), dg.explore, 1280),
+    "only-checkpoints": (("only-checkpoints",), dg.explore, 1280),
     "board-digits": (("mislabeled-digits",), lambda run: dg.explore(run, tab="map"), 1280),
     "memorization-timeline": (("grokking",), dg.MemorizationTimeline, 960),
     "influence-explorer": (("mislabeled-digits",), dg.InfluenceExplorer, 960),

@@ -135,6 +135,22 @@ def test_only_checkpoints_as_pasted_give_what_was_recorded(reader, plain_loop):
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-4 * np.abs(scores[1]).max())
 
 
+def test_the_page_on_checkpoints_as_pasted_gives_a_whole_board(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "only_checkpoints.md").read_text()
+    training, found, *rest = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert rest[-1].startswith("dg.explore(run)")
+    monkeypatch.chdir(tmp_path)
+    names = run_block(training, {})
+    printed = re.search(r"```text\n(.*?)```", page, re.S).group(1)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(found, "only_checkpoints.md", "exec"), names)
+    assert out.getvalue() == printed
+    run = run_block("\n".join(rest), names)["run"]
+    assert set(run.groups()) >= WHOLE
+    assert run.epochs("scores/trak").tolist() == list(range(10))
+    assert run["metrics"].test_accuracy.values[-1] > 0.8  # it had learned
+
+
 def test_the_documentation_shows_the_same_loop():
     assert pasted("A plain loop") in (ROOT / "docs" / "index.md").read_text()
 

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,58 @@ class Run(RunReading):
         with suppress(RunError, OSError):
             run._writer.tidy()
         return run
+
+    @classmethod
+    def from_checkpoints(cls, source, model, train, test=None, *, path=None, **settings) -> Run:
+        """Make a run from checkpoints of a training that is over: evaluate the model at each.
+
+        ::
+
+            run = dg.Run.from_checkpoints("checkpoints", model, train, test, path="my_run")
+            dg.complete(run, model, train, test)
+            dg.explore(run)
+
+        Fills `metrics`, `dynamics`, `features` and `checkpoints`. Each checkpoint is recorded whole
+        or not at all: interrupted, the same call goes on where it stopped. The model itself stays
+        as it is.
+
+        Parameters
+        ----------
+        source : folder, file, mapping, list or run
+            As for `model_checkpoints`.
+        model : module
+            Of the architecture that the checkpoints were saved from; for adapters the base model
+            with its adapters.
+        train, test : data set or loader
+            As for `Recorder`. Ids come with the examples, or are their places.
+        path : folder of the new run, or of one to go on with; None keeps it in memory
+        name : str, optional
+            What views call this run.
+        epochs, pattern, weights, key
+            Which checkpoints, and which weights of them: as for `model_checkpoints`.
+        prefix : str, optional
+            What the names of this model begin with in checkpoints of several networks.
+        train_examples, test_examples : DataFrame, dict of columns, or Dataset, optional
+            As for `Run.create`; by default ids, and labels where each is one number.
+        progress : bool
+            Say what was found, and show a bar.
+        **settings
+            Further settings of `Recorder`: `layers`, `forward`, `label`, `task`, `batch_size`,
+            `feature_every`, `feature_examples`, `augment`.
+
+        Raises
+        ------
+        CheckpointError
+            It is unclear which checkpoint is of which moment (the candidates are shown), or the
+            run at `path` was made from others.
+        ArchitectureMismatchError, UnsafeCheckpointError, ShuffledLoaderError, TaskUnclearError
+            As `load_into`, `model_checkpoints` and `Recorder` say. Nothing was written before
+            the first checkpoint fits the model.
+        """
+        # the recorder stands on the record, and is asked for by name, so that opening a run stays
+        # free of torch
+        made = import_module("..recording.from_checkpoints", __package__)
+        return made.run_from_checkpoints(source, model, train, test, path=path, **settings)
 
     @staticmethod
     def _reader_of(path: str | Path) -> Reader:
