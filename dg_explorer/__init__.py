@@ -24,6 +24,8 @@ _EXPORTS = {
     "CustomTask": "attribution",
     "GradientSimilarityAttributor": "attribution",
     "InfluenceFunctionAttributor": "attribution",
+    "Query": "attribution",
+    "QuerySet": "attribution",
     "RepresentationSimilarityAttributor": "attribution",
     "SourceAttributor": "attribution",
     "TRAKAttributor": "attribution",

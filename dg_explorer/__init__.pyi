@@ -48,6 +48,7 @@ from .attribution.methods.trak import TRAKAttributor as TRAKAttributor
 from .attribution.over_epochs.delayed import DelayedGeneralizationTRAK as DelayedGeneralizationTRAK
 from .attribution.over_epochs.trajectory import attribute_trajectory as attribute_trajectory
 from .attribution.solve.solvers import NotConvergedError as NotConvergedError
+from .attribution.queries.query import Query as Query, QuerySet as QuerySet
 from .attribution.traker.store import UnfinishedError as UnfinishedError
 from .attribution.traker.traker import TRAKer as TRAKer
 from .attribution.units import WorkerLostError as WorkerLostError

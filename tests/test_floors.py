@@ -32,7 +32,16 @@ HALLS = {"record"}
 ROOMS = {
     "analysis": {"bias", "examples", "features", "gradients", "sources", "transition"},
     "attribution": {
-        *("attributor", "gradients", "methods", "over_epochs", "projections", "solve", "top"),
+        *(
+            "attributor",
+            "gradients",
+            "methods",
+            "over_epochs",
+            "projections",
+            "queries",
+            "solve",
+            "top",
+        ),
         *("traker", "unrolled"),
     },
     "record": {"store"},

@@ -31,6 +31,8 @@ _EXPORTS = {
     "Training": ".training.training",
     "OptimizerSettings": ".training.optimizers",
     "attribute": "walk",
+    "Query": "queries.query",
+    "QuerySet": "queries.query",
     "FactoredSketch": "projections.sketches",
     "top_attributions": "top.top_scores",
     "METHODS": "methods",

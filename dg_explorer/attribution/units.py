@@ -18,9 +18,10 @@ import torch
 from ..checkpoints.store import load_into
 from ..data.served import Served
 from ..errors import DGExplorerError, SettingError
-from .attributor.features import join_features
+from .attributor.features import GradientFeatures, join_features
 from .methods.feature_neighbours import RepresentationSimilarityAttributor
 from .projections.nystrom import Nystrom
+from .queries.query import Questions
 
 BLOCK = 4096  # examples in a unit
 AHEAD = 32  # units with the executor at a time: more would hold as many copies of the weights
@@ -124,14 +125,14 @@ def score_checkpoint(attributor, weights: dict, train, test) -> dict[str, np.nda
     with _ONE_AT_A_TIME:
         load_into(attributor.model, weights)
         train_features = attributor.compute_train_features(train)
-        return _row(attributor, train_features, attributor.compute_test_features(test))
+        return _row(attributor, train_features, _features(attributor, "test", test))
 
 
 def features_unit(attributor, weights: dict, split: str, data):
     """Features of one block of examples at one checkpoint, on the CPU."""
     with _ONE_AT_A_TIME:
         load_into(attributor.model, weights)
-        return getattr(attributor, f"compute_{split}_features")(data).cpu()
+        return _features(attributor, split, data).cpu()
 
 
 def scores_unit(attributor, weights: dict, train: list, test: list) -> dict[str, np.ndarray]:
@@ -139,6 +140,13 @@ def scores_unit(attributor, weights: dict, train: list, test: list) -> dict[str,
     with _ONE_AT_A_TIME:
         load_into(attributor.model, weights)
         return _row(attributor, joined(train), joined(test))
+
+
+def _features(attributor, split: str, data):
+    """Features of training examples, of test examples, or of what is asked in their place."""
+    if isinstance(data, Questions):
+        return attributor.compute_query_features(data)
+    return getattr(attributor, f"compute_{split}_features")(data)
 
 
 def _row(attributor, train_features, test_features) -> dict[str, np.ndarray]:
@@ -149,6 +157,11 @@ def _row(attributor, train_features, test_features) -> dict[str, np.ndarray]:
         row["weight"] = weight(train_features).cpu().numpy()
     if attributor.damping_used:
         row["damping"] = np.float64(np.mean(attributor.damping_used))
+    agreed = attributor.projection_fidelity(train_features, test_features)
+    if agreed is not None:
+        row["fidelity"] = np.float64(agreed)
+    if isinstance(test_features, GradientFeatures):
+        row["value"] = test_features.output.mean(0).numpy()
     return row
 
 
@@ -168,11 +181,13 @@ def divisible(attributor) -> bool:
     return not isinstance(getattr(attributor, "projection", None), Nystrom)
 
 
-def blocks(data: Served, block_size: int) -> list[Served]:
-    """Consecutive blocks of examples, cut between batches.
+def blocks(data: Served | Questions, block_size: int) -> list:
+    """Consecutive blocks of examples, cut between batches; questions stay together.
 
     Cut there, each batch is the same as without blocks, and so is every bit of its features.
     """
+    if isinstance(data, Questions):
+        return [data]
     step = data.batch_size * max(1, -(-block_size // data.batch_size))
     if len(data) <= step:
         return [data]

@@ -18,11 +18,13 @@ from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss, trained_loss
-from .attributor.made_from import as_served, check_made_from, made_from, weights_of
+from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
 from .attributor.outputs_on_record import compared
 from .attributor.settling import settled
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
+from .queries.keeping import check_questions, keep_questions
+from .queries.query import QuerySet
 from .units import (
     AHEAD,
     BLOCK,
@@ -42,9 +44,10 @@ def attribute(
     run,
     model: torch.nn.Module,
     train,
-    test,
+    test=None,
     *,
     method: str = "trak",
+    query: QuerySet | None = None,
     epochs=None,
     name: str | None = None,
     executor=None,
@@ -53,6 +56,7 @@ def attribute(
     overwrite: bool = False,
     outputs: str = "check",
     progress: bool = True,
+    seed: int | None = None,
     forward=None,
     label=None,
     augment: str | None = None,
@@ -74,6 +78,10 @@ def attribute(
         tensors, lists. Their ids and labels must be those of the run; see `with_ids`.
     method : str
         "trak", "influence", "tracin", ...
+    query : QuerySet, optional
+        Ask this in place of single test examples: means over many, contrasts, directions. Adds
+        `queries/<its name>` and `queries/<its name>/<name>`, with the dim `query` for `test`.
+        `test` may then be left out; it only serves to compare the model with the record.
     epochs : list of int, optional
         By default every epoch with a checkpoint.
     name : str, optional
@@ -91,6 +99,8 @@ def attribute(
         "unchecked" is for a model that is meant to differ; the scores say so.
     progress : bool
         Show a progress bar.
+    seed : int, optional
+        Of the random projection, with `proj_dim=`.
     forward, label, augment : optional
         How the model is called and where the labels are, as for `Recorder`.
     **settings
@@ -100,13 +110,14 @@ def attribute(
     -------
     Dataset
         The group as it is in the record: `score` (epoch, test, train), `weight` (epoch, train),
-        `damping` (epoch).
+        `damping` (epoch), and with a projection `fidelity` (epoch). With `query=`: `score`
+        (epoch, query, train) and `value` (epoch, query), what the model answers to it.
 
     Raises
     ------
     SettingError
         A setting is misspelt, or the scores there were made with other settings or from other
-        data, weights or functions.
+        data, weights or functions; or the method cannot be asked about a mean.
     OutputsDifferError
         The model does not answer as the record says it did.
     CheckpointError
@@ -125,54 +136,82 @@ def attribute(
     """
     run = as_run(run)
     attributor = method_class(method)
+    settings |= _seeded(attributor, method, seed, settings)
     _check_settings(attributor, method, settings)
+    if query is None and test is None:
+        raise SettingError("attribute() needs test= examples to explain, or a query= to answer.")
+    if query is not None and not isinstance(query, QuerySet):
+        raise SettingError(
+            f"query= takes a QuerySet, not {type(query).__name__}: QuerySet('sevens', "
+            f"{{'all': Query.mean(sevens)}})."
+        )
     if "task" not in settings and "task" in inspect.signature(attributor.__init__).parameters:
         check_assumed_loss(run, f"attribute(run, method={method!r}) without task=")
     if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
         raise SettingError(f"block_size={block_size!r}: at least one example in a unit of work.")
-    group = f"scores/{name or method}"
+    family = "scores" if query is None else f"queries/{query.name}"
+    group = f"{family}/{name or method}"
     epochs = _check_epochs(run, epochs)
     scratch = copied(model)
     made = attributor(scratch, batch_size=batch_size, **settings)
     how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
-    how |= {"model": scratch, "run": run, "by_task": made.task.reads_batch}
-    train, test = Served.of(train, split="train", **how), Served.of(test, split="test", **how)
+    how |= {"model": scratch, "by_task": made.task.reads_batch}
+    asked = None if query is None else query.served(**how)
+    train = Served.of(train, split="train", run=run, **how)
+    test = None if test is None else Served.of(test, split="test", run=run, **how)
     for served in (train, test):
-        served.check_labels()
-    train_ids, test_ids = train.ids, test.ids
+        if served is not None:
+            served.check_labels()
+    first = train if test is None else test
     attrs = {
         "method": method,
         "settings": json.dumps(
-            settled(made, test, run).settings() | {"epochs": "from checkpoints"}, sort_keys=True
+            settled(made, first, run).settings() | {"epochs": "from checkpoints"}, sort_keys=True
         ),
         "sign": SIGN,
         "output": made.task.name,
         "output_unit": made.task.output_unit,
         "unit": made.unit,
     }
-    served = {s: as_served(made, d, s) for s, d in (("train", train), ("test", test))}
-    made_of = made_from(scratch, made.task, **served)
-    done = _done(run, group, attrs, train_ids, test_ids, overwrite)
+    served = {
+        s: None if d is None else as_served(made, d, s)
+        for s, d in (("train", train), ("test", test))
+    }
+    made_of = made_from(
+        scratch, made.task, **(served if asked is None else served | {"test": None})
+    )
+    coords = {"test" if asked is None else "query": (asked or test).ids, "train": train.ids}
+    new = False
+    if asked is not None:
+        told = asked.made_from(lambda data: digest_of(data, made.task.needs_batch))
+        made_of |= told
+        new = check_questions(run, asked, told, made, overwrite)
+    done = _done(run, group, attrs, coords, overwrite)
     if done:
         check_made_from(run, group, made_of)
     todo = [epoch for epoch in epochs if epoch not in done]
-    coords = {"test": test_ids, "train": train_ids}
     if todo:
-        attrs |= {"outputs": compared(made, served["test"], run, todo, outputs)}
+        attrs |= {"outputs": compared(made, served["test"], run, todo, outputs, test is not None)}
         attrs |= {"trained_loss": _said_of_loss(run)}
         load_into(made.model, load_weights(run, todo[0]))
         if hasattr(made, "prepare"):  # here, so that all workers go by the same plan
             attrs |= {"plan": made.prepare(train).fingerprint}
-        if not fits_easily(made, train, test):
-            check_memory(made, train, test)
-    rows = _compute(run, made, train, test, todo, executor, block_size)
+        if not fits_easily(made, train, asked or test):
+            check_memory(made, train, asked or test)
+    rows = _compute(run, made, train, asked or test, todo, executor, block_size)
     if hasattr(made, "over_epochs"):  # a method that adds up over epochs
         rows = made.over_epochs(run, group, rows)
     rows = tqdm(rows, total=len(todo), unit=run.time_unit, disable=not progress, desc=method)
     for epoch, row in rows:  # each is in the record once it is computed, in whatever order
         now = made_of | {"weights": weights_of(run, epoch)}
-        run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
+        with run.together():
+            if new:  # only now, so that a question that cannot be asked leaves nothing
+                keep_questions(run, asked, told)
+            run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
+        new = False
     run.flush()
+    if progress and "fidelity" in run[group]:
+        _say_fidelity(run[group])
     return run[group]
 
 
@@ -218,12 +257,26 @@ def _compute(run, attributor, train, test, epochs, executor, block_size):
     yield from zip(epochs, rows, strict=True)
 
 
+def _say_fidelity(scores: xr.Dataset) -> None:
+    """Print how far scores of a projection can be the exact ones."""
+    worst = scores["fidelity"].min()
+    settings = json.loads(scores.attrs["settings"])
+    print(
+        f"{settings['projection']}: by its two halves, scores correlate about {float(worst):.2f} "
+        f"with those of exact gradients. proj_dim= raises it; without proj_dim= scores are exact."
+    )
+
+
 def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
+    asked = "query" in coords
     dims = {
-        "score": ("epoch", "test", "train"),
+        "score": ("epoch", *coords),
         "weight": ("epoch", "train"),
         "damping": ("epoch",),
+        "fidelity": ("epoch",),
+        "value": ("epoch", "query"),
     }
+    row = row if asked else {name: value for name, value in row.items() if name != "value"}
     data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
     data["score"] = (*data["score"], {"unit": attrs["unit"]})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
@@ -239,6 +292,23 @@ def _check_settings(attributor, method, settings) -> None:
             f"attribute(method={method!r}) has no setting {unknown[0]!r}; it takes "
             f"{', '.join(k for k in known if k not in ('checkpoints', 'batch_size'))}."
         )
+
+
+def _seeded(attributor, method: str, seed, settings: dict) -> dict:
+    """The setting that a seed stands for."""
+    if seed is None:
+        return {}
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise SettingError(f"seed={seed!r} must be a whole number.")
+    if "projection_seed" in settings:
+        raise SettingError("seed= and projection_seed= are the same; give one of them.")
+    takes = "projection_seed" in inspect.signature(attributor.__init__).parameters
+    if not takes or settings.get("proj_dim") is None:
+        raise SettingError(
+            f"seed={seed}: method={method!r} draws nothing at random"
+            + (" without proj_dim=; leave seed= out." if takes else "; leave it out.")
+        )
+    return {"projection_seed": seed}
 
 
 def _check_epochs(run, epochs) -> list[int]:
@@ -267,14 +337,13 @@ def whole(epoch) -> int:
     return int(epoch)
 
 
-def _done(run, group, attrs, train_ids, test_ids, overwrite) -> set[int]:
+def _done(run, group, attrs, coords, overwrite) -> set[int]:
     """Epochs already scored with the same settings; refuses scores of other settings."""
     if group not in run:
         return set()
     there = run[group]
     same = all(there.attrs.get(key) == attrs[key] for key in ("method", "settings", "output"))
-    same &= np.array_equal(there["train"].values, train_ids)
-    same &= np.array_equal(there["test"].values, test_ids)
+    same &= all(np.array_equal(there[dim].values, ids) for dim, ids in coords.items())
     if same and not overwrite:
         return {int(epoch) for epoch in there["epoch"].values}
     if not overwrite:

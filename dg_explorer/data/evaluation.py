@@ -64,10 +64,20 @@ class LayerOutputs:
         What goes into the layers instead of what comes out.
     keep_space : bool
         Images stay whole, (example, channel * height * width), instead of means over space.
+    keep_graph : bool
+        Rows stay in the graph of autograd.
     """
 
-    def __init__(self, modules: dict, *, inputs: bool = False, keep_space: bool = False):
+    def __init__(
+        self,
+        modules: dict,
+        *,
+        inputs: bool = False,
+        keep_space: bool = False,
+        keep_graph: bool = False,
+    ):
         self.modules, self.inputs, self.keep_space = dict(modules), inputs, keep_space
+        self.keep_graph = keep_graph
         self._layouts: dict[str, Layout] | None = None
 
     def __call__(self, model, batch: Batch, predict=None):
@@ -110,7 +120,8 @@ class LayerOutputs:
             def keep(_, args, kwargs, out, name=name):
                 if self.inputs:
                     out = args[0] if args else next(iter(kwargs.values()))
-                heard[name] = _tensor(out, name).detach()
+                out = _tensor(out, name)
+                heard[name] = out if self.keep_graph else out.detach()
 
             handles.append(module.register_forward_hook(keep, with_kwargs=True))
         try:

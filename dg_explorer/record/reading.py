@@ -101,6 +101,12 @@ class RunReading:
         kinds = families(groups, "checks/") if kind is None else [f"checks/{kind}"]
         return [name for family in kinds for name in members(groups, family)]
 
+    def queries(self) -> list[str]:
+        """The names of all query sets; `queries/<name>` says what they ask."""
+        prefix = "queries/"
+        found = [name[len(prefix) :] for name in self.groups() if name.startswith(prefix)]
+        return [name for name in found if "/" not in name]
+
     # ------------------------------------------------------------------ how it shows
 
     def __repr__(self) -> str:
@@ -149,6 +155,7 @@ def missing(group: str, there: list[str], broken: dict | None = None) -> Missing
         "scores": "Add it with attribute(run, model, train, test, method=...).",
         "transitions": "Add it with add_transitions(run).",
         "projections": "Add it with add_projections(run, layer).",
+        "queries": "Ask with attribute(run, model, train, query=QuerySet(...)).",
         "features": "Record it with Recorder(..., layers=[...]).",
     }
     hint = hints.get(group.split("/")[0], "")

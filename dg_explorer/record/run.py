@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..errors import DamagedRecordError, RunError, SchemaError
+from ..errors import DamagedRecordError, MissingGroupError, RunError, SchemaError
 from . import kept, policy
 from .blobs import Blobs
 from .kept import ADDED
@@ -333,6 +333,22 @@ class Run(RunReading):
             return st.Delete(group)
 
         self._writer.write(plan)
+
+    def delete_query(self, name: str) -> None:
+        """Remove a query set and all its scores.
+
+        Raises
+        ------
+        MissingGroupError
+            There is none of this name; says which there are.
+        """
+        if name not in self.queries():
+            raise MissingGroupError.of(f"query set {name!r}", self.queries())
+        mine = (f"queries/{name}", f"queries/{name}/")
+        with self.together():
+            for group in self.groups():
+                if group == mine[0] or group.startswith(mine[1]):
+                    self.delete(group)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -135,6 +135,7 @@ GROUPS: dict[str, GroupSpec] = {
             "score": Variable(("epoch", "test", "train"), "change of output", required=True),
             "weight": Variable(("epoch", "train"), "mean of 1 - p of the true label"),
             "damping": Variable(("epoch",), "added to the kernel's diagonal"),
+            "fidelity": Variable(("epoch",), "correlation with exact scores, estimated"),
         },
         extra=(("epoch",), ("epoch", "train"), ("epoch", "test")),
         grows=True,
@@ -194,7 +195,28 @@ GROUPS: dict[str, GroupSpec] = {
     "checks/*": GroupSpec("a check of the scores; all that were made are kept"),
     "validity": GroupSpec("how far the scores may be believed", grows=True),
     "validity/*": GroupSpec("how far the scores may be believed", grows=True),
-    "queries/*": GroupSpec("sets of questions that were added after the training"),
+    "queries/*/*": GroupSpec(
+        f"scores for questions that were asked later; {SIGN}",
+        {
+            "score": Variable(("epoch", "query", "train"), "change of output", required=True),
+            "value": Variable(("epoch", "query"), "what is asked, as the model answers it"),
+            "weight": Variable(("epoch", "train"), "mean of 1 - p of the true label"),
+            "damping": Variable(("epoch",), "added to the kernel's diagonal"),
+            "fidelity": Variable(("epoch",), "correlation with exact scores, estimated"),
+        },
+        extra=(("epoch",), ("epoch", "query")),
+        grows=True,
+        by_row=True,
+    ),
+    "queries/*": GroupSpec(
+        "sets of questions that were asked after the training, each as a mean over examples",
+        {
+            "asked": Variable(("query",), "in words", required=True, kind="UTO"),
+            "unit": Variable(("query",), "in words", kind="UTO"),
+            "examples": Variable(("query",), "examples", kind="i"),
+        },
+        extra=(("query",),),
+    ),
 }
 
 

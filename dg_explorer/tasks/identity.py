@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+#: begins a digest of what cannot be read whole, so that it is never taken for the same
+UNKNOWN = "cannot be known: "
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), range, slice)
 _PLAIN += (torch.dtype, torch.device, torch.Size, np.dtype, np.generic)
 _DRAWS = (torch.Generator, np.random.Generator, np.random.RandomState, Iterator)

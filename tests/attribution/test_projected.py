@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Subset
 
 from dg_explorer import with_ids
 from dg_explorer.attribution import FeatureMismatchError, TRAKAttributor
-from dg_explorer.attribution.methods.projected import NEXT_SEED
 from dg_explorer.attribution.projections import sketches
+from dg_explorer.attribution.projections.of_gradients import NEXT_SEED
 from dg_explorer.attribution.solve.damping import absolute_damping
 from dg_explorer.errors import DataError, SettingError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,12 +20,16 @@ from ...memory import memory_advice
 from ...tasks import Task, as_task
 from ..gradients.capture import Capture
 from ..gradients.examples import LARGE, SMALL
+from ..gradients.factors import Explicit
 from ..gradients.joining import compact, concatenate
 from ..gradients.plan import Plan
 from ..gradients.proof import prove
 from ..projections.dense import Projection
+from ..projections.fidelity import TEST, TRAIN, fidelity, half_of, spread_over
 from ..projections.of_gradients import of_checkpoint, projected_factor
 from ..projections.sketches import FactoredSketch
+from ..queries.gradients import query_gradient
+from ..queries.query import Questions
 from ..solve.damping import check_damping
 from .features import GradientFeatures, Origin, check_same_origin
 from .patterns import analyze_attribution_patterns, find_top_attributions
@@ -102,6 +107,50 @@ class Attributor:
         """Features of the test examples (of the first `num_samples`)."""
         return self.compute_features(dataloader, num_samples)
 
+    def compute_query_features(self, questions: Questions):
+        """Features of questions, one row each, as `compute_test_features` has them of examples.
+
+        Parameters
+        ----------
+        questions : Questions
+            As `QuerySet.served` gives them.
+
+        Raises
+        ------
+        SettingError
+            The method's scores are not linear in the gradient, so that the score of a mean is not
+            the mean of the scores.
+        """
+        if not self.linear:
+            raise SettingError(
+                f"{self.method!r} compares single examples, so it cannot be asked about a mean. "
+                f"Methods that can: 'trak', 'influence', 'tracin', 'gradient_dot', 'source'."
+            )
+        rows, values, digests = [], [], []
+        for checkpoint, (model, digest) in enumerate(self.models()):
+            terms = next(iter(questions.questions.values())).terms
+            plan = self.capture(model, terms[0].data).plan
+            found = [
+                query_gradient(model, plan, query, self.test_outputs, self.moved)
+                for query in questions.questions.values()
+            ]
+            layers = concatenate([layers for layers, _ in found])
+            if self.sketch is not None:
+                layers = [projected_factor(of_checkpoint(self.sketch, checkpoint), layers)]
+            rows.append([layers])
+            values.append(torch.tensor([value for _, value in found], dtype=torch.float64))
+            digests.append(digest)
+        origin = Origin(
+            tuple(digests), plan.parameters, self.task.name, self.kind, plan.fingerprint
+        )
+        output = torch.stack(values)
+        return GradientFeatures(
+            rows, torch.zeros_like(output), output, np.arange(len(questions)), origin
+        )
+
+    #: scores are linear in the gradient of the test example
+    linear = True
+
     def compute_attributions(self, train_features, test_features) -> torch.Tensor:
         """Scores, float64, shape (n_test, n_train)."""
         raise NotImplementedError
@@ -142,6 +191,24 @@ class Attributor:
 
     #: why `attribute_by_layer` is refused
     not_by_layer = "are no sum over layers"
+
+    def projection_fidelity(self, train_features, test_features) -> float | None:
+        """The correlation with exact scores that two halves of the projection speak for, 0 to 1.
+
+        Returns
+        -------
+        float, or None where nothing is projected at random; see `projections.fidelity`
+        """
+        if self.sketch is None or self.sketch.dim < 4:
+            return None
+        kept, places = self.damping_used, (TRAIN, TEST)
+        some = [
+            f.take(spread_over(len(f), most))
+            for f, most in zip((train_features, test_features), places, strict=True)
+        ]
+        found = fidelity(lambda half: self.compute_attributions(*(_half(f, half) for f in some)))
+        self.damping_used = kept
+        return found
 
     # ------------------------------------------------------------ fitted once, asked often
 
@@ -299,6 +366,10 @@ class Attributor:
         """What is differentiated: shape (example,), or (example, row) for several."""
         return getattr(self.task, self.gradient_of)(prediction, batch)
 
+    def test_outputs(self, prediction, batch) -> torch.Tensor:
+        """The scalar of a test example that is differentiated, shape (example,)."""
+        return self.outputs(prediction, batch)
+
     def served(self, data, num_samples: int | None = None) -> Served | list[Batch]:
         """The examples of a data set or loader; batches that somebody holds stay as they are."""
         if isinstance(data, list) and data and all(isinstance(part, Batch) for part in data):
@@ -343,6 +414,18 @@ class Attributor:
                     f"got {type(features).__name__}."
                 )
         check_same_origin(train.origin, test.origin)
+
+
+def _half(features: GradientFeatures, half: int) -> GradientFeatures:
+    """Features by every second number of their projection."""
+    models = [
+        [
+            [Explicit(half_of(f.gradient, half), f.names, ((f.numel // 2,),)) for f in layers]
+            for layers in rows
+        ]
+        for rows in features.models
+    ]
+    return replace(features, models=models)
 
 
 def weights_digest(model: nn.Module) -> str:

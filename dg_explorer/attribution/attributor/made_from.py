@@ -8,11 +8,8 @@ from ...data.served import Served
 from ...errors import SettingError
 from ...record.versions import versions
 from ...tasks import Task
-from ...tasks.identity import code_digest, model_digest, unknown_in
+from ...tasks.identity import UNKNOWN, code_digest, model_digest, unknown_in
 from .data_digests import data_digest
-
-#: begins a digest of what cannot be read whole, so that it is never taken for the same
-UNKNOWN = "cannot be known: "
 
 
 def made_from(model, task: Task, train: Served | None, test: Served | None) -> dict[str, str]:
@@ -28,14 +25,16 @@ def made_from(model, task: Task, train: Served | None, test: Served | None) -> d
         "version": versions().get("dg_explorer", ""),
     }
     for split, served in (("train", train), ("test", test)):
-        if served is None:
-            found[f"{split} examples"] = ""
-            continue
-        told = data_digest(served, whole=task.needs_batch, inputs=not served.augmented)
-        found[f"{split} examples"] = f"{'labels alone ' if served.augmented else ''}{told}"
-        if served.forward is not None:
+        found[f"{split} examples"] = "" if served is None else digest_of(served, task.needs_batch)
+        if served is not None and served.forward is not None:
             found["forward"] = _known(code_digest(served.forward), [served.forward])
     return found
+
+
+def digest_of(served: Served, whole: bool = False) -> str:
+    """A short name for some examples; of their ids and labels alone where inputs are augmented."""
+    told = data_digest(served, whole=whole, inputs=not served.augmented)
+    return f"{'labels alone ' if served.augmented else ''}{told}"
 
 
 def _known(digest: str, functions: Sequence) -> str:

@@ -78,7 +78,9 @@ def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
     return "as recorded"
 
 
-def compared(attributor, test: Served | None, run, epochs: list[int], outputs: str) -> str:
+def compared(
+    attributor, test: Served | None, run, epochs: list[int], outputs: str, given: bool = True
+) -> str:
     """What the comparison at the first, a middle and the last of some epochs says, in words.
 
     The attributor's model holds the weights of the last one afterwards.
@@ -87,6 +89,8 @@ def compared(attributor, test: Served | None, run, epochs: list[int], outputs: s
     ----------
     outputs : "check" or "unchecked"
         As the user asks.
+    given : bool
+        Whether there are test examples at all.
 
     Raises
     ------
@@ -97,6 +101,8 @@ def compared(attributor, test: Served | None, run, epochs: list[int], outputs: s
         return "unchecked: the model may be another than the recorded one"
     if outputs != "check":
         raise SettingError(f"outputs={outputs!r} must be 'check' or 'unchecked'.")
+    if not given:
+        return "not compared: no test= examples were given"
     if test is None:
         return "not compared: the task reads whole batches"
     recorded = run["dynamics/test"]["epoch"].values if "dynamics/test" in run else ()

@@ -62,6 +62,7 @@ class RepresentationSimilarityAttributor(Attributor):
     """
 
     method = "representation_similarity"
+    linear = False
     unit = "cosine of activations, rank only"
 
     def __init__(

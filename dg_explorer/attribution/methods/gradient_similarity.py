@@ -74,6 +74,11 @@ class GradientSimilarityAttributor(Attributor):
             return "cosine of gradients, rank only"
         return "change of output in a step of learning rate 1, to first order"
 
+    @property
+    def linear(self) -> bool:
+        """A cosine is not linear in the gradient."""
+        return self.similarity == "dot"
+
     def settings(self) -> dict:
         known = super().settings() | {"similarity": self.similarity}
         return {name: value for name, value in known.items() if name != "damping"}

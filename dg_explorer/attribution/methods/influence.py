@@ -163,9 +163,9 @@ class InfluenceFunctionAttributor(Attributor):
 
     def compute_test_features(self, dataloader, num_samples=None) -> GradientFeatures:
         """Gradients of the output, among answers as unsure as `temperature` says."""
-        return self.compute_features(dataloader, num_samples, self._test_outputs)
+        return self.compute_features(dataloader, num_samples, self.test_outputs)
 
-    def _test_outputs(self, prediction, batch):
+    def test_outputs(self, prediction, batch) -> torch.Tensor:
         return self.task.softened(prediction, batch, temperature=self.temperature)
 
     def _train_outputs(self, prediction, batch):

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from ...errors import DataError, SettingError
-from ..attributor.features import FeatureMismatchError
+from ..attributor.features import FeatureMismatchError, GradientFeatures
 from ..gradients.joining import concatenate
 from ..projections.dense import Projection
+from ..projections.fidelity import half_of
 from ..projections.nystrom import Nystrom, NystromFeatures
 from ..projections.of_gradients import of_checkpoint
 from ..projections.sketches import FactoredSketch
@@ -68,6 +69,22 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
         found[:, -1] = tag(digest, capture.parameters, attributor.task.name, projection)
         order = attributor.order(data, np.concatenate(ids))
         blocks.append(found[order.to(found.device)])
+    return torch.cat(blocks, 1)
+
+
+def projected_queries(attributor, features: GradientFeatures) -> torch.Tensor:
+    """Features of questions from their gradients, in the same form as `projected_features`."""
+    blocks, origin = [], features.origin
+    for checkpoint, (model, digest) in enumerate(attributor.models()):
+        projection = of_checkpoint(attributor.projection, checkpoint)
+        if isinstance(projection, Nystrom):
+            capture = attributor.capture(model, ())
+            projection = projection.at(capture, digest, attributor.outputs)
+        rows = projection(features.models[checkpoint][0]).float()
+        mark = tag(digest, origin.parameters, origin.task, projection)
+        kept = torch.zeros(len(rows), KEPT, device=rows.device)
+        kept[:, -1] = mark
+        blocks.append(torch.cat([rows, kept], 1))
     return torch.cat(blocks, 1)
 
 
@@ -141,6 +158,14 @@ def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, dam
         total = total + scores
         used.append(added)
     return total / len(used), used
+
+
+def half_features(features: torch.Tensor, proj_dim: int, half: int) -> torch.Tensor:
+    """Features by every second number of their projection; weights and tags stay."""
+    parts = []
+    for block in features.split(proj_dim, 1):
+        parts += [half_of(block[:, :-KEPT], half), block[:, -KEPT:]]
+    return torch.cat(parts, 1)
 
 
 def projected_weight(features: torch.Tensor, proj_dim: int) -> torch.Tensor:

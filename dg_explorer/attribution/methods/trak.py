@@ -8,12 +8,16 @@ from ...errors import SettingError
 from ...memory import memory_advice
 from ..attributor.base import Attributor
 from ..projections.checks import ProjectionChecks
+from ..projections.fidelity import TEST, TRAIN, fidelity, spread_over
 from ..projections.kernel import gram, gram_by_layer
 from ..projections.nystrom import Nystrom
 from ..solve.damping import DEFAULT_RELATIVE, absolute_damping, damped_solver, resting_damping
 from .projected import (
+    KEPT,
     check_projected,
+    half_features,
     projected_features,
+    projected_queries,
     projected_scores,
     projected_weight,
     projection_of,
@@ -106,6 +110,12 @@ class TRAKAttributor(ProjectionChecks, Attributor):
             return super().compute_features(data, num_samples, outputs)
         return projected_features(self, data, num_samples)
 
+    def compute_query_features(self, questions):
+        found = super().compute_query_features(questions)
+        if self.projection is None:
+            return found
+        return projected_queries(self, found)
+
     def compute_attributions(self, train_features, test_features) -> torch.Tensor:
         if self.projection is None:
             self.check_pair(train_features, test_features)
@@ -144,6 +154,24 @@ class TRAKAttributor(ProjectionChecks, Attributor):
             solve = damped_solver(kernel, self.damping_used[-1], overwrite=True)
             del kernel  # as large as all that follows
             yield solve
+
+    def projection_fidelity(self, train_features, test_features) -> float | None:
+        if self.projection is None or isinstance(self.projection, Nystrom):
+            return None  # landmarks are exact columns of the kernel: halves have nothing in common
+        train, test = (
+            f[spread_over(len(f), most).to(f.device)]
+            for f, most in ((train_features, TRAIN), (test_features, TEST))
+        )
+
+        def scores(half: int) -> torch.Tensor:
+            return projected_scores(
+                *(half_features(f, self.proj_dim, half) for f in (train, test)),
+                (self.proj_dim - KEPT) // 2 + KEPT,
+                self.damping,
+                self.task.doubts,
+            )[0]
+
+        return fidelity(scores)
 
     def compute_attributions_by_layer(self, train_features, test_features):
         if self.projection is not None:
