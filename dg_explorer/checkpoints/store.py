@@ -100,7 +100,16 @@ class Checkpoint:
             )
 
 
-def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True, extra=None) -> str:
+def save_checkpoint(
+    run,
+    epoch: int,
+    model,
+    optimizer=None,
+    *,
+    rng: bool = True,
+    extra=None,
+    overwrite: bool = False,
+) -> str:
     """Write a checkpoint beside the record, list it in `checkpoints`, and return its digest.
 
     Parameters
@@ -115,6 +124,7 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
     rng : bool
         Whether to keep the states of the random generators.
     extra : dict of plain values, optional
+    overwrite : replace the checkpoint that this epoch has
 
     Raises
     ------
@@ -126,7 +136,8 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
     epoch = int(epoch)
     folder = folder_of(epoch)
     # asking the record is slow, so only where a file says that there may be one
-    if f"{folder}/checkpoint.json" in run.blobs and epoch in saved_epochs(run):
+    there = f"{folder}/checkpoint.json" in run.blobs
+    if there and not overwrite and epoch in saved_epochs(run):
         raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
     digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra)
     row = {"path": folder, "digest": digest, "holds": holds}
@@ -136,6 +147,7 @@ def save_checkpoint(run, epoch: int, model, optimizer=None, *, rng: bool = True,
             {name: ("epoch", np.array([value])) for name, value in row.items()},
             coords={"epoch": [epoch]},
         ),
+        overwrite=overwrite,
     )
     return digest
 

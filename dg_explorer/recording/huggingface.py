@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 from transformers import TrainerCallback
 
 from ..errors import SettingError
-from .recorder import Recorder
+from .recorder import NO_TRAIN, Recorder
 
 
 class HuggingFaceRecorder(TrainerCallback):
@@ -17,7 +19,10 @@ class HuggingFaceRecorder(TrainerCallback):
         Trainer(model, args, train_dataset=train, callbacks=[recorder]).train()
 
     Trainer drops columns that the model does not take, ids among them, so training examples are
-    evaluated at each recorded epoch instead of being followed from batch to batch.
+    evaluated at each recorded epoch instead of being followed from batch to batch. Only whole
+    epochs are recorded as epochs; a training that ends inside one says so before it begins.
+    Resumed from a checkpoint of the trainer's, the run goes on there, and rows beyond it are
+    replaced.
 
     Parameters
     ----------
@@ -46,19 +51,47 @@ class HuggingFaceRecorder(TrainerCallback):
         self._recorder: Recorder | None = None
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+        if self.run.time_unit == "epoch":
+            self._check_whole(args, state, kwargs.get("train_dataloader"))
+        if self._settings["train"] is None and "train_examples" in self.run:
+            warnings.warn(NO_TRAIN, stacklevel=2)
         # accelerate wraps the optimizer; hooks belong on the one that steps
         optimizer = getattr(optimizer, "optimizer", optimizer)
         self._recorder = Recorder(self.run, model, optimizer, **self._settings)
         self._recorder.steps_taken = state.global_step
+        by_epoch = self.run.time_unit == "epoch"
+        self._recorder.begin_after(int(state.epoch or 0) if by_epoch else state.global_step)
 
     def on_epoch_end(self, args, state, control, **kwargs):
         epoch = round(state.epoch)
-        if self.run.time_unit == "epoch" and epoch % self.every == 0:
+        whole = abs(state.epoch - epoch) < 1e-6  # this comes too where training stops inside one
+        if self.run.time_unit == "epoch" and whole and epoch % self.every == 0:
             self._recorder.epoch(epoch)
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.run.time_unit == "step" and state.global_step % self.every == 0:
             self._recorder.epoch(state.global_step)
+
+    def _check_whole(self, args, state, loader) -> None:
+        """Say before the training what of it a record by epochs will not hold."""
+        try:
+            batches = len(loader)
+        except TypeError:  # None, or a stream without a length
+            return
+        steps = max(1, -(-batches // args.gradient_accumulation_steps))
+        if state.max_steps < steps * self.every:
+            raise SettingError(
+                f"This training takes {state.max_steps} steps, and {self.every} "
+                f"epoch{'s' * (self.every > 1)} would be {steps * self.every}: nothing would be "
+                f"recorded. Make the run with Run.create(..., time_unit='step')."
+            )
+        if state.max_steps % steps:
+            warnings.warn(
+                f"This training ends inside an epoch (after {state.max_steps} steps, {steps} an "
+                f"epoch); the record holds whole epochs, so not its end. "
+                f"Run.create(..., time_unit='step') records moments by step.",
+                stacklevel=3,
+            )
 
     def on_train_end(self, args, state, control, **kwargs):
         self._recorder.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from lightning.pytorch import Callback
 
+from ..data.ids import yields_ids
 from ..errors import SettingError
-from .recorder import Recorder
+from .recorder import NO_TRAIN, Recorder
 
 
 class LightningRecorder(Callback):
@@ -18,9 +20,10 @@ class LightningRecorder(Callback):
         recorder = LightningRecorder(run, train=train_loader, test=test_loader)
         Trainer(max_epochs=20, callbacks=[recorder]).fit(module, train_loader)
 
-    If `training_step` returns a dict with `loss` and `logits` and the loader yields
-    (..., labels, ids), training examples are followed from batch to batch at no extra cost;
-    else they are evaluated at each recorded epoch.
+    If `training_step` returns a dict with `loss` and `logits` and the loader's dataset is one of
+    `with_ids`, training examples are followed from batch to batch at no extra cost; else they are
+    evaluated at each recorded epoch. Only whole epochs are recorded as epochs. Resumed from a
+    checkpoint of the trainer's, the run goes on there, and rows beyond it are replaced.
 
     Parameters
     ----------
@@ -31,11 +34,23 @@ class LightningRecorder(Callback):
         Evaluated whole; shuffled loaders must yield ids.
     every : int
         Epochs or steps from one row to the next.
+    follow : bool, optional
+        Whether batches end with (labels, ids). By default so if `with_ids` made the dataset; a
+        last entry that is something else would be taken for ids.
     **settings
         As for `Recorder`: layers, checkpoint_every, gradient_every ...
     """
 
-    def __init__(self, run, *, train=None, test=None, every: int = 1, **settings):
+    def __init__(
+        self,
+        run,
+        *,
+        train=None,
+        test=None,
+        every: int = 1,
+        follow: bool | None = None,
+        **settings,
+    ):
         if every < 1:
             raise SettingError(f"every counts {run.time_unit}s, from 1; got {every}.")
         if settings.get("replay"):
@@ -46,16 +61,26 @@ class LightningRecorder(Callback):
         self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
+        self._follow = follow
         self._recorder: Recorder | None = None
         self._last_step = -1
 
     def on_train_start(self, trainer, pl_module):
         optimizer = trainer.optimizers[0] if trainer.optimizers else None
+        dataset = getattr(trainer.train_dataloader, "dataset", None)
+        if self._follow is None:
+            self._follow = dataset is not None and yields_ids(dataset)
+        if not self._follow and self._settings["train"] is None and "train_examples" in self.run:
+            warnings.warn(NO_TRAIN, stacklevel=2)
+        if self.run.time_unit == "epoch":
+            self._check_whole(trainer)
         self._recorder = Recorder(self.run, pl_module, optimizer, **self._settings)
         self._recorder.steps_taken = self._last_step = trainer.global_step
+        by_epoch = self.run.time_unit == "epoch"
+        self._recorder.begin_after(trainer.current_epoch if by_epoch else trainer.global_step)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if isinstance(outputs, Mapping) and "logits" in outputs and len(batch) >= 3:
+        if self._follow and isinstance(outputs, Mapping) and "logits" in outputs:
             *_, labels, ids = batch
             self._recorder.batch(outputs["logits"], labels, ids)
         step = trainer.global_step
@@ -65,8 +90,32 @@ class LightningRecorder(Callback):
 
     def on_train_epoch_end(self, trainer, pl_module):
         epoch = trainer.current_epoch + 1
-        if self.run.time_unit == "epoch" and epoch % self.every == 0:
+        whole = trainer.is_last_batch  # this comes too where training stops inside an epoch
+        if self.run.time_unit == "epoch" and whole and epoch % self.every == 0:
             self._recorder.epoch(epoch)
+
+    def _check_whole(self, trainer) -> None:
+        """Say before the training what of it a record by epochs will not hold."""
+        batches = trainer.num_training_batches
+        if trainer.max_steps < 0 or batches == float("inf"):
+            return
+        steps = max(1, -(-batches // trainer.accumulate_grad_batches))
+        epochs, rest = divmod(trainer.max_steps, steps)
+        if trainer.max_epochs not in (None, -1) and trainer.max_epochs <= epochs:
+            return  # the epochs are over first
+        if epochs < self.every:
+            raise SettingError(
+                f"This training takes {trainer.max_steps} steps, and {steps * self.every} would be "
+                f"the first moment: nothing would be recorded. Make the run with "
+                f"Run.create(..., time_unit='step')."
+            )
+        if rest:
+            warnings.warn(
+                f"This training ends inside an epoch (after {trainer.max_steps} steps, {steps} an "
+                f"epoch); the record holds whole epochs, so not its end. "
+                f"Run.create(..., time_unit='step') records moments by step.",
+                stacklevel=3,
+            )
 
     def on_fit_end(self, trainer, pl_module):
         self._close()

@@ -28,6 +28,10 @@ from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
 from .targets import TargetsById
 
+NO_TRAIN = (
+    "No training example will be recorded: nothing says which they are. Pass train=dg.with_ids("
+    "dataset) to the callback, which evaluates them at each moment."
+)
 # a recorder left behind by a crashed cell must not go on watching the optimizer
 _watching: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -159,6 +163,7 @@ class Recorder:
         self._few = None
         self._calls = 0
         self._resumed_at: int | None = None
+        self._replaces = False
         self._last = int(run.epochs("metrics")[-1]) if "metrics" in run else None
         self._sampler = None
         self._replay = None
@@ -275,6 +280,28 @@ class Recorder:
             self._watched.settle()
         self._resumed_at = self._last = epoch
         return epoch
+
+    def begin_after(self, epoch: int) -> None:
+        """Begin where somebody else has put model and optimizer: after so many epochs or steps.
+
+        0 is a training from its beginning. What the record has beyond this epoch is of a training
+        that was cut off there; such rows are replaced as their epochs come again.
+
+        Raises
+        ------
+        SettingError
+            A training from its beginning, and a record that holds another one already.
+        """
+        recorded = self.run.epochs("metrics").tolist() if "metrics" in self.run else []
+        if recorded and epoch == 0:
+            raise SettingError(
+                f"This training begins at the beginning, and the run holds {self.run.time_unit}s "
+                f"up to {recorded[-1]} of an earlier one. Record into a new run, or go on from a "
+                f"checkpoint of the trainer's."
+            )
+        self._last = epoch if recorded else None
+        self._replaces = any(row > epoch for row in recorded)
+        self._calls = sum(row <= epoch for row in recorded)
 
     def close(self) -> None:
         """Write everything pending and stop watching the optimizer."""
@@ -479,7 +506,7 @@ class Recorder:
             dim = "epoch" if "epoch" in row.dims else "step"
             if row[dim].values[-1] <= self.run[group][dim].values[-1]:
                 return
-        self.run.append(group, row)
+        self.run.append(group, row, overwrite=self._replaces)
 
     def _append_gradients(self, epoch: int) -> None:
         if self._sampler is None:
@@ -494,7 +521,9 @@ class Recorder:
         if self._resumed_at is not None and epoch in saved_epochs(self.run):
             return
         extra = {"steps_taken": self.steps_taken}
-        save_checkpoint(self.run, epoch, self.model, self.optimizer, extra=extra)
+        save_checkpoint(
+            self.run, epoch, self.model, self.optimizer, extra=extra, overwrite=self._replaces
+        )
 
     def _metrics(self) -> dict[str, float]:
         row = {}
