@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dg_explorer.demos.digits_training import digits_training
-from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.training import Training, train_many
 
 

@@ -124,7 +124,7 @@ _EXPORTS = {
     "TrainedLossError": "training.trained_loss",
     "UnfinishedError": "attribution.traker.store",
     "UnsupportedModelError": "attribution.gradients.proof",
-    "UnsupportedOptimizerError": "training.optimizers",
+    "UnsupportedOptimizerError": "training.step.by_hand",
     "CoupledBatchError": "tasks.coupling",
     "TaskUnclearError": "tasks.inference",
     "WorkerLostError": "attribution.units",

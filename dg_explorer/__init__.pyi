@@ -119,7 +119,7 @@ from .tasks.coupling import CoupledBatchError as CoupledBatchError
 from .tasks.custom import CustomTask as CustomTask
 from .tasks.inference import TaskUnclearError as TaskUnclearError
 from .training.from_run import training_of_run as training_of_run
-from .training.optimizers import UnsupportedOptimizerError as UnsupportedOptimizerError
+from .training.step.by_hand import UnsupportedOptimizerError as UnsupportedOptimizerError
 from .training.products import NoSecondDerivativeError as NoSecondDerivativeError
 from .training.proof import LibraryChangedError as LibraryChangedError
 from .training.recorded_steps import (

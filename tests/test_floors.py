@@ -27,7 +27,7 @@ FLOORS = [
 ]
 HEIGHT = {house: height for height, houses in enumerate(FLOORS) for house in houses}
 # Houses whose own folder is a room beside those in it.
-HALLS = {"record"}
+HALLS = {"record", "training"}
 # Folders with rooms of their own; the rooms of one house form no circle.
 ROOMS = {
     "analysis": {"bias", "examples", "features", "gradients", "sources", "transition"},
@@ -45,6 +45,7 @@ ROOMS = {
         *("traker", "unrolled"),
     },
     "record": {"store"},
+    "training": {"step"},
     "widgets": {"answers", "board", "export", "reading"},
 }
 # Modules that lie in no room's folder; the rooms `data`, `tasks` and `gradients` take some in.

@@ -29,7 +29,7 @@ _EXPORTS = {
     "attribute_trajectory": "over_epochs.trajectory",
     "mixed_scores": "unrolled.mixed",
     "Training": ".training.training",
-    "OptimizerSettings": ".training.optimizers",
+    "OptimizerSettings": ".training.step.by_hand",
     "attribute": "walk",
     "Query": "queries.query",
     "QuerySet": "queries.query",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..training.optimizers import OptimizerSettings
+from ..training.step.by_hand import OptimizerSettings
 from ..training.training import Training
 
 N_TRAIN, N_TEST = 1000, 300

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..training.optimizers import OptimizerSettings
+from ..training.step.by_hand import OptimizerSettings
 from ..training.training import Training
 
 RECIPES = {

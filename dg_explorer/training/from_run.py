@@ -14,7 +14,6 @@ from ..data.leaves import shapes
 from ..data.served import Served
 from ..record.run import as_run
 from .known_losses import cross_entropy
-from .optimizers import UnsupportedOptimizerError, settings_from_torch
 from .own_steps import OwnSteps
 from .proof import LibraryChangedError, prove_replay
 from .recorded_steps import (
@@ -24,6 +23,7 @@ from .recorded_steps import (
     recorded_steps,
     steps_at_epochs,
 )
+from .step.by_hand import UnsupportedOptimizerError, settings_from_torch
 from .trained_loss import TrainedLossError, trained_loss
 from .training import Training, margin
 

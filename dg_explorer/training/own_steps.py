@@ -16,8 +16,8 @@ from torch import nn
 
 from ..checkpoints.store import load_into
 from .known_losses import cross_entropy, recorded_loss
-from .optimizers import State
 from .recorded_steps import RecordedSteps
+from .step.by_hand import State
 
 # What the rules of `OptimizerSettings` remember, by torch's name, in the order of their state.
 _MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}

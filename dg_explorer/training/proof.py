@@ -18,10 +18,10 @@ import xarray as xr
 from ..checkpoints.store import load_checkpoint, load_initial
 from ..errors import RunError
 from ..tasks.identity import code_digest, model_digest, unknown_in
-from .optimizers import OptimizerSettings, UnsupportedOptimizerError
 from .own_steps import OwnSteps
 from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
 from .recorded_steps import REMAINING, ReplayMissingError
+from .step.by_hand import OptimizerSettings, UnsupportedOptimizerError
 from .trained_loss import trained_loss
 from .training import NotDeterministicError
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import DGExplorerError
-from .optimizers import UnsupportedOptimizerError
+from .step.by_hand import UnsupportedOptimizerError
 from .trained_loss import TrainedLossError
 
 REMAINING = (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch.func import grad
 
-from .optimizers import State
+from .step.by_hand import State
 from .trace import trace
 
 

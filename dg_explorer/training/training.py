@@ -12,9 +12,9 @@ from torch.func import functional_call, grad, vmap
 
 from ..errors import DGExplorerError, SettingError
 from .known_losses import cross_entropy
-from .optimizers import OptimizerSettings, State
 from .own_steps import OwnSteps
 from .proof_table import ReplayProof
+from .step.by_hand import OptimizerSettings, State
 
 
 class NotDeterministicError(DGExplorerError, ValueError):

@@ -11,7 +11,7 @@ from dg_explorer.attribution.methods.influence import InfluenceFunctionAttributo
 from dg_explorer.attribution.methods.source import SourceAttributor
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import SettingError
-from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.training import Training, cross_entropy, margin, train_many
 
 N_TRAIN = 23

@@ -9,8 +9,8 @@ from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.attribution.unrolled.memory_needed import TooLittleMemoryError
 from dg_explorer.errors import UnknownExampleError
 from dg_explorer.training import products as products_module
-from dg_explorer.training.optimizers import OptimizerSettings
 from dg_explorer.training.products import LossProducts
+from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.trace import trace
 from dg_explorer.training.training import (
     FlatModel,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
-from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.training import Training
 
 START, RATE, STEPS = 1e-3, 0.01, 1000

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from dg_explorer.training.optimizers import (
+from dg_explorer.training.step.by_hand import (
     OptimizerSettings,
     UnsupportedOptimizerError,
     settings_from_torch,

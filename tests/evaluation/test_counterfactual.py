@@ -25,7 +25,7 @@ from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
 from dg_explorer.evaluation.smoothness import metasmoothness, sign_agreement
 from dg_explorer.run import Run
 from dg_explorer.schema import SIGN
-from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.training import Training
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from dg_explorer.evaluation import retraining as module
 from dg_explorer.evaluation.retraining import ResumeMismatchError, random_subsets, subset_retraining
-from dg_explorer.training.optimizers import OptimizerSettings
+from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.training import NotDeterministicError, Training, margin
 
 

@@ -12,9 +12,9 @@ from torch.func import grad, vmap
 
 from ...errors import UnknownExampleError
 from ...schema import SIGN
-from ...training.optimizers import State
 from ...training.products import LossProducts
 from ...training.replay import Replay
+from ...training.step.by_hand import State
 from ...training.training import FlatModel, Training
 from .memory_needed import MemoryPlan, plan_memory
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import DGExplorerError
+from ...errors import DGExplorerError
 
 State = tuple[torch.Tensor, ...]
 

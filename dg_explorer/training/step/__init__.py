@@ -1,0 +1,1 @@
+"""The step of an optimizer, and its exact derivative."""
