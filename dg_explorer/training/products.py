@@ -10,8 +10,10 @@ from ..errors import DGExplorerError
 from .trace import trace
 from .training import FlatModel, Training
 
-# A shape is traced once it has come so often: tracing costs about a hundred passes.
-_TRACE_AFTER = 40
+# A shape is traced once it has come so often: tracing costs about ten passes of 32 directions.
+_TRACE_AFTER = 5
+# So few directions cost less one after another than the transforms of a function for all.
+_FEW = 2
 
 
 class NoSecondDerivativeError(DGExplorerError, NotImplementedError):
@@ -19,15 +21,18 @@ class NoSecondDerivativeError(DGExplorerError, NotImplementedError):
 
 
 class LossProducts:
-    """For directions u: the Hessian of the batch's loss times u, and each example's u.g_i/n.
+    """The second derivatives of a training's losses, for many directions in one pass.
 
-    The loss is the mean of the examples' losses, each times its weight if there are weights.
+    `of` binds them to a batch. For directions u: the Hessian of the batch's loss times u, and
+    each example's u.g_i/n; and how the gradient moves along u while the weights of examples move,
+    too. The loss is the mean of the examples' losses, each times its weight if there are weights.
 
     The fast way: one forward-mode pass gives the slope of every example's loss along a
     direction, and the gradient of their mean is the Hessian times the direction. Some
     operations (layer norm, in torch 2.13) give a wrong answer that way without an error, so it
     is compared with differentiating backwards twice on the first batch, which is the way taken
-    where they differ.
+    where they differ. Few directions are taken backwards twice in any case: one graph of the
+    gradient serves them all.
 
     Parameters
     ----------
@@ -46,36 +51,66 @@ class LossProducts:
         self._traced: dict[tuple, object] = {}
         self._way = None
 
+    def of(self, batch: torch.Tensor | None, share: torch.Tensor | None = None) -> BatchProducts:
+        """The loss of a batch; `share` is the weight that the trained loss gives to each slot."""
+        return BatchProducts(self, batch, share)
+
     def __call__(
         self,
         theta: torch.Tensor,
         batch: torch.Tensor | None,
         directions: torch.Tensor,
         share: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian products, shape (direction, parameter), and slopes, (direction, example).
 
         `share` is the weight that the trained loss gives to each slot of the batch, in both.
+        With directions of the weights, (direction, example), the products are those of the
+        gradient along both.
         """
-        inputs, labels, weights = self.training.examples(batch)
-        if share is not None:
-            share = share.to(directions.dtype)
-            weights = share if weights is None else weights * share
-        examples = [part for part in (inputs, labels, weights) if part is not None]
+        examples = self._examples(theta, batch, share)
         if self._way is None:
             self._way = self._choose(theta, *(part[:4] for part in examples))
-        parts = [self._run(theta, block, *examples) for block in directions.split(self.block)]
+        if weights is not None and share is not None:
+            weights = weights * share.to(weights.dtype)
+        parts = []
+        for start in range(0, len(directions), self.block):
+            block = slice(start, start + self.block)
+            by = None if weights is None else weights[block]
+            parts.append(self._run(theta, directions[block], by, *examples))
         products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
-        return products, slopes if share is None else slopes * share
+        return products, slopes if share is None else slopes * share.to(slopes.dtype)
 
-    def _run(self, theta, directions, *examples):
-        key = (tuple(examples[0].shape), len(directions))
+    def gradient(self, theta, batch, share=None) -> torch.Tensor:
+        """The gradient of the batch's loss."""
+        theta = theta.detach().requires_grad_()
+        inputs, labels, *weights = self._examples(theta, batch, share)
+        with torch.enable_grad():
+            losses = self._losses(inputs, labels)(theta)
+            mean = (losses * weights[0] if weights else losses).mean()
+            return torch.autograd.grad(mean, theta)[0]
+
+    def _examples(self, theta, batch, share):
+        inputs, labels, weights = self.training.examples(batch)
+        if share is not None:
+            share = share.to(theta.dtype)
+            weights = share if weights is None else weights * share
+        return [part for part in (inputs, labels, weights) if part is not None]
+
+    def _run(self, theta, directions, by, *examples):
+        if len(directions) <= _FEW:
+            with sdpa_kernel(SDPBackend.MATH):
+                return _few(self._losses(*examples[:2]), theta, directions, by, *examples[2:])
+        given = (theta, directions, *examples) if by is None else (theta, directions, by, *examples)
+        run = self._many if by is None else self._many_weighted
+        key = (tuple(examples[0].shape), len(directions), by is None)
         if key not in self._traced:
             self._uses[key] = self._uses.get(key, 0) + 1
             if self._uses[key] < _TRACE_AFTER:
-                return self._many(theta, directions, *examples)
-            self._traced[key] = trace(self._many, theta, directions, *examples)
-        return self._traced[key](theta, directions, *examples)
+                return run(*given)
+            self._traced[key] = trace(run, *given)
+        return self._traced[key](*given)
 
     def _choose(self, theta, inputs, labels, weights=None):
         """The fast way if it agrees with going backwards twice on a few examples."""
@@ -108,17 +143,66 @@ class LossProducts:
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
             return vmap(lambda direction: self._way(losses, theta, direction, weights))(directions)
 
+    def _many_weighted(self, theta, directions, by, inputs, labels, weights=None):
+        losses = self._losses(inputs, labels)
+        with sdpa_kernel(SDPBackend.MATH):
+            return vmap(lambda direction, b: self._way(losses, theta, direction, weights, b))(
+                directions, by
+            )
 
-def _reverse_over_forward(losses, theta, direction, weights=None):
+
+class BatchProducts:
+    """`BatchLoss` of one batch, by `LossProducts`."""
+
+    def __init__(self, products: LossProducts, batch, share):
+        self._products, self._batch, self._share = products, batch, share
+        self.dtype = products.flat.theta.dtype
+
+    def gradient(self, theta: torch.Tensor) -> torch.Tensor:
+        """Shape (parameter,)."""
+        return self._products.gradient(theta, self._batch, self._share)
+
+    def product(self, theta, directions) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hessian times each direction, and each direction's slope by example weight."""
+        return self._products(theta, self._batch, directions, self._share)
+
+    def tangent(self, theta, directions, weights) -> torch.Tensor:
+        """How the gradient moves along directions of the parameters and of the weights."""
+        return self._products(theta, self._batch, directions, self._share, weights)[0]
+
+
+def _few(losses, theta, directions, by=None, weights=None):
+    """Backwards twice through one graph of the gradient, without transforms of functions."""
+    theta = theta.detach().requires_grad_()
+    with torch.enable_grad():
+        values = losses(theta)
+        weight = (torch.ones_like(values) if weights is None else weights.detach()).clone()
+        weight.requires_grad_()
+        (gradient,) = torch.autograd.grad((values * weight).mean(), theta, create_graph=True)
+        found = []
+        for i, direction in enumerate(directions):
+            # seen from the losses, moving weights are one more way in which the gradient moves
+            outputs = [gradient] if by is None else [gradient, values]
+            along = [direction] if by is None else [direction, by[i] / len(values)]
+            found.append(
+                torch.autograd.grad(
+                    outputs, (theta, weight), along, retain_graph=True, materialize_grads=True
+                )
+            )
+    return tuple(torch.stack(part) for part in zip(*found, strict=True))
+
+
+def _reverse_over_forward(losses, theta, direction, weights=None, by=None):
     def mean_slope(vector):
-        slopes = jvp(losses, (vector,), (direction,))[1]
+        values, slopes = jvp(losses, (vector,), (direction,))
         slopes = slopes / len(slopes)
-        return (slopes if weights is None else slopes * weights).sum(), slopes
+        mean = (slopes if weights is None else slopes * weights).sum()
+        return (mean if by is None else mean + (values * by).mean()), slopes
 
     return grad(mean_slope, has_aux=True)(theta)
 
 
-def _reverse_twice(losses, theta, direction, weights=None):
+def _reverse_twice(losses, theta, direction, weights=None, by=None):
     def mean(values, by):
         return (values if by is None else by * values).mean()
 
@@ -130,4 +214,7 @@ def _reverse_twice(losses, theta, direction, weights=None):
         return grad(lambda v: mean(losses(v), weight))(theta) @ direction
 
     ones = torch.ones_like(losses(theta))
-    return grad(slope)(theta), grad(weighted)(ones)
+    product = grad(slope)(theta)
+    if by is not None:
+        product = product + grad(lambda v: (losses(v) * by).mean())(theta)
+    return product, grad(weighted)(ones)

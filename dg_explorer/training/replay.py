@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch.func import grad
-
+from .products import LossProducts
 from .step.by_hand import State
-from .trace import trace
 
 
 class Replay:
@@ -22,9 +18,7 @@ class Replay:
         self.steps, self.n_steps = steps, n_steps
         self.segment_length = segment_length
         self._own = training.own if training.weights is None else None
-        self._gradient = grad(self._mean_loss)
-        self._traced: dict[tuple, Callable] = {}
-        self._uses: dict[tuple, int] = {}
+        self._losses = LossProducts(training, flat)
         self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
         self._segment: dict[int, State] = {}
         state = self._kept[0]
@@ -46,29 +40,13 @@ class Replay:
                 self._segment[s + 1] = state
         return self._segment[step]
 
-    def _mean_loss(self, theta, inputs, labels, weights=None):
-        losses = self.training.loss(self.flat(theta, inputs), labels)
-        return (losses if weights is None else losses * weights).mean()
-
     def _forward(self, state: State, step: int) -> State:
         if self._own is not None:
             return self._own.step_from(step, state)
         _, batch = self.steps[step]
         training = self.training
-        inputs, labels, weights = training.examples(batch)
-        share = training.slot_weight(step)
-        if share is not None:
-            weights = share if weights is None else weights * share
-        examples = [part for part in (inputs, labels, weights) if part is not None]
-        gradient = self._run(state[0], *examples)
+        loss = self._losses.of(batch, training.slot_weight(step))
         lr = training.optimizer.lr_at(step, self.n_steps)
-        return training.optimizer.step(state, gradient, step, lr)
-
-    def _run(self, theta, *examples):
-        shape = tuple(examples[0].shape)
-        if shape not in self._traced:
-            self._uses[shape] = self._uses.get(shape, 0) + 1
-            if self._uses[shape] < 40:
-                return self._gradient(theta, *examples)
-            self._traced[shape] = trace(self._gradient, theta, *examples)
-        return self._traced[shape](theta, *examples)
+        if getattr(training.optimizer, "generic", False):
+            return training.optimizer.step(state, loss.gradient, step, lr)
+        return training.optimizer.step(state, loss.gradient(state[0]), step, lr)

@@ -218,36 +218,33 @@ class UnrolledAttributor:
         carried_in = training.in_dtype(self.dtype)
         n_steps = len(self._steps)
         last = int(ends.max())
-        adjoint: State = tuple(
-            torch.zeros(len(queries), len(self.flat.theta), dtype=self.dtype)
-            for _ in range(optimizer.n_moments + 1)
-        )
         scores = torch.zeros(len(queries), len(edges) - 1, training.n_train, dtype=self.dtype)
         by_output = make_output_gradient(training, self.flat)
         products = LossProducts(carried_in, carried_in.start(), block=plan.directions_at_once)
         replay = Replay(training, self.flat, self._steps[:last], n_steps, plan.segment_length)
-        begun = 0
+        begun, adjoint = 0, None
         for step in reversed(range(last)):
             before, after = replay.state(step), replay.state(step + 1)
             starting = slice(begun, int((ends > step).sum()))
             if starting.stop > begun:
                 begun = starting.stop
-                adjoint[0][starting] = by_output(after[0], queries[starting]).to(self.dtype)
+                by_theta = by_output(after[0], queries[starting]).to(self.dtype)
+                adjoint = _with_new(adjoint, by_theta, after)
             epoch, batch = self._steps[step]
             lr = optimizer.lr_at(step, n_steps)
-            active = tuple(part[:begun] for part in adjoint)
-            by_gradient, carried = optimizer.pull_back(before, after, active, step, lr)
-            share = training.slot_weight(step)
-            hessian_product, by_weight = products(
-                before[0].to(self.dtype), batch, by_gradient, share
-            )
-            carried[0].add_(hessian_product)
-            for part, new in zip(active, carried, strict=True):
-                if new.data_ptr() != part.data_ptr():
-                    part.copy_(new)
+            loss = products.of(batch, training.slot_weight(step))
+            adjoint, by_weight = optimizer.backwards(before, after, adjoint, step, lr, loss)
             window = int(np.searchsorted(edges, epoch, side="right")) - 1
             _add(scores[:begun, window], batch, by_weight)
         return scores.numpy()
+
+
+def _with_new(adjoint: State | None, by_theta: torch.Tensor, state: State) -> State:
+    """Adjoints of more queries, which do not depend on what the optimizer remembers."""
+    new = (by_theta, *(by_theta.new_zeros(len(by_theta), len(part)) for part in state[1:]))
+    if adjoint is None:
+        return new
+    return tuple(torch.cat(parts) for parts in zip(adjoint, new, strict=True))
 
 
 def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tensor) -> None:

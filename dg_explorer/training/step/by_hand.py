@@ -89,6 +89,91 @@ class OptimizerSettings:
             theta = theta * (1 - rate * self.weight_decay)
         return (theta - (rate / c1) * m / ((v / c2).sqrt() + self.eps), m, v)
 
+    def backwards(
+        self, before: State, after: State, adjoint: State, step: int, lr: float, loss
+    ) -> tuple[State, torch.Tensor]:
+        """Carry derivatives by the state after an update to before it, and to example weights.
+
+        As `OptimizerStep.backwards`; `adjoint` is overwritten.
+        """
+        by_gradient, carried = self.pull_back(before, after, adjoint, step, lr)
+        theta = before[0].to(by_gradient.dtype)
+        product, by_weight = loss.product(theta, by_gradient)
+        carried[0].add_(product)
+        return carried, by_weight
+
+    def forwards(
+        self,
+        before: State,
+        tangents: State,
+        step: int,
+        lr: float,
+        loss,
+        weights: torch.Tensor,
+    ) -> State:
+        """Carry directions of the state before an update, and of the weights, to after it.
+
+        As `OptimizerStep.forwards`; `tangents` are overwritten.
+        """
+        d_theta, *d_moments = tangents
+        theta = before[0].to(d_theta.dtype)
+        g = loss.gradient(theta)
+        change = loss.tangent(theta, d_theta, weights)
+        return self.push_forward(before, g, tangents, change, step, lr)
+
+    def push_forward(
+        self,
+        before: State,
+        gradient: torch.Tensor,
+        tangents: State,
+        change: torch.Tensor,
+        step: int,
+        lr: float,
+    ) -> State:
+        """How the state after an update moves with the state before it and the gradient.
+
+        Parameters
+        ----------
+        gradient : Tensor, shape (parameter,)
+        tangents : State, each of shape (direction, parameter)
+            Overwritten.
+        change : Tensor, shape (direction, parameter)
+            How the gradient of the loss moves; overwritten.
+        """
+        d_theta, *d_moments = tangents
+        dtype = d_theta.dtype
+
+        def cast(factor):
+            return factor.to(dtype) if torch.is_tensor(factor) else factor
+
+        rate, decay = cast(lr * self.lr_scale), cast(self.weight_decay)
+        if self.kind != "adamw" and not _is_zero(decay):
+            change.add_(decay * d_theta)
+        if self.kind == "sgd":
+            return (d_theta.sub_(rate * change),)
+        if self.kind == "momentum":
+            buffer = d_moments[0].mul_(self.momentum).add_(change)
+            direction = change.add_(self.momentum * buffer) if self.nesterov else buffer
+            return (d_theta.sub_(rate * direction), buffer)
+        b1, b2 = self.betas
+        c1, c2 = 1 - b1 ** (step + 1), 1 - b2 ** (step + 1)
+        g = gradient.to(before[0].dtype)
+        if self.kind != "adamw":
+            g = g + self.weight_decay * before[0]
+        _, m, v = self.step(before, gradient.to(before[0].dtype), step, lr)
+        root = (v / c2).sqrt()
+        denominator = root + self.eps
+        scale = lr * self.lr_scale / c1
+        by_v = torch.where(
+            root > 0, scale * m / (2 * c2 * root * denominator**2), torch.zeros_like(root)
+        )
+        d_m = d_moments[0].mul_(b1).add_(change, alpha=1 - b1)
+        d_v = d_moments[1].mul_(b2).addcmul_(change, cast(2 * (1 - b2) * g))
+        if self.kind == "adamw":
+            d_theta.mul_(1 - rate * decay)
+        d_theta.addcmul_(d_m, cast(-scale / denominator)).addcmul_(d_v, cast(by_v))
+        return (d_theta, d_m, d_v)
+
     def pull_back(
         self, before: State, after: State, adjoint: State, step: int, lr: float
     ) -> tuple[torch.Tensor, State]:
@@ -175,7 +260,8 @@ def settings_from_torch(
         For other classes than SGD, Adam and AdamW, and for ``amsgrad``, ``maximize`` and
         ``dampening``.
     """
-    kind = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}.get(type(optimizer).__name__)
+    torchs = {torch.optim.SGD: "sgd", torch.optim.Adam: "adam", torch.optim.AdamW: "adamw"}
+    kind = torchs.get(type(optimizer))  # another library's class of that name may step otherwise
     if kind is None:
         raise UnsupportedOptimizerError(
             f"No exact derivative for {type(optimizer).__name__}; there is one for SGD, Adam and "
@@ -214,6 +300,10 @@ def settings_from_torch(
         eps=first.get("eps", 1e-8),
         lr_scale=scale,
     )
+
+
+def _is_zero(value) -> bool:
+    return not torch.is_tensor(value) and value == 0
 
 
 def _per_parameter(groups, named_parameters, key, unit) -> float | torch.Tensor:

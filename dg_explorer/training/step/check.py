@@ -1,0 +1,85 @@
+"""The derivative of one step against a finite difference of the step itself."""
+
+from __future__ import annotations
+
+import torch
+
+from .by_hand import State, UnsupportedOptimizerError
+from .generic import OptimizerStep
+
+# Relative; of the optimizers of torch, float64 leaves 1e-9 and numbers moved to Python leave 1e-1.
+TOLERANCE = 1e-3
+
+
+class _Fixed:
+    """A loss without curvature: its gradient is a constant, and moves as it is told."""
+
+    dtype = torch.float64
+
+    def __init__(self, gradient: torch.Tensor, change: torch.Tensor | None = None):
+        self._gradient, self._change = gradient, change
+
+    def gradient(self, theta):
+        return self._gradient
+
+    def product(self, theta, directions):
+        return torch.zeros_like(directions), directions
+
+    def tangent(self, theta, directions, weights):
+        return weights @ self._change[None]
+
+
+def step_error(
+    rule: OptimizerStep, state: State, gradient: torch.Tensor, step: int, lr, *, h: float = 1e-6
+) -> float:
+    """How far a step's derivative is from a finite difference, along a random direction.
+
+    The step is taken in float64 with a gradient that stands still, so that this is about the
+    optimizer alone; 1 also where the derivative by the gradient is 0 though the step is not.
+
+    Parameters
+    ----------
+    state : State
+        Before the step.
+    h : float
+        Size of the difference, relative to each entry.
+    """
+    theta, memory, gradient = (part.detach().double() for part in (*state, gradient))
+    generator = torch.Generator().manual_seed(0)
+    to = [
+        t.abs() * torch.randn(t.shape, generator=generator).to(t) for t in (theta, memory, gradient)
+    ]
+
+    def of(sign):
+        at = [t + sign * h * d for t, d in zip((theta, memory, gradient), to, strict=True)]
+        new, _ = rule._take(*at[:2], step, lr, lambda _: at[2], rounding=False)
+        return torch.cat([part.detach() for part in new])
+
+    finite = (of(1) - of(-1)) / (2 * h)
+    loss, one = _Fixed(gradient, to[2]), torch.ones(1, 1, dtype=torch.float64)
+    exact = rule.forwards((theta, memory), (to[0][None], to[1][None]), step, lr, loss, one)
+    missed = (torch.cat([part[0] for part in exact]) - finite).norm()
+    error = float(missed / finite.norm()) if finite.norm() > 0 else float(missed)
+    alone = rule.forwards((theta, memory), (0 * to[0][None], 0 * to[1][None]), step, lr, loss, one)
+    if float(alone[0].abs().max()) == 0 and float(gradient.abs().max()) > 0:
+        return 1.0
+    return error
+
+
+def check_step(rule: OptimizerStep, state: State, gradient: torch.Tensor, step: int, lr) -> float:
+    """The error of a step's derivative, refused where it is too large.
+
+    Raises
+    ------
+    UnsupportedOptimizerError
+        With the figure.
+    """
+    error = step_error(rule, state, gradient, step, lr)
+    if not error <= TOLERANCE:
+        raise UnsupportedOptimizerError(
+            f"The derivative of a step of {rule.kind} differs from a finite difference of the step "
+            f"by {error:.1e} of it at step {step} ({TOLERANCE:g} is allowed): its code takes "
+            "numbers out of torch, compares, or steps by signs, so exact influence would be "
+            "wrong. TRAK and influence functions work from checkpoints of any optimizer."
+        )
+    return error

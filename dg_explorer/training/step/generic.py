@@ -1,0 +1,443 @@
+"""`OptimizerStep`: the step of any torch optimizer, run on stand-ins and differentiated.
+
+The optimizer's own `step` is the rule: it runs on copies of its tensors in a mode that lets
+derivatives through (`Through`). Backwards this gives what each step passes on to the weights, the
+memory and the gradient before it; forwards how they move together. Both leave the loss to a
+`BatchLoss`, so that its products are taken for all directions at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from .by_hand import State, UnsupportedOptimizerError
+from .through import Through
+
+GradientChange = Callable[[dict, dict, dict], dict]
+ThetaChange = Callable[[dict, dict], dict]
+# As the single step is written out in Python: the others are one kernel for all.
+_SETTINGS = {"foreach": False, "fused": False}
+
+
+class BatchLoss(Protocol):
+    """The loss of a step's batch, as far as the derivative of the step needs it."""
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """Shape (parameter,)."""
+
+    def product(self, theta: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Hessian times each direction, and each direction's slope by example weight."""
+
+    def tangent(self, theta: Tensor, directions: Tensor, weights: Tensor) -> Tensor:
+        """How the gradient changes along directions of the parameters and of the weights."""
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """What an optimizer holds before a step beside what derivatives go through."""
+
+    groups: list[dict]
+    counters: dict
+    layout: tuple  # (key, shape, dtype) of each part of the memory
+    spec: object  # of what `change_gradient` and `change_theta` remember
+
+
+class OptimizerStep:
+    """One step of any torch optimizers, differentiable by weights, memory and gradient.
+
+    Parameters
+    ----------
+    optimizers : one or several torch optimizers that have not stepped yet
+        Made for this; their state is replaced at each call. Several share out the parameters.
+    named_parameters : list of (name, parameter)
+        In the order in which the parameters are flattened; those of no optimizer stand still.
+    lr : callable ``(step, n_steps) -> rate of each group``, optional
+        A number is for all groups. Default: the rates that the groups hold.
+    change_gradient : callable ``(gradients, theta, memory) -> gradients``, optional
+        What was done between backward and step: clipping, a filter. The first two are dicts by
+        parameter name, `memory` is an empty dict at first and kept from step to step; its
+        entries are tensors, or lists or dicts of them.
+    change_theta : callable ``(theta, memory) -> theta``, optional
+        What was done to the weights after the step: a kept norm, an average.
+
+    Raises
+    ------
+    UnsupportedOptimizerError
+        The optimizer's code cannot be run on stand-ins, or keeps what no derivative goes through.
+    """
+
+    eps = None
+    #: gradients are asked for where the optimizer wants them
+    generic = True
+
+    def __init__(
+        self,
+        optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        named_parameters: Sequence[tuple[str, Tensor]],
+        *,
+        lr: Callable[[int, int], float | Sequence[float]] | None = None,
+        change_gradient: GradientChange | None = None,
+        change_theta: ThetaChange | None = None,
+    ):
+        several = isinstance(optimizers, (list, tuple))
+        self.optimizers = list(optimizers) if several else [optimizers]
+        self.lr, self.change_gradient, self.change_theta = lr, change_gradient, change_theta
+        self.names = [name for name, _ in named_parameters]
+        self._shapes = [p.shape for _, p in named_parameters]
+        self._sizes = [p.numel() for _, p in named_parameters]
+        self._carried: set[tuple[int, str]] = set()
+        at = {id(p): i for i, (_, p) in enumerate(named_parameters)}
+        self._groups, self._members = _groups_of(self.optimizers, at)
+        groups = [
+            g | {k: v for k, v in _SETTINGS.items() if k in g} for g in _settings(self._groups)
+        ]
+        self._fixed = {0: _Fixed(groups, {}, (), tree_flatten({})[1])}
+        self.memory_size = self._try([p for _, p in named_parameters])
+
+    @property
+    def kind(self) -> str:
+        """The optimizers' names."""
+        return " and ".join(type(optimizer).__name__ for optimizer in self.optimizers)
+
+    @property
+    def n_moments(self) -> int:
+        """Vectors as long as the parameters that hold what is remembered; for memory plans."""
+        return -(-self.memory_size // max(sum(self._sizes), 1))
+
+    def lr_at(self, step: int, n_steps: int) -> tuple[float, ...] | None:
+        """The rate of each group at update ``step`` (0-based); None for those they hold."""
+        if self.lr is None:
+            return None
+        rates = self.lr(step, n_steps)
+        several = isinstance(rates, (list, tuple)) or getattr(rates, "ndim", 0)
+        return tuple(map(float, rates)) if several else (float(rates),) * len(self._groups)
+
+    def initial_state(self, theta: Tensor) -> State:
+        """Parameters and an empty memory, as before the first update."""
+        return (theta, theta.new_zeros(*theta.shape[:-1], 0))
+
+    def step(self, state: State, gradient, step: int, lr) -> State:
+        """The state after update ``step``, whose gradient is given or a function of the weights.
+
+        Parameters
+        ----------
+        state : State, of shape (parameter,) and (remembered,)
+            May have a leading axis of models, and the gradient with it.
+        gradient : Tensor, or callable ``theta -> gradient``
+        """
+        theta, memory = state
+        if theta.dim() == 2:
+            if callable(gradient):
+                rows = [lambda t, i=i: gradient(t[None])[0] for i in range(len(theta))]
+            else:
+                rows = gradient.unbind(0)
+            each = [
+                self.step((t, m), g, step, lr) for t, m, g in zip(theta, memory, rows, strict=True)
+            ]
+            return tuple(torch.stack(part) for part in zip(*each, strict=True))
+        at = gradient if callable(gradient) else lambda _: gradient
+        new, fixed = self._take(
+            theta.detach(), memory.detach(), step, lr, lambda t: at(t.detach()), rounding=True
+        )
+        self._fixed[step + 1] = fixed
+        return tuple(part.detach() for part in new)
+
+    def backwards(
+        self, before: State, after: State, adjoint: State, step: int, lr, loss: BatchLoss
+    ) -> tuple[State, Tensor]:
+        """Carry derivatives by the state after an update to before it, and to example weights.
+
+        Parameters
+        ----------
+        before, after : State
+        adjoint : State, each of shape (query, ...)
+            Derivative of each query's output by the state after the update.
+
+        Returns
+        -------
+        adjoint : State
+            By the state before.
+        by_weight : Tensor, shape (query, example of the batch)
+        """
+        inputs, places, new = self._linearise(before, step, lr, loss)
+        dtype, own = adjoint[0].dtype, before[0].dtype
+        by = _vjp(new, inputs, [part.to(own) for part in adjoint])
+        slopes = 0
+        for k in reversed(range(len(places))):
+            product, slope = loss.product(places[k].detach().to(dtype), by[2 + k].to(dtype))
+            slopes = slopes + slope
+            if k == 0:  # the first gradient is taken where the step begins
+                by[0] = by[0] + product.to(own)
+            else:
+                more = _vjp([places[k]], inputs, [product.to(own)])
+                by = [a + b for a, b in zip(by, more, strict=True)]
+        return (by[0].to(dtype), by[1].to(dtype)), slopes
+
+    def forwards(
+        self, before: State, tangents: State, step: int, lr, loss: BatchLoss, weights: Tensor
+    ) -> State:
+        """Carry directions of the state before an update, and of the weights, to after it.
+
+        Parameters
+        ----------
+        tangents : State, each of shape (direction, ...)
+        weights : Tensor, shape (direction, example of the batch)
+        """
+        inputs, places, new = self._linearise(before, step, lr, loss)
+        dtype, own = tangents[0].dtype, before[0].dtype
+        known = [part.to(own) for part in tangents]
+        for k, place in enumerate(places):
+            moved = known[0] if k == 0 else _jvp([place], inputs[: 2 + k], known)[0]
+            change = loss.tangent(place.detach().to(dtype), moved.to(dtype), weights)
+            known.append(change.to(own))
+        return tuple(part.to(dtype) for part in _jvp(new, inputs, known))
+
+    def read(self, optimizers, parameters: Sequence[Tensor], step: int, remembered=None) -> State:
+        """The state that optimizers of the same kind hold before a step, and remember the rest."""
+        remembered = remembered or {}
+        groups, _ = _groups_of(optimizers, {id(p): i for i, p in enumerate(parameters)})
+        memory, fixed = self._collect(optimizers, groups, parameters, remembered)
+        settings = [g | {k: v for k, v in _SETTINGS.items() if k in g} for g in fixed.groups]
+        self._fixed[step] = _Fixed(settings, fixed.counters, fixed.layout, fixed.spec)
+        theta = torch.cat([p.detach().reshape(-1) for p in parameters])
+        return (theta, memory.detach())
+
+    def write(self, optimizers, parameters: Sequence[Tensor], step: int, state: State) -> dict:
+        """Set optimizers and parameters to a state at a step; what was remembered beside."""
+        theta, memory = state
+        with torch.no_grad():
+            for p, part in zip(parameters, theta.split(self._sizes), strict=True):
+                p.copy_(part.view_as(p))
+        groups, _ = _groups_of(optimizers, {id(p): i for i, p in enumerate(parameters)})
+        own = [{k: g[k] for k in _SETTINGS if k in g} for g in groups]
+        remembered = self._place(optimizers, groups, parameters, self._fixed[step], memory)
+        for group, settings in zip(groups, own, strict=True):
+            group.update(settings)
+        return remembered
+
+    def _linearise(self, before, step, lr, loss):
+        """The update as a graph: its inputs, where each gradient was taken, and what it gives."""
+        inputs = [part.detach().requires_grad_() for part in before]
+        places: list[Tensor] = []
+
+        def gradient_at(theta):
+            places.append(theta)
+            wanted = next(iter(loss_dtype(loss)), theta.dtype)
+            gradient = loss.gradient(theta.detach().to(wanted)).to(theta.dtype).detach()
+            inputs.append(gradient.requires_grad_())
+            return gradient
+
+        new, _ = self._take(*inputs[:2], step, lr, gradient_at, rounding=False)
+        return inputs, places, new
+
+    def _take(self, theta, memory, step, lr, gradient_at, *, rounding):
+        fixed = self._fixed[step]
+        parts = theta.split(self._sizes)
+        stand_ins = [t.view(s).clone() for t, s in zip(parts, self._shapes, strict=True)]
+        originals = [dict(group) for group in self._groups]
+        named = dict(zip(self.names, stand_ins, strict=True))
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore", UserWarning)  # `.grad` of what is no leaf
+            remembered = self._place(self.optimizers, self._groups, stand_ins, fixed, memory)
+            for group, rate in zip(self._groups, lr or (), strict=bool(lr)):
+                group["lr"] = rate
+
+            def closure():
+                flat = gradient_at(torch.cat([p.reshape(-1) for p in stand_ins]))
+                pieces = zip(self.names, flat.split(self._sizes), self._shapes, strict=True)
+                gradients = {name: g.view(shape).clone() for name, g, shape in pieces}
+                if self.change_gradient:
+                    gradients = self.change_gradient(gradients, named, remembered)
+                for name, p in named.items():
+                    p.grad = gradients[name]
+                return torch.zeros(())
+
+            try:
+                with Through(_held(self.optimizers), rounding=rounding):
+                    closure()
+                    for optimizer in self.optimizers:
+                        needs = hasattr(optimizer, "first_step")  # sharpness-aware: a second one
+                        optimizer.step(closure) if needs else optimizer.step()
+                if self.change_theta:
+                    named = self.change_theta(dict(named), remembered)
+                after, fixed = self._collect(
+                    self.optimizers, self._groups, stand_ins, remembered, memory
+                )
+            finally:
+                for group, original in zip(self._groups, originals, strict=True):
+                    group.clear()
+                    group.update(original)
+                for optimizer in self.optimizers:
+                    optimizer.state.clear()
+        return (torch.cat([named[n].reshape(-1) for n in self.names]), after), fixed
+
+    def _place(self, optimizers, groups, parameters, fixed: _Fixed, memory) -> dict:
+        """Put settings, counters and memory where the optimizers look for them."""
+        for group, members, settings in zip(groups, self._members, fixed.groups, strict=True):
+            group.clear()  # a counter that came into a group at the first step goes again
+            group.update(copy.deepcopy(settings), params=[parameters[i] for i in members])
+        for optimizer in optimizers:
+            optimizer.state.clear()
+        for (o, i, name), value in copy.deepcopy(fixed.counters).items():
+            optimizers[o].state[parameters[i]][name] = value
+        remembered = []
+        sizes = [shape.numel() for _, shape, _ in fixed.layout]
+        for (key, shape, dtype), part in zip(fixed.layout, memory.split(sizes), strict=True):
+            value = part.view(shape).to(dtype).clone()
+            if key[0] == "remembered":
+                remembered.append(value)
+            else:
+                o, i, name = key
+                optimizers[o].state[parameters[i]][name] = value
+        return tree_unflatten(remembered, fixed.spec)
+
+    def _collect(self, optimizers, groups, parameters, remembered, like=None):
+        """What derivatives go through as one vector, and the rest."""
+        parts, layout, counters = [], [], {}
+        for o, optimizer in enumerate(optimizers):
+            for i, p in enumerate(parameters):
+                for name, value in (optimizer.state[p] if p in optimizer.state else {}).items():
+                    value = getattr(value, "tensor", value)
+                    real = torch.is_tensor(value) and value.is_floating_point()
+                    if real and (value.dim() or value.requires_grad or (o, name) in self._carried):
+                        self._carried.add((o, name))
+                        parts.append(value)
+                        layout.append(((o, i, name), value.shape, value.dtype))
+                    else:
+                        counters[o, i, name] = self._without_derivative(value, name)
+        leaves, spec = tree_flatten(remembered)
+        parts += leaves
+        layout += [(("remembered", j), t.shape, t.dtype) for j, t in enumerate(leaves)]
+        if parts:
+            wide = max((t.dtype for t in parts), key=lambda dtype: dtype.itemsize)
+            memory = torch.cat([t.reshape(-1).to(wide) for t in parts])
+        else:
+            memory = parameters[0].new_zeros(0) if like is None else like.new_zeros(0)
+        settings = [
+            {k: self._without_derivative(v, k) for k, v in group.items()}
+            for group in _settings(groups, copied=False)
+        ]
+        return memory, _Fixed(settings, counters, tuple(layout), spec)
+
+    def _without_derivative(self, value, name: str):
+        """A copy of something that no derivative may go through."""
+        tensors = [getattr(leaf, "tensor", leaf) for leaf in tree_leaves(value)]
+        if any(torch.is_tensor(t) and t.requires_grad for t in tensors):
+            raise UnsupportedOptimizerError(
+                f"{self.kind} keeps {name!r}, which depends on the weights, where no derivative "
+                "can follow it. TRAK and influence functions work from checkpoints of any "
+                "optimizer."
+            )
+        if isinstance(value, float):
+            return float(value)
+        return copy.deepcopy(value)
+
+    def _try(self, parameters) -> int:
+        """Take two steps to learn what is remembered; its size."""
+        start = torch.cat([p.detach().reshape(-1) for p in parameters])
+        generator = torch.Generator().manual_seed(0)
+        gradient = torch.randn(start.shape, generator=generator).to(start)
+        state = self.initial_state(start)
+        inputs = [gradient.requires_grad_()]
+        try:
+            for step in range(2):
+                state = [part.detach().requires_grad_() for part in state]
+                state, fixed = self._take(*state, step, None, lambda _: inputs[0], rounding=False)
+                self._fixed[step + 1] = fixed
+        except UnsupportedOptimizerError:
+            raise
+        except Exception as error:  # whatever the optimizer's code says to stand-ins
+            raise UnsupportedOptimizerError(
+                f"{self.kind} cannot be run on stand-ins for its tensors "
+                f"({type(error).__name__}: {error}), so no exact derivative goes through its "
+                "steps. TRAK and influence functions work from checkpoints of any optimizer."
+            ) from error
+        self._fixed = {0: self._fixed[0]}
+        return len(state[1])
+
+
+def loss_dtype(loss) -> list:
+    """The precision in which a loss is taken, if it says so."""
+    dtype = getattr(loss, "dtype", None)
+    return [] if dtype is None else [dtype]
+
+
+def _groups_of(optimizers, at: dict[int, int]) -> tuple[list[dict], list[list[int]]]:
+    groups, members = [], []
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            unknown = [p for p in group["params"] if id(p) not in at]
+            if unknown:
+                raise UnsupportedOptimizerError(
+                    f"{type(optimizer).__name__} steps a parameter of shape "
+                    f"{tuple(unknown[0].shape)} that the model does not have."
+                )
+            groups.append(group)
+            members.append([at[id(p)] for p in group["params"]])
+    return groups, members
+
+
+def _settings(groups, *, copied: bool = True) -> list[dict]:
+    plain = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+    return copy.deepcopy(plain) if copied else plain
+
+
+def _held(optimizers) -> list[Tensor]:
+    """Tensors with one number in the optimizers' state, which count."""
+    held = []
+    for optimizer in optimizers:
+        for state in optimizer.state.values():
+            for value in state.values():
+                if torch.is_tensor(value) and not value.dim() and not value.requires_grad:
+                    held.append(value)
+    return held
+
+
+def _vjp(outputs, inputs, adjoint) -> list[Tensor]:
+    """Each input's derivative of the sum of outputs times adjoint, shape (query, ...)."""
+    pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad and o.numel()]
+    got = [None] * len(inputs)
+    if pairs:
+        got = torch.autograd.grad(
+            [o for o, _ in pairs],
+            inputs,
+            [a for _, a in pairs],
+            is_grads_batched=True,
+            retain_graph=True,
+            allow_unused=True,
+        )
+    n = len(adjoint[0])
+    return [x.new_zeros(n, *x.shape) if g is None else g for g, x in zip(got, inputs, strict=True)]
+
+
+def _jvp(outputs, inputs, tangents) -> list[Tensor]:
+    """How outputs move along tangents of the inputs: the transpose of `_vjp`, taken by it."""
+    n = len(tangents[0])
+    there = [o for o in outputs if o.requires_grad and o.numel()]
+    moved = {id(o): o.new_zeros(n, *o.shape) for o in outputs}
+    if there:
+        dummies = [torch.zeros_like(o).requires_grad_() for o in there]
+        back = torch.autograd.grad(there, inputs, dummies, create_graph=True, allow_unused=True)
+        pairs = [
+            (b, t)
+            for b, t in zip(back, tangents, strict=True)
+            if b is not None and b.requires_grad and b.numel()
+        ]
+        got = torch.autograd.grad(
+            [b for b, _ in pairs],
+            dummies,
+            [t for _, t in pairs],
+            is_grads_batched=True,
+            retain_graph=True,
+            allow_unused=True,
+        )
+        moved |= {id(o): g for o, g in zip(there, got, strict=True) if g is not None}
+    return [moved[id(o)] for o in outputs]
