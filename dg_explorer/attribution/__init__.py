@@ -30,6 +30,8 @@ _EXPORTS = {
     "mixed_scores": "unrolled.mixed",
     "Training": ".training.training",
     "OptimizerSettings": ".training.step.by_hand",
+    "OptimizerStep": ".training.step.generic",
+    "step_from_torch": ".training.step.choose",
     "attribute": "walk",
     "Query": "queries.query",
     "QuerySet": "queries.query",

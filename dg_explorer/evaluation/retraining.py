@@ -232,7 +232,10 @@ def _digest(training, kept, seeds, order) -> str:
         parts.update(training.inputs.numpy().tobytes())
         parts.update(training.labels.numpy().tobytes())
         parts.update(training.test_inputs.numpy().tobytes())
-        known = {k: v for k, v in vars(optimizer).items() if k != "lr"}
+        if optimizer.generic:
+            known = optimizer.description()
+        else:
+            known = {k: v for k, v in vars(optimizer).items() if k != "lr"}
         rates = [optimizer.lr_at(step, n_steps) for step in range(n_steps)]
         parts.update(repr((known, rates, training.n_epochs, training.batch_size)).encode())
         parts.update(repr(list(training.record_at)).encode())

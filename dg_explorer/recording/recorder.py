@@ -15,6 +15,7 @@ from ..data.served import Served
 from ..errors import SettingError
 from ..record.run import as_run
 from ..tasks import COLUMNS, InferredTask, as_task
+from ..training.step.choose import check_optimizer
 from ..training.trained_loss import TrainedLossWarning, conclude
 from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
@@ -98,6 +99,8 @@ class Recorder:
         A shuffled loader without ids.
     SettingError
         A layer that does not exist, or a setting out of range.
+    UnsupportedOptimizerError
+        With ``replay=True``, an optimizer through which no derivative goes.
     """
 
     def __init__(
@@ -141,6 +144,8 @@ class Recorder:
             )
         if replay and optimizer is None:
             raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")
+        if replay:
+            check_optimizer(optimizer)
         self._listen = LayerOutputs(find_layers(model, layers))
         self.run = run
         self.model = model
@@ -375,6 +380,9 @@ class Recorder:
             self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
         if replay:
             self._replay = ReplayLog(self.run, self.model, self.optimizer)
+            if self._replay.missing:
+                lacks = "; ".join(self._replay.missing)
+                self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
         self._note_replay(replay)
         self._handles.append(self.optimizer.register_step_pre_hook(self._before_step))
 

@@ -26,6 +26,8 @@ WITHOUT_REPLAY = (
     "optimizer's state: record with Recorder(..., replay=True). Methods that look at one "
     "checkpoint (trak, influence, tracin, gradient similarity) work on this run."
 )
+# Steps at which it is seen what an optimizer's own step does to its settings.
+_LOOKS = 2
 
 
 class ReplayLog:
@@ -38,6 +40,9 @@ class ReplayLog:
         self._settings = _settings(model, optimizer)
         self._ids: list[np.ndarray] = []
         self._steps: list[tuple[np.ndarray, list[float], int]] = []
+        #: settings that the optimizer itself changes as it steps: its counters
+        self._counters: set[str] = set()
+        self._looks = 0
         #: whether some step was made of several batches
         self.accumulates = False
         self._slots, self._written = _there(run)
@@ -67,6 +72,20 @@ class ReplayLog:
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._steps.append((ids, rates, len(self._ids)))
         self._ids = []
+        if self._looks < _LOOKS:
+            self._looks += 1
+            self._look()
+
+    def _look(self) -> None:
+        """See which settings the optimizer's own step changes."""
+        before = _settings(self._model, self._optimizer)
+
+        def after(optimizer, args, kwargs) -> None:
+            handle.remove()
+            for old, new in zip(before, _settings(self._model, optimizer), strict=True):
+                self._counters |= {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
+
+        handle = self._optimizer.register_step_post_hook(after)
 
     def write(self, steps_taken: int, weights: Mapping[int, np.ndarray]) -> None:
         """Append the steps since the last call to the record.
@@ -76,7 +95,12 @@ class ReplayLog:
         weights : mapping of step -> float array, shape (slot,)
             The weight of each slot in the step's loss, 1 for their mean, where it was found.
         """
-        if _settings(self._model, self._optimizer) != self._settings:
+        there = _settings(self._model, self._optimizer)
+        pairs = [
+            [{k: v for k, v in group.items() if k not in self._counters} for group in groups]
+            for groups in (there, self._settings)
+        ]
+        if pairs[0] != pairs[1]:
             self._miss("a change of the optimizer's settings (other than the learning rate)")
         steps, self._steps = self._steps, []
         if not steps:

@@ -23,7 +23,8 @@ from .recorded_steps import (
     recorded_steps,
     steps_at_epochs,
 )
-from .step.by_hand import UnsupportedOptimizerError, settings_from_torch
+from .step.choose import step_from_torch
+from .step.generic import GradientChange, OptimizerStep, ThetaChange
 from .trained_loss import TrainedLossError, trained_loss
 from .training import Training, margin
 
@@ -43,6 +44,9 @@ def training_of_run(
     test,
     loss: Callable | None = None,
     output: Callable = margin,
+    optimizer: Callable | None = None,
+    change_gradient: GradientChange | None = None,
+    change_theta: ThetaChange | None = None,
     verify: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Training:
@@ -65,6 +69,12 @@ def training_of_run(
         cross-entropy, with the weights of examples that the recorder found.
     output : callable ``(answers, labels) -> (example,)``
         What is attributed.
+    optimizer : class, or callable ``parameter groups -> optimizer``, optional
+        Of a training stepped by an optimizer that is none of torch's. Its steps are tried, and
+        compared with finite differences.
+    change_gradient, change_theta : callables, optional
+        What the training did between backward and step, and to the weights after it; see
+        `OptimizerStep`.
     verify : bool
         Without it nothing is taken again; scores then say how much of the replay is proved.
     progress : callable ``(steps taken again, steps)``, optional
@@ -99,14 +109,9 @@ def training_of_run(
     if loss is None:
         _check_loss(run)
     loss = loss or cross_entropy
-    settings = settings_from_torch(
-        steps.optimizer_for(start),
-        list(start.named_parameters()),
-        lr=lambda step, _: steps.rates[step, 0],
-    )
-    _check_rates(steps)
-    own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, settings.kind)
-    proof = prove_replay(run, own, settings, take=verify, progress=progress)
+    rule = _rule(steps, start, optimizer, change_gradient, change_theta)
+    own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
+    proof = prove_replay(run, own, rule, take=verify, progress=progress)
     taken = steps_at_epochs(run)
     labels_of_epochs = {n: epoch for epoch, n in taken.items() if n <= len(steps)}
     everyone = np.arange(len(train_ids))
@@ -119,7 +124,7 @@ def training_of_run(
         labels=labels,
         test_inputs=test_inputs,
         test_labels=test_labels,
-        optimizer=settings,
+        optimizer=rule,
         n_epochs=len(steps),
         batch_size=None if full else max(len(batch) for batch in steps.batches),
         order=None if full else [[batch] for batch in steps.batches],
@@ -154,14 +159,17 @@ def _start(run, model, train_ids, labels):
     return steps, start
 
 
-def _check_rates(steps) -> None:
-    """The rule that is differentiated knows one schedule; groups keep their ratio to it."""
+def _rule(steps, start, optimizer, change_gradient, change_theta):
+    """The rule of the recorded steps: by hand where the groups keep their ratio of rates."""
+    named = list(start.named_parameters())
+    made = steps.optimizer_for(start, optimizer)
+    changes = {"change_gradient": change_gradient, "change_theta": change_theta}
     ratio = np.nanmax(steps.rates, axis=0) / (np.nanmax(steps.rates[:, 0]) or 1.0)
-    if not np.allclose(steps.rates, steps.rates[:, :1] * ratio, rtol=1e-9, atol=0):
-        raise UnsupportedOptimizerError(
-            "The learning rates of the parameter groups follow different schedules, whose "
-            f"derivative is not written here. {REMAINING}"
-        )
+    if np.allclose(steps.rates, steps.rates[:, :1] * ratio, rtol=1e-9, atol=0):
+        rule = step_from_torch(made, named, lr=lambda step, _: steps.rates[step, 0], **changes)
+        if not rule.generic:
+            return rule
+    return OptimizerStep(made, named, lr=lambda step, _: steps.rates[step], **changes)
 
 
 def _check_loss(run) -> None:

@@ -17,7 +17,8 @@ from torch import nn
 from ..checkpoints.store import load_into
 from .known_losses import cross_entropy, recorded_loss
 from .recorded_steps import RecordedSteps
-from .step.by_hand import State
+from .step.by_hand import OptimizerSettings, State
+from .step.generic import OptimizerStep
 
 # What the rules of `OptimizerSettings` remember, by torch's name, in the order of their state.
 _MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
@@ -34,14 +35,30 @@ class OwnSteps:
     steps : RecordedSteps
     inputs, labels : Tensor, shape (train, ...)
     loss : callable ``(answers, labels) -> (example,)``
-    kind : str
-        The rule of `OptimizerSettings` that is differentiated.
+    rule : OptimizerSettings or OptimizerStep
+        What is differentiated.
+    optimizer : class or callable ``parameter groups -> optimizer``, optional
+        For a recorded optimizer that is none of torch's.
     """
 
-    def __init__(self, model: nn.Module, steps: RecordedSteps, inputs, labels, loss, kind: str):
+    def __init__(
+        self,
+        model: nn.Module,
+        steps: RecordedSteps,
+        inputs,
+        labels,
+        loss,
+        rule: OptimizerSettings | OptimizerStep,
+        optimizer=None,
+    ):
         self.model, self.steps = model, steps
-        self.inputs, self.labels, self.loss, self.kind = inputs, labels, loss, kind
-        self.optimizer = steps.optimizer_for(model)
+        self.inputs, self.labels, self.loss, self.rule = inputs, labels, loss, rule
+        self.kind = rule.kind
+        self.optimizer = steps.optimizer_for(model, optimizer)
+        #: whether filters of gradients or weights keep something that no checkpoint holds
+        self.remembers = rule.generic and rule.remembers
+        self._remembered: dict = {}
+        self._used = torch.zeros(0)
         self.at = 0
         #: steps at which a recorded state is taken instead of one's own, where bits differ
         self.anchors: dict[int, Callable[[], tuple[dict, dict | None]]] = {}
@@ -55,20 +72,67 @@ class OwnSteps:
         self.optimizer.state.clear()
         if optimizer is not None:
             self.optimizer.load_state_dict(optimizer)
+        elif self.rule.generic:
+            theta = _flat([p.detach() for p in self._parameters])
+            self._write(step, self.rule.initial_state(theta))
         self.at, self._given_back = step, None
 
     def take(self) -> None:
         """Take the next recorded step."""
-        self.optimizer.zero_grad()
         with _threads(self.steps.threads), torch.enable_grad():
-            self.mean_loss(self.at).backward()
+            self._backward()
             for group, rate in zip(self.optimizer.param_groups, self.steps.rates[self.at]):
                 group["lr"] = float(rate)
-            self.optimizer.step()
+            if hasattr(self.optimizer, "first_step"):  # sharpness-aware: a second gradient
+                self.optimizer.step(self._backward)
+            else:
+                self.optimizer.step()
+            self._change_weights()
         kept = next(iter(self.optimizer.state.values()), {})
         self._counter = kept.get("step", self._counter)
         self.at += 1
         self._given_back = None
+
+    def _backward(self) -> torch.Tensor:
+        """Take the gradient of the step's loss, and change it as the training did."""
+        self.optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = self.mean_loss(self.at)
+            loss.backward()
+        if self.rule.generic:  # some optimizers write into the gradient
+            self._used = self._gradient()
+            if self.rule.change_gradient:
+                named = dict(self.model.named_parameters())
+                there = {n: p.grad for n, p in named.items() if p.grad is not None}
+                with torch.no_grad():
+                    theta = {n: p.detach() for n, p in named.items()}
+                    changed = self.rule.change_gradient(there, theta, self._remembered)
+                for name, gradient in changed.items():
+                    named[name].grad = gradient
+        return loss
+
+    def _change_weights(self) -> None:
+        if self.rule.generic and self.rule.change_theta:
+            named = dict(self.model.named_parameters())
+            with torch.no_grad():
+                theta = {n: p.detach().clone() for n, p in named.items()}
+                for name, value in self.rule.change_theta(theta, self._remembered).items():
+                    named[name].copy_(value)
+
+    def gradient_at(self, theta: torch.Tensor) -> torch.Tensor:
+        """The gradient of the last step's loss at other weights, which are put back."""
+        kept = [p.detach().clone() for p in self._parameters]
+        with torch.no_grad():
+            for p, part in zip(self._parameters, self._split(theta), strict=True):
+                p.copy_(part)
+        with _threads(self.steps.threads), torch.enable_grad():
+            loss = self.mean_loss(self.at - 1)
+            there = [p for p in self._parameters if p.requires_grad]
+            got = iter(torch.autograd.grad(loss, there, allow_unused=True, materialize_grads=True))
+        with torch.no_grad():
+            for p, values in zip(self._parameters, kept, strict=True):
+                p.copy_(values)
+        return _flat([next(got) if p.requires_grad else p * 0 for p in self._parameters])
 
     def mean_loss(self, step: int) -> torch.Tensor:
         """The loss of a step's batch at the weights as they are."""
@@ -101,11 +165,19 @@ class OwnSteps:
         return zip(names, *(self._split(vector) for vector in vectors), strict=True)
 
     def gradient(self) -> torch.Tensor:
-        """The gradient that the last step used, flat; 0 where there was none."""
+        """The gradient of the last step's loss, flat; 0 where there was none."""
+        return self._used if self.rule.generic else self._gradient()
+
+    def _gradient(self) -> torch.Tensor:
         return _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters])
 
     def state(self) -> State:
         """Parameters and what the optimizer remembers, each a vector."""
+        if self.rule.generic:
+            self._given_back = self.rule.read(
+                [self.optimizer], self._parameters, self.at, self._remembered
+            )
+            return self._given_back
         theta = _flat([p.detach() for p in self._parameters])
         kept = [self.optimizer.state.get(p, {}) for p in self._parameters]
         memory = []
@@ -125,6 +197,10 @@ class OwnSteps:
     def go_to(self, step: int, state: State) -> None:
         """Stand at a state that `state` gave at this step."""
         if self.at == step and self._given_back is state:
+            return
+        if self.rule.generic:
+            self._write(step, state)
+            self.at, self._given_back = step, state
             return
         theta, *memory = (self._split(part) for part in state)
         with torch.no_grad():
@@ -149,6 +225,9 @@ class OwnSteps:
                 self.load(step, weights, optimizer)
         self.take()
         return self.state()
+
+    def _write(self, step: int, state: State) -> None:
+        self._remembered = self.rule.write([self.optimizer], self._parameters, step, state)
 
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = vector.split([p.numel() for p in self._parameters])

@@ -22,6 +22,8 @@ from .own_steps import OwnSteps
 from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
 from .recorded_steps import REMAINING, ReplayMissingError
 from .step.by_hand import OptimizerSettings, UnsupportedOptimizerError
+from .step.check import check_step
+from .step.generic import OptimizerStep
 from .trained_loss import trained_loss
 from .training import NotDeterministicError
 
@@ -40,7 +42,7 @@ class LibraryChangedError(NotDeterministicError):
 def prove_replay(
     run,
     own: OwnSteps,
-    rule: OptimizerSettings,
+    rule: OptimizerSettings | OptimizerStep,
     *,
     take: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -54,7 +56,7 @@ def prove_replay(
     ----------
     own : OwnSteps
         At the state before the first step.
-    rule : OptimizerSettings
+    rule : OptimizerSettings or OptimizerStep
         The rule that is differentiated: it must take each step that is looked at as torch does.
     take : bool
         Without it, only what is in the record is read.
@@ -78,7 +80,8 @@ def prove_replay(
     made_from = _made_from(own)
     table = _there(run, made_from)
     done = [] if table is None else table.epoch.values[table.proved | (table.moved == 0)].tolist()
-    own.anchors = {s.first: _reader(run, s.begin) for s in segments if s.begin is not None}
+    anchored = [s for s in segments if s.begin is not None and not own.remembers]
+    own.anchors = {s.first: _reader(run, s.begin) for s in anchored}
     if not take:
         return ReplayProof(table, segments)
     total = segments[-1].last
@@ -114,8 +117,10 @@ def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Data
         before = own.state()
         own.take()
         others = own.without_gradient()
-        if due or others != without:  # 1, 2, 4, 8, ... steps into it, and its last
+        if due or others != without or rule.generic:  # 1, 2, 4, 8, ... steps, and the last
             _check_rule(own, rule, before)
+        if due and rule.generic:
+            check_step(rule, before, own.gradient(), step, rule.lr_at(step, len(own.steps)))
         without = others
     recorded = load_checkpoint(run, segment.end).weights
     got = own.model.state_dict()
@@ -146,7 +151,7 @@ def _go_to(run, own: OwnSteps, segment: Segment):
     begin = load_initial(run) if segment.begin is None else load_checkpoint(run, segment.begin)
     if segment.begin is None:
         own.load(0, begin.weights, None)
-    elif begin.optimizer is not None:
+    elif begin.optimizer is not None and not own.remembers:
         own.load(segment.first, begin.weights, begin.optimizer)
     elif own.at != segment.first:  # begun in another call: only the start has all of the state
         own.load(0, load_initial(run).weights, None)
@@ -159,7 +164,9 @@ def _check_rule(own: OwnSteps, rule: OptimizerSettings, before) -> None:
     """The rule that is differentiated takes the step that torch has just taken."""
     step = own.at - 1
     after = own.state()
-    wanted = rule.step(before, own.gradient(), step, rule.lr_at(step, len(own.steps)))
+    # closer looks of sharpness-aware optimizers take a gradient elsewhere
+    gradient = own.gradient_at if hasattr(own.optimizer, "first_step") else own.gradient()
+    wanted = rule.step(before, gradient, step, rule.lr_at(step, len(own.steps)))
     eps = torch.finfo(after[0].dtype).eps
     for name, was, now, by_rule in own.by_tensor(before[0], after[0], wanted[0]):
         moved = float((now - was).double().norm())

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import DGExplorerError
 from .step.by_hand import UnsupportedOptimizerError
+from .step.choose import check_optimizer
 from .trained_loss import TrainedLossError
 
 REMAINING = (
@@ -59,19 +60,26 @@ class RecordedSteps:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def optimizer_for(self, model) -> torch.optim.Optimizer:
+    def optimizer_for(self, model, make=None) -> torch.optim.Optimizer:
         """The optimizer as it was set, for the parameters of a model.
+
+        Parameters
+        ----------
+        make : class or callable ``parameter groups -> optimizer``, optional
+            For an optimizer that is none of torch's; the groups hold the recorded settings.
 
         Raises
         ------
         UnsupportedOptimizerError
-            It is none of torch's.
+            It is none of torch's and not given, or it is one through which no derivative goes.
         """
-        kind = getattr(torch.optim, self.optimizer, None)
+        check_optimizer(self.optimizer)
+        kind = make or getattr(torch.optim, self.optimizer, None)
         if kind is None:
             raise UnsupportedOptimizerError(
                 f"This training was stepped by {self.optimizer}, which is not one of torch.optim's "
-                f"optimizers, so its steps cannot be taken again. {REMAINING}"
+                f"optimizers. Give its class: training_of_run(..., optimizer={self.optimizer}); "
+                f"its steps are then tried and checked. {REMAINING}"
             )
         parameters, groups = dict(model.named_parameters()), []
         for i, group in enumerate(self.groups):
@@ -87,7 +95,15 @@ class RecordedSteps:
             # The largest rate of the schedule: groups keep their ratio to the first.
             rate = float(np.nanmax(self.rates[:, i]))
             groups.append({"params": [parameters[n] for n in names], **settings, "lr": rate})
-        return kind(groups)
+        optimizer = kind(groups)
+        if type(optimizer).__name__ != self.optimizer:
+            raise UnsupportedOptimizerError(
+                f"optimizer= makes {type(optimizer).__name__}; this training was stepped by "
+                f"{self.optimizer}."
+            )
+        if callable(getattr(optimizer, "train", None)):  # schedule-free ones wait for it
+            optimizer.train()
+        return optimizer
 
 
 def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequence[str]):

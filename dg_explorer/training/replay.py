@@ -47,6 +47,6 @@ class Replay:
         training = self.training
         loss = self._losses.of(batch, training.slot_weight(step))
         lr = training.optimizer.lr_at(step, self.n_steps)
-        if getattr(training.optimizer, "generic", False):
+        if training.optimizer.generic:
             return training.optimizer.step(state, loss.gradient, step, lr)
         return training.optimizer.step(state, loss.gradient(state[0]), step, lr)

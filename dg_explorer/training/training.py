@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from .known_losses import cross_entropy
 from .own_steps import OwnSteps
 from .proof_table import ReplayProof
 from .step.by_hand import OptimizerSettings, State
+from .step.generic import OptimizerStep
 
 
 class NotDeterministicError(DGExplorerError, ValueError):
@@ -46,7 +48,8 @@ class Training:
         The model at its starting point. A model without running statistics or active dropout.
     inputs, labels : Tensor, shape (train, ...) and (train,)
     test_inputs, test_labels : Tensor, shape (test, ...) and (test,)
-    optimizer : OptimizerSettings
+    optimizer : OptimizerSettings or OptimizerStep
+        See `step_from_torch`, which makes one from any torch optimizers.
     n_epochs : int
     batch_size : int or None
         None trains on all examples at every step: then an epoch is a step.
@@ -78,7 +81,7 @@ class Training:
     labels: torch.Tensor
     test_inputs: torch.Tensor
     test_labels: torch.Tensor
-    optimizer: OptimizerSettings
+    optimizer: OptimizerSettings | OptimizerStep
     n_epochs: int
     batch_size: int | None = None
     order: Sequence[Sequence[np.ndarray]] | None = None
@@ -291,22 +294,36 @@ def train_many(
         weight = _weights_at(weights, epoch)
         for batch in _epoch_batches(training, batches, epoch):
             own_share = None if batches is not None else training.slot_weight(step)
+            gradients = own
             if batch is None:
-                n = n_nominal or training.n_train
-                g = shared(state[0], training.inputs, training.labels, weight, n)
+                n, share, gradients = n_nominal or training.n_train, weight, shared
+                examples = training.inputs, training.labels
             elif batch.dim() == 1:
+                n, share, gradients = len(batch), weight[:, batch], shared
                 examples = training.inputs[batch], training.labels[batch]
-                share = weight[:, batch] if own_share is None else weight[:, batch] * own_share
-                g = shared(state[0], *examples, share, len(batch))
+                share = share if own_share is None else share * own_share
             else:
+                n, share = batch.shape[1], weight.gather(1, batch)
                 examples = training.inputs[batch], training.labels[batch]
-                g = own(state[0], *examples, weight.gather(1, batch), batch.shape[1])
             lr = training.optimizer.lr_at(step, n_steps)
+            if training.optimizer.generic:  # which may ask for a gradient elsewhere
+                g = [
+                    partial(_one_model, gradients, examples, share, n, i, gradients is own)
+                    for i in range(len(starts))
+                ]
+            else:
+                g = gradients(state[0], *examples, share, n)
             state = training.optimizer.step(state, g, step, lr)
             step += 1
         if on_epoch and epoch + 1 in record_at:
             on_epoch(epoch + 1, state[0])
     return state
+
+
+def _one_model(gradients, examples, weight, n, i, each, theta):
+    """The gradient of model `i` at other weights; `each`: models have examples of their own."""
+    examples = [part[i : i + 1] if each else part for part in examples]
+    return gradients(theta[None], *examples, weight[i : i + 1], n)[0]
 
 
 def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:

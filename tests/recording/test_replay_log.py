@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from dg_explorer import Recorder
+from dg_explorer import Recorder, Run
 from dg_explorer.checkpoints.store import load_checkpoint, load_initial, load_weights
 from dg_explorer.errors import CheckpointError, SettingError
+from dg_explorer.training.step.by_hand import UnsupportedOptimizerError
 
 
 @pytest.mark.parametrize("name", ["AdamW", "SGD"])
@@ -94,3 +97,13 @@ def test_a_larger_batch_later_widens_the_table_of_the_order(task):
 def test_replay_without_an_optimizer_is_refused(task):
     with pytest.raises(SettingError, match="needs the optimizer"):
         Recorder(task.run(), task.model(), replay=True)
+
+
+def test_what_no_derivative_goes_through_is_said_before_the_training():
+    model = nn.Linear(3, 2)
+    run = Run.create(name="run", train_examples={"label": np.zeros(2, dtype=int)})
+    with pytest.raises(UnsupportedOptimizerError, match="through Rprop: it steps by the sign"):
+        Recorder(run, model, torch.optim.Rprop(model.parameters()), replay=True)
+    with pytest.warns(UserWarning, match="lacks the random masks of dropout"):
+        dropping = nn.Sequential(model, nn.Dropout(0.5))
+        Recorder(run, dropping, torch.optim.SGD(model.parameters()), replay=True)

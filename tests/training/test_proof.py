@@ -252,15 +252,71 @@ def test_a_frozen_layer_stays_where_it_is_and_the_rest_has_exact_scores():
     np.testing.assert_allclose(scores, finite_differences(make), rtol=1e-4, atol=1e-8)
 
 
-def test_groups_on_different_schedules_are_refused():
+def test_groups_on_different_schedules_are_stepped_by_the_optimizer_itself():
     def make(model):
         return torch.optim.SGD(
             [{"params": model[0].parameters()}, {"params": model[2].parameters()}], 0.1
         )
 
-    run = recorded(make, rate=[lambda step: 1.0, lambda step: 0.9**step])
-    with pytest.raises(UnsupportedOptimizerError, match="different schedules"):
-        of_run(run)
+    rate = [lambda step: 1.0, lambda step: 0.9**step]
+    assert_exact(make, {}, rate=rate)
+
+
+def assert_exact(make, given, **how):
+    """Replayed to the bit, with scores that are finite differences of the training itself."""
+    run = recorded(make, **how)
+    training = of_run(run, **given)
+    assert training.proof.all_bits
+    scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
+    wanted = finite_differences(make, **how)
+    assert np.linalg.norm(scores - wanted) <= 1e-6 * np.linalg.norm(wanted)
+
+
+def test_a_training_by_another_optimizer_of_torch_has_exact_scores():
+    assert_exact(lambda m: torch.optim.Adafactor(m.parameters(), 0.05), {})
+
+
+class Own(torch.optim.Optimizer):
+    """Momentum of someone's own, with a counter among its settings."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            group["k"] = group.get("k", 0) + 1
+            for p in group["params"]:
+                kept = self.state[p].setdefault("kept", torch.zeros_like(p))
+                kept.mul_(1 - 1 / group["k"]).add_(p.grad.data)
+                p.data.add_(kept, alpha=-group["lr"])
+
+
+def test_an_optimizer_of_ones_own_is_asked_for_and_then_exact():
+    def make(model):
+        return Own(model.parameters(), 0.2)
+
+    with pytest.raises(
+        UnsupportedOptimizerError, match=r"training_of_run\(\.\.\., optimizer=Own\)"
+    ):
+        of_run(recorded(make))
+    assert_exact(make, {"optimizer": Own})
+
+
+def clip(model, step):
+    nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+
+
+def clipped(gradients, theta, memory):
+    norm = torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()])
+    )
+    return {n: g * (0.05 / (norm + 1e-6)).clamp(max=1.0) for n, g in gradients.items()}
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_clipping_that_is_named_is_replayed_and_its_scores_exact(make):
+    assert_exact(make, {"change_gradient": clipped}, between=clip)
 
 
 def test_another_loss_is_named_by_the_caller_and_then_exact():

@@ -40,6 +40,9 @@ class OptimizerSettings:
     Regularization", ICLR, algorithm 2. The backward recursion is in METHODS of the manual.
     """
 
+    #: see `OptimizerStep`
+    generic = False
+
     kind: str
     lr: float | Callable[[int, int], float]
     momentum: float = 0.0
@@ -115,7 +118,7 @@ class OptimizerSettings:
 
         As `OptimizerStep.forwards`; `tangents` are overwritten.
         """
-        d_theta, *d_moments = tangents
+        d_theta = tangents[0]
         theta = before[0].to(d_theta.dtype)
         g = loss.gradient(theta)
         change = loss.tangent(theta, d_theta, weights)

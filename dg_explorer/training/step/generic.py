@@ -120,6 +120,18 @@ class OptimizerStep:
         several = isinstance(rates, (list, tuple)) or getattr(rates, "ndim", 0)
         return tuple(map(float, rates)) if several else (float(rates),) * len(self._groups)
 
+    def description(self) -> str:
+        """All that determines the rule but its rates."""
+        changes = [
+            getattr(f, "__qualname__", None) for f in (self.change_gradient, self.change_theta)
+        ]
+        return repr((self.kind, self._fixed[0].groups, changes))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether something is kept from step to step that no optimizer's state holds."""
+        return bool(self.change_gradient or self.change_theta)
+
     def initial_state(self, theta: Tensor) -> State:
         """Parameters and an empty memory, as before the first update."""
         return (theta, theta.new_zeros(*theta.shape[:-1], 0))
@@ -131,14 +143,11 @@ class OptimizerStep:
         ----------
         state : State, of shape (parameter,) and (remembered,)
             May have a leading axis of models, and the gradient with it.
-        gradient : Tensor, or callable ``theta -> gradient``
+        gradient : Tensor, or callable ``theta -> gradient``; for several models a list of them
         """
         theta, memory = state
         if theta.dim() == 2:
-            if callable(gradient):
-                rows = [lambda t, i=i: gradient(t[None])[0] for i in range(len(theta))]
-            else:
-                rows = gradient.unbind(0)
+            rows = gradient if isinstance(gradient, list) else gradient.unbind(0)
             each = [
                 self.step((t, m), g, step, lr) for t, m, g in zip(theta, memory, rows, strict=True)
             ]
@@ -198,7 +207,7 @@ class OptimizerStep:
             moved = known[0] if k == 0 else _jvp([place], inputs[: 2 + k], known)[0]
             change = loss.tangent(place.detach().to(dtype), moved.to(dtype), weights)
             known.append(change.to(own))
-        return tuple(part.to(dtype) for part in _jvp(new, inputs, known))
+        return tuple(part.detach().to(dtype) for part in _jvp(new, inputs, known))
 
     def read(self, optimizers, parameters: Sequence[Tensor], step: int, remembered=None) -> State:
         """The state that optimizers of the same kind hold before a step, and remember the rest."""
@@ -304,7 +313,7 @@ class OptimizerStep:
         parts, layout, counters = [], [], {}
         for o, optimizer in enumerate(optimizers):
             for i, p in enumerate(parameters):
-                for name, value in (optimizer.state[p] if p in optimizer.state else {}).items():
+                for name, value in optimizer.state.get(p, {}).items():
                     value = getattr(value, "tensor", value)
                     real = torch.is_tensor(value) and value.is_floating_point()
                     if real and (value.dim() or value.requires_grad or (o, name) in self._carried):

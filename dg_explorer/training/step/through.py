@@ -14,7 +14,43 @@ from torch.overrides import TorchFunctionMode
 
 # What autograd may need unchanged: arguments and result are kept apart from later in-place work.
 _KEPT = set(
-    ["add", "sub", "mul", "div", "pow", "norm", "linalg_norm", "square", "sqrt", "rsqrt", "mm", "matmul", "bmm", "addmm", "baddbmm", "addcmul", "addcdiv", "lerp", "maximum", "minimum", "clamp", "exp", "log", "reciprocal", "where", "einsum", "mean", "sum", "dot", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__pow__", "__matmul__"]
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "pow",
+        "norm",
+        "linalg_norm",
+        "square",
+        "sqrt",
+        "rsqrt",
+        "mm",
+        "matmul",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "addcmul",
+        "addcdiv",
+        "lerp",
+        "maximum",
+        "minimum",
+        "clamp",
+        "exp",
+        "log",
+        "reciprocal",
+        "where",
+        "einsum",
+        "mean",
+        "sum",
+        "dot",
+        "__mul__",
+        "__rmul__",
+        "__truediv__",
+        "__rtruediv__",
+        "__pow__",
+        "__matmul__",
+    ]
 )
 _BESIDE = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 _AS_IS = {"copy_", "requires_grad_", "zero_", "fill_", "unsqueeze_", "squeeze_", "t_", "transpose_"}
@@ -43,7 +79,19 @@ def _with_tensor(name: str) -> Callable:
     return operation
 
 
-for _name in ["add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "neg", "abs"]:
+for _name in [
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "pow",
+    "neg",
+    "abs",
+]:
     setattr(Number, f"__{_name}__", _with_tensor(f"__{_name}__"))
 
 
