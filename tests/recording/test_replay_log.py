@@ -104,6 +104,6 @@ def test_what_no_derivative_goes_through_is_said_before_the_training():
     run = Run.create(name="run", train_examples={"label": np.zeros(2, dtype=int)})
     with pytest.raises(UnsupportedOptimizerError, match="through Rprop: it steps by the sign"):
         Recorder(run, model, torch.optim.Rprop(model.parameters()), replay=True)
+    dropping = nn.Sequential(model, nn.Dropout(0.5))
     with pytest.warns(UserWarning, match="lacks the random masks of dropout"):
-        dropping = nn.Sequential(model, nn.Dropout(0.5))
         Recorder(run, dropping, torch.optim.SGD(model.parameters()), replay=True)
