@@ -81,7 +81,7 @@ def test_a_shim_of_reexports_stands_in_for_the_library(monkeypatch):
         __import__(f"dg_explorer.trak{name}")
         monkeypatch.setitem(sys.modules, f"trak{name}", sys.modules[f"dg_explorer.trak{name}"])
     namespace: dict = {}
-    exec(  # noqa: S102
+    exec(
         "from trak import TRAKer\n"
         "from trak.projectors import BasicProjector, NoOpProjector, CudaProjector, ProjectionType\n"
         "from trak.modelout_functions import AbstractModelOutput, TASK_TO_MODELOUT\n"
