@@ -264,3 +264,18 @@ def test_the_way_out_of_a_pickle_is_shown(tmp_path):
     )
     with pytest.raises(UnsafeCheckpointError, match=r"Namespace.*save_file.*'epoch_1\.pth'"):
         model_checkpoints(tmp_path)[1]
+
+
+def test_weights_beside_counters_on_one_level_are_read(tmp_path):
+    torch.save(state(2) | {"epoch": 3, "note": "mine"}, tmp_path / "epoch_3.tar")
+    assert seeds_of(model_checkpoints(tmp_path)) == {3: 2}
+
+
+def test_optimizers_by_number_are_no_moments(tmp_path):
+    for step in (10, 20):
+        torch.save(state(step // 10), tmp_path / f"model{step:06d}.pt")
+        torch.save({"state": {}}, tmp_path / f"opt{step:06d}.pt")
+        torch.save(state(9), tmp_path / f"ema_0.9999_{step:06d}.pt")
+    found = model_checkpoints(tmp_path)
+    assert seeds_of(found) == {10: 1, 20: 2}
+    assert len(found.skipped) == 2  # the averages, which are named

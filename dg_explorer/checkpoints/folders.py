@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from .reading import (
     strip,
 )
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".h5", ".zip", ".tar")
+MAYBE = (".tar", ".pkl", ".model", ".weights")  # torch's, where they are zip files as torch writes
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".h5", ".zip", *MAYBE)
 # names of the weights file inside a folder of one checkpoint
 FOLDER_FILES = (
     "model.safetensors",
@@ -43,8 +45,8 @@ def is_checkpoint_file(path: Path) -> bool:
     """Whether a file's name is that of weights."""
     if not path.is_file() or path.suffix not in SUFFIXES or is_stray(path.name):
         return False
-    if path.suffix == ".tar":
-        return path.name.endswith((".pth.tar", ".pt.tar"))
+    if path.suffix in MAYBE:
+        return path.name.endswith((".pth.tar", ".pt.tar")) or zipfile.is_zipfile(path)
     if path.suffix == ".zip":
         return foreign.is_policy_zip(path)
     return path.suffix != ".h5" or path.name.endswith(".weights.h5")
@@ -144,7 +146,7 @@ def loader_of(path: Path) -> Loader:
 
 def averages_of(path: Path) -> str | None:
     """Which entry of a checkpoint file holds averaged weights beside the trained ones, or None."""
-    if path.is_dir() or path.suffix not in (".pt", ".pth", ".ckpt", ".bin", ".tar"):
+    if path.is_dir() or path.suffix in (".safetensors", ".h5", ".zip"):
         return None
     return averages_beside(look(path))
 

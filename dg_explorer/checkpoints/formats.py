@@ -244,9 +244,11 @@ def _of_folder(folder: Path, pattern: str | None, how: dict) -> ModelCheckpoints
     }
     top = set(folders.FOLDER_FILES) if whole is not None else set()
     left = [*final] if whole is not None else []
-    left += [
-        f"{name} was left out: {why}." for name, why in moments.left_out.items() if name not in top
-    ]
+    reasons: dict[str, list[str]] = {}
+    for name, why in moments.left_out.items():
+        if name not in top:
+            reasons.setdefault(why, []).append(name)
+    left += [f"Left out: {few(names, 4)}: {why}." for why, names in reasons.items()]
     found = ModelCheckpoints(loaders, moments.left_out, moments=moments, notes=left)
     first = next(p for p in entries if p.name in moments.labels)
     _tell_averages(found, folders.averages_of(first), how)

@@ -278,7 +278,7 @@ def _place(aside: Sequence[Entry], numbered: Sequence[Entry], found: Moments) ->
         if twin is None and step is not None:
             twin = next((n for n, v in found.steps.items() if v == step), None)
         if twin is not None:
-            found.left_out[entry.name] = f"it is of the same moment as {twin}"
+            found.left_out[entry.name] = f"of the same moment as {twin}"
         elif same and number is not None and number not in found.labels.values():
             found.labels[entry.name] = number
             of_files[entry.name] = number
@@ -286,9 +286,9 @@ def _place(aside: Sequence[Entry], numbered: Sequence[Entry], found: Moments) ->
                 found.steps[entry.name] = step
         else:
             found.left_out[entry.name] = (
-                "it is named for what it is, and no counter in it says when it was"
+                "named for what it is, and no counter inside says when it was"
                 if is_special(entry.name)
-                else "it carries no number"
+                else "without a number"
             )
 
 
@@ -335,7 +335,7 @@ def _by_pattern(entries: Sequence[Entry], where: str, pattern: str) -> Moments:
     for entry in entries:
         match = wanted.fullmatch(entry.name) or wanted.fullmatch(stem_of(entry.name))
         if match is None:
-            found.left_out[entry.name] = "the pattern does not fit it"
+            found.left_out[entry.name] = "not what the pattern says"
             continue
         numbers = {place: tokens_of(match[place])[0].value for place in places}
         twin = next((n for n, v in found.labels.items() if v == numbers[unit]), None)

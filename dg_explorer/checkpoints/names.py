@@ -66,7 +66,7 @@ class Token:
 def stem_of(name: str) -> str:
     """A file's name without the endings that say what wrote it."""
     stem = re.sub(r"\.(tar|gz)$", "", name)
-    stem = re.sub(r"\.(safetensors|pth|pt|ckpt|bin|h5|zip|tar)$", "", stem)
+    stem = re.sub(r"\.(safetensors|pth|pt|ckpt|bin|h5|zip|tar|pkl|model)$", "", stem)
     return re.sub(r"\.weights$", "", stem)
 
 
@@ -79,7 +79,8 @@ def words_of(text: str) -> list[str]:
 def is_stray(name: str) -> bool:
     """Whether a file is what a trainer writes beside the weights, and so never a moment."""
     lower = name.lower()
-    return bool(STRAY & set(words_of(name))) or any(part in lower for part in STRAY_NAMES)
+    named = any(part in lower for part in STRAY_NAMES) or re.match(r"opt[-_]?\d+\.", lower)
+    return bool(named or STRAY & set(words_of(name)))
 
 
 def is_special(name: str) -> bool:

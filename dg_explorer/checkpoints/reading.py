@@ -26,14 +26,19 @@ AVERAGED_KEYS = (
 )
 STEP_KEYS = (
     *("global_step", "step", "iteration", "iter", "num_steps", "current_step", "train_step"),
-    *("steps", "it", "num_updates", "n_iter", "global_steps"),
+    *("steps", "it", "num_updates", "n_iter", "global_steps", "iter_num", "iters", "itr"),
+    *("step_num", "train_steps"),
 )
-EPOCH_KEYS = ("epoch", "current_epoch")
+EPOCH_KEYS = ("epoch", "current_epoch", "epoch_num", "epoch_idx", "last_epoch")
 # where a dict keeps counters apart from its own level
 COUNTER_KEYS = ("meta", "trainer", "trainer_state", "train_state", "progress", "info", "extra")
 OPTIMIZER_KEYS = ("optimizer", "optimizer_state_dict", "optimizer_states", "optim", "opt")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 WHICH = ("trained", "averaged")
+_OF_MMENGINE = (
+    " (mmengine's EMAHook puts the averaged ones there, and those that were trained under "
+    "'ema_state_dict')"
+)
 
 
 class CheckpointWarning(UserWarning):
@@ -118,7 +123,11 @@ def _trained(loaded: Mapping, where: str) -> Mapping | None:
     if len(others) > 1:
         asked = " or ".join(f"key={k!r}" for k in others)
         raise CheckpointError(f"{where} holds several networks. Pass {asked} for the one you mean.")
-    return loaded[others[0]] if others else None
+    if others:
+        return loaded[others[0]]
+    # weights on the same level as what else was noted
+    flat = {k: v for k, v in loaded.items() if torch.is_tensor(v) and "." in str(k)}
+    return {k: v for k, v in flat.items() if not k.startswith("optim")} or None
 
 
 def _averaged(loaded: Mapping) -> Mapping | None:
@@ -287,7 +296,8 @@ def safe_load(path: Path):
             f"it yourself, save its weights alone, once: safetensors.torch.save_file("
             f"model.state_dict(), 'name.safetensors'); or, of a file that you trust, "
             f"torch.save(torch.load({path.name!r}, weights_only=False)['state_dict'], "
-            f"'name.pt') in a process of its own, with the key that holds its weights."
+            f"'name.pt') in a process of its own, with the key that holds its weights"
+            f"{_OF_MMENGINE if any('mmengine' in name for name in classes) else ''}."
         ) from error
     except Exception as error:
         raise CheckpointError(

@@ -61,7 +61,7 @@ def test_it_is_the_record_of_the_training(recorded, tmp_path):
     assert all(torch.equal(v, net(1).state_dict()[k]) for k, v in model.state_dict().items())
     about = found.attrs["config"]["from_checkpoints"]
     assert about["files"]["2"] == "net_2_acc88.pt"
-    assert "best.pt was left out" in about["notes"][0]
+    assert "Left out: best.pt" in about["notes"][0]
 
 
 def test_scores_of_it_are_those_of_the_recorded_run(recorded):
