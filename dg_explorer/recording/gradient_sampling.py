@@ -80,7 +80,7 @@ class GradientSampler:
         return look_after_closure(args, kwargs, self._look)
 
     def _look(self) -> None:
-        gradients = [p.grad for p in self._parameters]
+        gradients = [dense_gradient(p) for p in self._parameters]
         if self._left <= 0:
             self._samples.append(self._measure(gradients))
             groups = self._optimizer.param_groups
@@ -135,6 +135,12 @@ def parameters_by_layer(model) -> dict[str, tuple[nn.Module, list]]:
     return layers
 
 
+def dense_gradient(parameter) -> torch.Tensor | None:
+    """A parameter's gradient, written out where it is sparse (a table of embeddings)."""
+    gradient = getattr(parameter, "grad", None)
+    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+
+
 def dead_units(module: nn.Module) -> float:
     """The share of a layer's units whose weights got an exactly zero gradient from the batch.
 
@@ -142,8 +148,9 @@ def dead_units(module: nn.Module) -> float:
     without a weight matrix and for embeddings, whose absent tokens get no gradient either.
     """
     weight = getattr(module, "weight", None)
-    gradient = getattr(weight, "grad", None)
-    if gradient is None or gradient.ndim < 2 or isinstance(module, nn.Embedding):
+    gradient = None if weight is None else dense_gradient(weight)
+    table = isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    if gradient is None or gradient.ndim < 2 or table:
         return float("nan")
     if getattr(module, "transposed", False):
         gradient = gradient.transpose(0, 1)

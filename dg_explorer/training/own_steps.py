@@ -169,7 +169,8 @@ class OwnSteps:
         return self._used if self.rule.generic else self._gradient()
 
     def _gradient(self) -> torch.Tensor:
-        return _flat([torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters])
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+        return _flat([g.to_dense() if g.is_sparse else g for g in found])
 
     def state(self) -> State:
         """Parameters and what the optimizer remembers, each a vector."""

@@ -106,3 +106,25 @@ def test_a_layer_without_gradient_is_nan_and_does_not_spoil_the_others(task):
     norm = sampler.take()[0]["norm"]
     assert norm[0] > 0
     assert np.isnan(norm[1])
+
+
+@pytest.mark.parametrize("table", [nn.Embedding, nn.EmbeddingBag])
+def test_a_sparse_table_is_measured_as_a_dense_one(table):
+    def samples(sparse):
+        torch.manual_seed(0)
+        model = nn.Sequential(table(9, 4, sparse=sparse), nn.Flatten(), nn.LazyLinear(3))
+        tokens = torch.arange(24).reshape(8, 3) % 7
+        model(tokens)
+        optimizer = torch.optim.SGD(model.parameters(), 0.5)
+        sampler = GradientSampler(model, optimizer, every=1)
+        found = []
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(model(tokens), torch.arange(8) % 3).backward()
+            optimizer.step()
+            found.append(sampler.take()[0])
+        return found
+
+    for sparse, dense in zip(samples(True), samples(False), strict=True):
+        for name in dense:
+            np.testing.assert_allclose(sparse[name], dense[name], rtol=1e-5)

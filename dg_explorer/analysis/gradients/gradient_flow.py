@@ -10,7 +10,7 @@ import xarray as xr
 
 from ...errors import DataError, MissingGroupError
 from ...maths.gradient_noise import gradient_noise_scale
-from ...recording.gradient_sampling import dead_units, parameters_by_layer
+from ...recording.gradient_sampling import dead_units, dense_gradient, parameters_by_layer
 from ...recording.layer_outputs import find_layers
 from ..sources.epoch_order import check_epoch
 from ..sources.on_record import OnRecord
@@ -82,7 +82,8 @@ class GradientFlowAnalyzer(OnRecord):
             self._epoch = check_epoch(self.run, "gradients", epoch)
         found = {}
         for name, (module, parameters) in self._layers.items():
-            gradients = [p.grad.detach().flatten() for p in parameters if p.grad is not None]
+            there = [dense_gradient(p) for p in parameters if p.grad is not None]
+            gradients = [gradient.detach().flatten() for gradient in there]
             found[name] = self._measure(name, module, parameters, gradients, batch_idx)
         if all(np.isnan(norm) for norm in found.values()) and not any(
             p.grad is not None for _, parameters in self._layers.values() for p in parameters
