@@ -72,7 +72,9 @@ def _first_learned(figure: go.Figure, table: xr.Dataset, time_unit: str) -> None
 
 
 def _curves(figure: go.Figure, dynamics: xr.Dataset, time_unit: str) -> None:
-    seen = np.isfinite(dynamics["loss"]) | (dynamics["prediction"] >= 0)
+    seen = np.isfinite(dynamics["loss"])
+    if "prediction" in dynamics:
+        seen = seen | (dynamics["prediction"] >= 0)
     count = seen.sum("train").where(lambda n: n > 0)
     time = dynamics["epoch"].values
     figure.add_scatter(

@@ -69,6 +69,82 @@ def neighbour_disagreement(
     return out
 
 
+def left_out_margin(features: np.ndarray, labels: np.ndarray, *, ridge: float = 0.1) -> np.ndarray:
+    """How far an example's own label is ahead where a linear model is fitted without it.
+
+    Ridge regression of the labels' indicators on standardised features, every class weighing the
+    same however rare it is; each example is left out in turn, in closed form. An example cannot
+    vouch for its own label, as it can in the network that was trained on it.
+
+    Parameters
+    ----------
+    features : float array, shape (example, unit)
+    labels : array, shape (example,)
+    ridge : float
+        Relative to the mean diagonal of the products of features.
+
+    Returns
+    -------
+    float array, shape (example,)
+        Fit for its label minus the best of the others, about -1 to 1. NaN for an example of a
+        class of fewer than three, and where there is one class only.
+    """
+    classes, member, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    n = len(member)
+    if len(classes) < 2:
+        return np.full(n, np.nan)
+    features = np.asarray(features, dtype=float)
+    features = features - features.mean(axis=0)
+    spread = features.std(axis=0)
+    design = features[:, spread > 0] / spread[spread > 0]
+    design = np.column_stack([design, np.ones(n)])
+    target = np.eye(len(classes))[member]
+    weight = (n / len(classes) / counts)[member]
+    weighted = design * weight[:, None]
+    products = design.T @ weighted
+    products[np.diag_indices_from(products)] += ridge * np.trace(products) / len(products)
+    fitted = np.linalg.solve(products, np.column_stack([weighted.T @ target, design.T]))
+    answer = design @ fitted[:, : len(classes)]
+    leverage = (design * fitted[:, len(classes) :].T).sum(axis=1) * weight
+    answer = (answer - leverage[:, None] * target) / (1 - leverage)[:, None]
+    own = answer[np.arange(n), member]
+    answer[np.arange(n), member] = -np.inf
+    return np.where(counts[member] < 3, np.nan, own - answer.max(axis=1))
+
+
+def beyond_class(values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """How far each value is above the median of its class: a class learned late is no suspect.
+
+    NaN stays NaN. Without labels all are one class.
+    """
+    values = np.asarray(values, dtype=float)
+    out = values.copy()
+    for mine in _classes(values, labels):
+        if np.isfinite(values[mine]).any():
+            out[mine] -= np.nanmedian(values[mine])
+    return out
+
+
+def spreads_beyond_class(values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """The same in standard deviations of the class, as its median absolute deviation tells it."""
+    beyond = beyond_class(values, labels)
+    out = np.full(len(beyond), np.nan)
+    for mine in _classes(beyond, labels):
+        if np.isfinite(beyond[mine]).any():
+            spread = 1.4826 * np.nanmedian(np.abs(beyond[mine]))
+            out[mine] = beyond[mine] / max(spread, 1e-12)
+    return out
+
+
+def _classes(values, labels):
+    if labels is None:
+        yield np.ones(len(values), bool)
+        return
+    labels = np.asarray(labels)
+    for label in np.unique(labels):
+        yield labels == label
+
+
 def rank_share(values: np.ndarray) -> np.ndarray:
     """Each value's rank, 0 for the lowest to 1 for the highest; ties share; NaN gets one half."""
     values = np.asarray(values, dtype=float)

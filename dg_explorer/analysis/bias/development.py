@@ -10,7 +10,7 @@ import xarray as xr
 from ...errors import MissingGroupError
 from ...maths.debiasing import group_alignment
 from ...record.run import as_run
-from ..sources.curves import seen_at
+from ..sources.curves import check_answers, seen_at
 from ..sources.scored import unweighted
 
 
@@ -46,6 +46,7 @@ def add_bias(
         hint = "Record it with Recorder(run, model, test=...)."
         raise MissingGroupError.of("'dynamics/test'", run.groups(), hint)
     dynamics = run["dynamics/test"].load().transpose("epoch", "test")
+    check_answers(dynamics, "test")
     groups = group_of(run, "test", dynamics["test"].values, group)
     seen = seen_at(dynamics)
     kinds = np.unique(groups)

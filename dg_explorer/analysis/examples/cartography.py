@@ -13,7 +13,7 @@ from ...maths.forgetting import first_learned, forgetting_events, last_unlearned
 from ...maths.margin_area import area_under_margin
 from ...maths.mislabels import mean_over_time
 from ...record.run import as_run
-from ..sources.curves import seen_at
+from ..sources.curves import check_answers, seen_at
 
 ANALYSES = {"train": "analyses/cartography", "test": "analyses/test_cartography"}
 
@@ -53,6 +53,7 @@ def add_cartography(
 def history(dynamics: xr.Dataset, split: str, *, share: float = 1 / 3) -> xr.Dataset:
     """What `add_cartography` writes, from a `dynamics/<split>` Dataset alone."""
     dynamics = dynamics.transpose("epoch", split)
+    check_answers(dynamics, split)
     seen = seen_at(dynamics).values
     correct = dynamics["correct"].values & seen
     epochs = dynamics["epoch"].values

@@ -10,29 +10,52 @@ import pandas as pd
 import xarray as xr
 
 from ...errors import MissingGroupError, SettingError
+from ...evaluation.out_of_fold import out_of_fold_margins
 from ...maths.margin_area import area_under_margin
-from ...maths.mislabels import combine_signals, mean_over_time, neighbour_disagreement, rank_share
+from ...maths.mislabels import (
+    beyond_class,
+    combine_signals,
+    left_out_margin,
+    mean_over_time,
+    neighbour_disagreement,
+    rank_share,
+    spreads_beyond_class,
+)
 from ...record.run import as_run
 from ..features.layers import recorded_layers
-from ..sources.curves import seen_at
+from ..sources.curves import check_answers, seen_at
 
 # how much each signal's rank counts
 WEIGHTS = {
     "mean_loss": 1.0,
-    "neighbour_disagreement": 1.5,
-    "area_under_margin": 0.25,
+    "left_out_margin": 1.5,
+    "out_of_fold_margin": 1.5,
+    "neighbour_disagreement": 0.5,
+    "area_under_margin": 0.0,  # the history that the loss tells, no better
     "self_influence": 0.25,
 }
-# share of the examples, by mean loss, that are not asked about their neighbours' labels
+# share of a class, by mean loss, that is not asked about its neighbours' labels
 _DISTRUSTED = 0.1
+# how many spreads of its class the loss of a wrong label is above the class's median
+_FAR = 2.0
 
 
-def find_mislabeled(run, *, share: float | None = None, weights: dict | None = None):
+def find_mislabeled(
+    run,
+    *,
+    share: float | None = None,
+    weights: dict | None = None,
+    training=None,
+    folds: int = 5,
+):
     """Rank training examples by how likely their label is wrong, from all a run knows of them.
 
-    Signals, each used where the run has it: mean loss over time, negative area under the
-    margin, disagreement with the labels of trusted neighbours in a recorded layer, mean
-    self-influence. Their ranks are averaged with the weights of `WEIGHTS`.
+    Signals, each used where the run has it, and for the examples that have it: mean loss over
+    time; how a linear model of a recorded layer answers that was fitted without the example;
+    disagreement with the labels of trusted neighbours in that layer; negative area under the
+    margin; mean self-influence. With `training`, the answer of a model that was trained without
+    the example. Losses and the like are judged within the class, since a class that is learned
+    late is not wrong. The ranks are averaged with the weights of `WEIGHTS`.
 
     Parameters
     ----------
@@ -40,12 +63,17 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
         With `dynamics/train`.
     share : float, optional
         Share of the examples to act on. By default those that were wrong at half or more of the
-        epochs at which most examples, but not yet all, were right, and whose trusted
-        neighbours (where they have recorded features) speak for another label. Where train
-        accuracy never reaches one half none is named, with a warning: the ranking holds, but
-        right labels that are not learned yet look alike.
+        epochs at which most examples of their class, but not yet all, were right, whose loss is
+        far above their class's, and for whom the model fitted without them (where they have
+        recorded features, or `training` is given) speaks for another label. Where train accuracy
+        never reaches one half none is named, with a warning: the ranking holds, but right labels
+        that are not learned yet look alike.
     weights : dict, optional
         Weight of each signal; those not named weigh nothing.
+    training : Training, optional
+        Trained `folds` times without a part of the examples, as `training_of_run` gives it.
+    folds : int
+        Parts, each left out once.
 
     Returns
     -------
@@ -53,7 +81,8 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
         suspicion (0 to 1; NaN, and last, for an example that was never seen), rank, label,
         suggested_label (what the model said most often instead, while it was right on most),
         support (the share of those epochs), action ("relabel" where it kept saying the same,
-        "remove", or "keep"), and each signal. Also written to `analyses/mislabeled`.
+        "remove", or "keep"), and each signal, higher for the more suspect. Also written to
+        `analyses/mislabeled`.
 
     Warns
     -----
@@ -68,10 +97,15 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     if unknown := sorted(set(weights) - set(WEIGHTS)):
         raise SettingError(f"There is no signal {unknown[0]!r}; there are {', '.join(WEIGHTS)}.")
     dynamics = run["dynamics/train"].load().transpose("epoch", "train")
+    check_answers(dynamics, "train", instead="run['dynamics/train']['loss'].mean('epoch') ranks")
     ids = dynamics["train"].values
     labels = _labels(run, ids)
-    signals = {k: v for k, v in _signals(run, dynamics, labels).items() if weights.get(k)}
-    suspicion = combine_signals(signals, weights)
+    known = _signals(run, dynamics, labels)
+    if training is not None:
+        known["out_of_fold_margin"] = -out_of_fold_margins(training, ids, folds=folds)
+    signals = {name: values for name, values in known.items() if weights.get(name)}
+    judged = {name: _judged(name, values, labels) for name, values in signals.items()}
+    suspicion = combine_signals(judged, weights)
     frame = pd.DataFrame({"suspicion": suspicion, **signals}, index=pd.Index(ids, name="train"))
     if labels is not None:
         frame.insert(1, "label", labels)
@@ -79,7 +113,12 @@ def find_mislabeled(run, *, share: float | None = None, weights: dict | None = N
     if share is None and not telling.any():
         warnings.warn(_why_none(dynamics), stacklevel=2)
     frame = frame.assign(**_said_instead(dynamics.isel(epoch=telling), labels))
-    chosen = _acted_on(frame, dynamics.isel(epoch=telling), share)
+    chosen = (
+        _chosen(frame, share)
+        if share is not None
+        else _found(known["mean_loss"], signals, dynamics, labels)
+    )
+    chosen = pd.Series(chosen & (share is not None or bool(telling.any())), index=frame.index)
     relabel = chosen & (frame["support"] >= 0.5) & (frame["suggested_label"] >= 0)
     frame["action"] = np.where(relabel, "relabel", np.where(chosen, "remove", "keep"))
     frame = frame.sort_values("suspicion", ascending=False, kind="stable", na_position="last")
@@ -105,10 +144,7 @@ def _signals(run, dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
         found["area_under_margin"] = -area_under_margin(dynamics["margin"].values)
     ids = dynamics["train"].values
     for layer in recorded_layers(run)[:1] if labels is not None else []:
-        trusted = rank_share(found["mean_loss"]) < 1 - _DISTRUSTED
-        near = _neighbours(run[f"features/{layer}"], ids, labels, trusted)
-        if near is not None:
-            found["neighbour_disagreement"] = near
+        found |= _in_features(run[f"features/{layer}"], ids, labels, found["mean_loss"])
     for group in run.groups():
         if group.startswith("self_influence/"):
             scores = run[group]["score"].reindex(train=ids).transpose("epoch", "train")
@@ -117,28 +153,49 @@ def _signals(run, dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
     return found
 
 
-def _neighbours(features: xr.Dataset, ids, labels, trusted) -> np.ndarray | None:
-    """Disagreement with neighbours, averaged over epochs; NaN for examples without features."""
+def _judged(name: str, values: np.ndarray, labels) -> np.ndarray:
+    """A signal as it is compared: within the class, where a late class would be high as a whole."""
+    of_history = ("mean_loss", "area_under_margin", "self_influence")
+    return beyond_class(values, labels) if name in of_history else values
+
+
+def _in_features(features: xr.Dataset, ids, labels, loss) -> dict[str, np.ndarray]:
+    """What a layer says of its examples, averaged over epochs; NaN for those it does not have."""
     here = (features["split"] == "train").values
     known = features["id"].values[here]
     at = pd.Index(ids).get_indexer(known)
     if (at < 0).any() or len(known) < 3:
-        return None
+        return {}
     # a few epochs say as much as all
     n = features.sizes["epoch"]
     chosen = sorted(set(np.linspace(0, n - 1, min(n, 8)).round().astype(int).tolist()))
     rows = features["activation"].isel(epoch=chosen).values[:, here]
-    usable = [row for row in rows if np.isfinite(row).all()]
-    if not usable:
-        return None
-    out = np.full(len(ids), np.nan)
-    votes = [neighbour_disagreement(row, labels[at], trusted=trusted[at]) for row in usable]
-    out[at] = np.mean(votes, axis=0)
-    return out
+    rows = [row.reshape(len(row), -1) for row in rows if np.isfinite(row).all()]
+    if not rows:
+        return {}
+    mine = labels[at]
+    trusted = np.ones(len(mine), bool)
+    for label in np.unique(mine):
+        inside = mine == label
+        trusted[inside] = rank_share(loss[at][inside]) < 1 - _DISTRUSTED
+    by_epoch = {
+        "left_out_margin": [-left_out_margin(row, mine) for row in rows],
+        "neighbour_disagreement": [
+            neighbour_disagreement(row, mine, trusted=trusted) for row in rows
+        ],
+    }
+    found = {}
+    for name, values in by_epoch.items():
+        found[name] = np.full(len(ids), np.nan)
+        found[name][at] = np.mean(values, axis=0)
+    return found
 
 
 def _said_instead(dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
     """The wrong prediction an example got most often, and its share of the epochs."""
+    if "prediction" not in dynamics:  # answers are more than one class
+        n = dynamics.sizes["train"]
+        return {"suggested_label": np.full(n, -1), "support": np.zeros(n)}
     said = dynamics["prediction"].values.copy()
     n_seen = (said >= 0).sum(axis=0)
     if labels is not None:
@@ -152,21 +209,30 @@ def _said_instead(dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
     return {"suggested_label": suggested, "support": support}
 
 
-def _acted_on(frame: pd.DataFrame, dynamics: xr.Dataset, share: float | None) -> pd.Series:
-    if share is not None:
-        if not 0 <= share <= 1:
-            raise SettingError(f"share is between 0 and 1, not {share!r}.")
-        ranks = frame["suspicion"].rank(ascending=False, method="first")
-        return ranks <= round(share * frame["suspicion"].notna().sum())
-    seen = seen_at(dynamics).values
-    if not len(seen):
-        return pd.Series(False, index=frame.index)
-    wrong = (seen & ~dynamics["correct"].values).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    chosen = pd.Series(wrong >= 0.5, index=frame.index)
-    if "neighbour_disagreement" in frame:
-        # an example without features has no neighbours that could speak for it
-        disagree = frame["neighbour_disagreement"]
-        chosen &= disagree.isna() | (disagree >= 0.5)
+def _chosen(frame: pd.DataFrame, share: float) -> np.ndarray:
+    """The most suspect share of the examples that were seen."""
+    if not 0 <= share <= 1:
+        raise SettingError(f"share is between 0 and 1, not {share!r}.")
+    ranks = frame["suspicion"].rank(ascending=False, method="first")
+    return (ranks <= round(share * frame["suspicion"].notna().sum())).values
+
+
+def _found(loss: np.ndarray, signals: dict, dynamics: xr.Dataset, labels) -> np.ndarray:
+    """Who was wrong while their class was right, far above it in loss, and not vouched for."""
+    seen, correct = seen_at(dynamics).values, dynamics["correct"].values
+    wrong = np.zeros(correct.shape[1])
+    for label in [None] if labels is None else np.unique(labels):
+        mine = np.ones(len(wrong), bool) if label is None else labels == label
+        there, right = seen[:, mine], correct[:, mine]
+        accuracy = (right & there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+        at = (accuracy >= 0.5) & (accuracy < 0.97)
+        missed = (there & ~right)[at].sum(axis=0) / np.maximum(there[at].sum(axis=0), 1)
+        wrong[mine] = missed if at.any() else 0.0
+    chosen = (wrong >= 0.5) & (spreads_beyond_class(loss, labels) > _FAR)
+    for name in ("out_of_fold_margin", "left_out_margin"):
+        if name in signals:
+            # an example that it says nothing of has nobody to vouch for it
+            chosen &= ~(signals[name] <= 0)
     return chosen
 
 

@@ -17,21 +17,47 @@ def accuracy_curves(run) -> xr.Dataset:
     Raises
     ------
     MissingGroupError
-        Neither says anything about accuracy.
+        Neither says anything about accuracy; the task may have no right and wrong answers.
     """
-    found = {}
+    found, without = {}, None
     metrics = run["metrics"].load() if "metrics" in run else xr.Dataset()
     for split in ("train", "test"):
         name, group = f"{split}_accuracy", f"dynamics/{split}"
         if name in metrics and np.isfinite(metrics[name]).any():
             found[name] = metrics[name]
         elif group in run:
-            found[name] = mean_accuracy(run[group].load(), split)
+            dynamics = run[group].load()
+            without = without or ("correct" not in dynamics and dynamics)
+            if "correct" in dynamics:
+                found[name] = mean_accuracy(dynamics, split)
+    if not found and without:
+        check_answers(without, "train" if "train" in without.dims else "test")
     if not found:
         hint = "Record them with Recorder(run, model, test=...) or run.append('metrics', ...)."
         raise MissingGroupError.of("accuracy curves", run.groups(), hint)
     curves = xr.merge(found.values(), join="outer", compat="override", combine_attrs="drop")
     return curves.sortby("epoch")
+
+
+def check_answers(dynamics: xr.Dataset, split: str, *, instead: str = "") -> None:
+    """Refuse an analysis of right and wrong answers where the task has none.
+
+    Parameters
+    ----------
+    dynamics : of one split
+    instead : what to look at then, in words
+
+    Raises
+    ------
+    MissingGroupError
+    """
+    if "correct" not in dynamics:
+        advice = instead or f"run['dynamics/{split}']['loss'] has its course over training"
+        raise MissingGroupError(
+            f"'dynamics/{split}' has no 'correct': the answers of this run's task are not simply "
+            f"right or wrong, as in regression or segmentation. It has "
+            f"{', '.join(map(str, dynamics.data_vars))}; {advice}."
+        )
 
 
 def mean_accuracy(dynamics: xr.Dataset, split: str) -> xr.DataArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from ...analysis.sources.curves import check_answers
 from ..reading.blocks import Block
 from .sources import Sources
 
@@ -22,6 +23,7 @@ def group_accuracy(sources: Sources, rest: str = "") -> dict[str, Block]:
     data = sources.reader.group("dynamics/test")
     code = _codes(sources, "test", data["test"].values)
     n = len(sources.faces.groups)
+    check_answers(data, "test")
     correct = data["correct"].transpose("epoch", "test").values
     seen = np.isfinite(data["loss"].transpose("epoch", "test").values) | correct
     accuracy = np.full((len(correct), n), np.nan, np.float32)

@@ -77,4 +77,7 @@ def charted(sources: Sources):
 
 
 def has_dynamics_map(sources: Sources) -> bool:
-    return sources.reader.has("analyses/cartography") or sources.reader.has("dynamics/train")
+    reader = sources.reader
+    if reader.has("analyses/cartography"):
+        return True
+    return reader.has("dynamics/train") and "correct" in reader.group("dynamics/train")
