@@ -157,10 +157,14 @@ class BatchProducts:
     def __init__(self, products: LossProducts, batch, share):
         self._products, self._batch, self._share = products, batch, share
         self.dtype = products.flat.theta.dtype
+        self._gradient: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def gradient(self, theta: torch.Tensor) -> torch.Tensor:
-        """Shape (parameter,)."""
-        return self._products.gradient(theta, self._batch, self._share)
+        """Shape (parameter,); asked for again at the same weights, it is not taken again."""
+        if self._gradient is None or not torch.equal(self._gradient[0], theta):
+            gradient = self._products.gradient(theta, self._batch, self._share)
+            self._gradient = (theta.detach().clone(), gradient)
+        return self._gradient[1]
 
     def product(self, theta, directions) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian times each direction, and each direction's slope by example weight."""

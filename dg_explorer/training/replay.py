@@ -6,11 +6,22 @@ from .products import LossProducts
 from .step.by_hand import State
 
 
+def states_in_order(training, flat, steps):
+    """The state before each step and after the last, one after another, none kept."""
+    replay = Replay(training, flat, steps, sum(1 for _ in training.steps()), 0)
+    state = replay.state(0)
+    yield state
+    for step in range(len(steps)):
+        state = replay.forward(state, step)
+        yield state
+
+
 class Replay:
     """States of a training by step, computed again from those kept every `segment_length`.
 
     A recorded training is stepped by its own modules and optimizer, to the bit; one that is given
-    as a function, by that function and the rule that is differentiated.
+    as a function, by that function and the rule that is differentiated. Without a segment length
+    only the start is kept.
     """
 
     def __init__(self, training, flat, steps, n_steps, segment_length):
@@ -22,8 +33,8 @@ class Replay:
         self._kept: dict[int, State] = {0: training.optimizer.initial_state(flat.theta)}
         self._segment: dict[int, State] = {}
         state = self._kept[0]
-        for step in range(len(steps)):
-            state = self._forward(state, step)
+        for step in range(len(steps) if segment_length else 0):
+            state = self.forward(state, step)
             if (step + 1) % segment_length == 0 or step + 1 == len(steps):
                 self._kept[step + 1] = state
 
@@ -36,11 +47,12 @@ class Replay:
             state = self._kept[first]
             self._segment = {}
             for s in range(first, min(first + self.segment_length, len(self.steps)) - 1):
-                state = self._forward(state, s)
+                state = self.forward(state, s)
                 self._segment[s + 1] = state
         return self._segment[step]
 
-    def _forward(self, state: State, step: int) -> State:
+    def forward(self, state: State, step: int) -> State:
+        """The state after a step from the given one."""
         if self._own is not None:
             return self._own.step_from(step, state)
         _, batch = self.steps[step]

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
 from torch.func import grad, vmap
+from tqdm.auto import tqdm
 
-from ...errors import UnknownExampleError
+from ...errors import SettingError, UnknownExampleError
 from ...schema import SIGN
 from ...training.products import LossProducts
 from ...training.replay import Replay
 from ...training.step.by_hand import State
 from ...training.training import FlatModel, Training
+from .film import film, group_rows
 from .memory_needed import MemoryPlan, plan_memory
 
 
@@ -37,6 +41,10 @@ class UnrolledAttributor:
     memory : int
         Bytes to stay under; decides how many optimizer states are kept and how many queries
         are carried at once. States that are not kept are computed again from the nearest one.
+    mode : "auto", "forward" or "reverse"
+        Forward, each training example or group is carried through training once, whatever the
+        number of test examples and moments; in reverse, each (test, moment) once, whatever the
+        number of training examples. By itself that with fewer products is taken.
 
     References
     ----------
@@ -51,7 +59,11 @@ class UnrolledAttributor:
         *,
         dtype: torch.dtype = torch.float32,
         memory: int = 300_000_000,
+        mode: str = "auto",
     ):
+        if mode not in ("auto", "forward", "reverse"):
+            raise SettingError(f"mode={mode!r}; there are 'auto', 'forward' and 'reverse'.")
+        self.mode = mode
         self.training = training
         self.memory = memory
         self.flat = training.start()
@@ -70,7 +82,9 @@ class UnrolledAttributor:
         test: Sequence[int] | None = None,
         epochs: Sequence[int] | None = None,
         *,
-        progress: Callable[[int, int], None] | None = None,
+        groups=None,
+        progress: Callable[[int, int], None] | bool | None = None,
+        keep: str | Path | None = None,
     ) -> xr.Dataset:
         """Scores of every training example for the given test examples and epochs.
 
@@ -80,26 +94,76 @@ class UnrolledAttributor:
             Default: all test examples.
         epochs : ints, optional
             Default: the epochs at which the training records outputs.
-        progress : callable ``(done, total)``
-            Called after each batch of (test, epoch) pairs.
+        groups : mapping of name -> ids, or array of one value a training example, optional
+            Scores of whole groups (labels, clusters, flags, a column), each the sum over its
+            members, at the cost of one example each.
+        progress : callable ``(done, total)``, or True
+            Called after each step, or batch of (test, epoch) pairs; True shows which mode was
+            chosen, what it takes, and the time that is left.
+        keep : path, optional
+            Forward only: a file that keeps an unfinished sweep, with which the same call goes on.
 
         Returns
         -------
         Dataset
-            ``score`` over (epoch, test, train), in units of output per unit of weight.
+            ``score`` over (epoch, test, train), or (epoch, test, group), in units of output per
+            unit of weight.
         """
         test, epochs = self._asked(test, epochs)
-        edges = np.array([0, self.training.n_epochs])
-        by_window = self._sweep(test, epochs, edges, progress)
+        names, rows = (None, None) if groups is None else group_rows(groups, self.training)
+        mode, words = self._choose(len(test), epochs, rows)
+        with _shown(progress, words) as told:
+            if mode == "forward":
+                scores = self._forwards(test, epochs, rows, told, keep)
+            else:
+                edges = np.array([0, self.training.n_epochs])
+                scores = self._sweep(test, epochs, edges, told).sum(2)
+                scores = scores if rows is None else scores @ rows.T
+        dim = "train" if groups is None else "group"
         return xr.Dataset(
-            {"score": (("epoch", "test", "train"), by_window.sum(2))},
+            {"score": (("epoch", "test", dim), scores)},
             coords={
                 "epoch": self.training.recorded_as(epochs),
                 "test": test,
-                "train": self.training.train_ids,
+                dim: self.training.train_ids if groups is None else names,
             },
-            attrs=self._attrs(),
+            attrs=self._attrs() | {"mode": mode},
         )
+
+    def _choose(self, n_test: int, epochs, rows) -> tuple[str, str]:
+        """The mode with fewer products, and both counts in words."""
+        ends = [self._first_step_of(epoch) for epoch in epochs]
+        n = self.training.n_train if rows is None else len(rows)
+        products = {"forward": n * max(ends), "reverse": n_test * sum(ends)}
+        mode = self.mode
+        if mode == "auto":
+            mode = min(products, key=products.get)
+        counts = ", ".join(f"{name} {count:,}" for name, count in products.items())
+        return mode, f"{mode} (products: {counts})"
+
+    def _forwards(self, test, epochs, rows, progress, keep) -> np.ndarray:
+        queries = self._positions(test)
+        n = self.training.n_train if rows is None else len(rows)
+        plan = self.plan(n)
+        plan.check()
+        by_output = make_output_gradient(self.training, self.flat)
+        return film(
+            self.training,
+            self._steps,
+            rows,
+            lambda theta: by_output(theta, queries),
+            [self._first_step_of(epoch) for epoch in epochs],
+            n_outputs=len(test),
+            dtype=self.dtype,
+            at_once=plan.queries_at_once,
+            block=plan.directions_at_once,
+            progress=progress,
+            keep=keep,
+        )
+
+    def _positions(self, test) -> torch.Tensor:
+        position = {id: i for i, id in enumerate(self.training.test_ids.tolist())}
+        return torch.as_tensor([position[id] for id in test.tolist()])
 
     def exposures(
         self,
@@ -190,8 +254,7 @@ class UnrolledAttributor:
 
     def _sweep(self, test, epochs, edges, progress) -> np.ndarray:
         """Scores by window, shape (epoch, test, window, train)."""
-        position = {id: i for i, id in enumerate(self.training.test_ids.tolist())}
-        queries = torch.as_tensor([position[id] for id in test.tolist()])
+        queries = self._positions(test)
         result = np.zeros((len(epochs), len(test), len(edges) - 1, self.training.n_train))
         # Latest epochs first: at any step the pairs already begun are the first ones.
         pairs = [(e, q) for e in reversed(range(len(epochs))) for q in range(len(test))]
@@ -218,7 +281,8 @@ class UnrolledAttributor:
         carried_in = training.in_dtype(self.dtype)
         n_steps = len(self._steps)
         last = int(ends.max())
-        scores = torch.zeros(len(queries), len(edges) - 1, training.n_train, dtype=self.dtype)
+        shape = (len(queries), len(edges) - 1, training.n_train)
+        scores = torch.zeros(shape, dtype=self.dtype, device=self.flat.theta.device)
         by_output = make_output_gradient(training, self.flat)
         products = LossProducts(carried_in, carried_in.start(), block=plan.directions_at_once)
         replay = Replay(training, self.flat, self._steps[:last], n_steps, plan.segment_length)
@@ -236,7 +300,22 @@ class UnrolledAttributor:
             adjoint, by_weight = optimizer.backwards(before, after, adjoint, step, lr, loss)
             window = int(np.searchsorted(edges, epoch, side="right")) - 1
             _add(scores[:begun, window], batch, by_weight)
-        return scores.numpy()
+        return scores.cpu().numpy()
+
+
+@contextmanager
+def _shown(progress, words: str):
+    """A callable to tell of progress: the one given, or a bar that also knows the time left."""
+    if progress is not True:
+        yield progress or None
+        return
+    with tqdm(desc=words, unit="product", unit_scale=True) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield told
 
 
 def _with_new(adjoint: State | None, by_theta: torch.Tensor, state: State) -> State:
@@ -252,7 +331,7 @@ def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tens
         scores += by_weight
     else:
         # An example may come twice in a batch drawn with replacement: both exposures count.
-        scores.index_add_(1, batch, by_weight)
+        scores.index_add_(1, batch.to(scores.device), by_weight)
 
 
 def make_output_gradient(training: Training, flat: FlatModel):
