@@ -80,3 +80,17 @@ def test_a_figure_under_a_red_light_names_no_causes():
     causes = ("raised", "Influence on")
     assert all(word in said[0] for word in causes)
     assert not any(word in said[30] for word in causes)
+
+
+def test_the_validity_tab_draws_of_a_replay_only_how_far_it_ends_from_the_record():
+    from dg_explorer.widgets.answers.sources import Sources
+    from dg_explorer.widgets.answers.validity import validity
+    from dg_explorer.widgets.reading.faces import Faces
+
+    run, ends = tiny_run(), [5, 10]
+    columns = {"first_step": [0, 5], "last_step": [4, 9], "moved": [1.0, 2.0], "distance": [0, 0.1]}
+    table = xr.Dataset({k: ("epoch", np.array(v, float)) for k, v in columns.items()})
+    run.add("validity/replay", table.assign_coords(epoch=ends))
+    found = validity(Sources(RunReader(run), Faces(RunReader(run))))
+    assert found["names"] == ["Replay against the record"]
+    np.testing.assert_allclose(found["curve/0/value"], [0, 0.1])

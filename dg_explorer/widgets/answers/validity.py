@@ -9,18 +9,21 @@ from ..reading.blocks import Block
 from .removal import KIND as REMOVAL
 from .sources import Sources
 
-# variable -> its plain words; others are shown under their own names
+# variable -> its plain words. What a user wrote to `validity` is shown under its own name; of the
+# checks of this package what is named here.
 TITLES = {
     "lds": "Linear datamodeling score",
     "metasmoothness": "Metasmoothness",
     "smoothness": "Metasmoothness",
     "beyond_band": "Removal against chance",
+    "distance": "Replay against the record",
 }
 ABOUT = {
     "lds": "rank correlation of predicted and retrained outputs over random training subsets",
     "metasmoothness": "share of parameters that answer small changes of the training set steadily",
     "smoothness": "share of parameters that answer small changes of the training set steadily",
     "beyond_band": "share of test examples that the named removal moved further than random ones",
+    "distance": "how far the training, taken again, ends from the recorded weights (L2 norm)",
 }
 _BOUNDS = ("low", "high")
 _NOT = ("light", "level", "n_subsets", "n_models", "per_query")
@@ -35,7 +38,7 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
     """
     reader = sources.reader
     names, about, methods, out = [], [], [], {}
-    removals = reader.run.checks(REMOVAL)
+    checks, removals = reader.run.checks(), reader.run.checks(REMOVAL)
     shown: set[tuple] = set()
     for group in groups(sources):
         data = reader.group(group)
@@ -43,11 +46,12 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
             data = _beyond(data)
         if "epoch" not in data.dims:
             continue
+        ours = group in checks or group == "validity/replay"
         method = data.attrs.get("method") or _kind(group) if group not in removals else ""
         for name in data.data_vars:
             if name in _NOT or name.endswith(_BOUNDS) or "epoch" not in data[name].dims:
                 continue
-            if data[name].dtype.kind not in "fiu":
+            if data[name].dtype.kind not in "fiu" or (ours and name not in TITLES):
                 continue
             extra = [dim for dim in data[name].dims if dim not in ("epoch", "method")]
             values = data[name].mean(extra, skipna=True)

@@ -36,8 +36,8 @@ _OPTIONS = (
     "--disable-gpu",
 )
 # Resolves with what to cut out of the page once it has its size, which may come late,
-# and nothing on it has changed for a few frames.
-_SETTLED = """(wide, high) => new Promise((done) => {
+# and nothing on it has changed for a few frames; with null on any page but the one asked for.
+_SETTLED = """(address, wide, high) => location.href !== address ? null : new Promise((done) => {
   let still = 0;
   new MutationObserver(() => { still = 0; }).observe(document, {subtree: true, childList: true,
     attributes: true, characterData: true});
@@ -123,27 +123,40 @@ class Photographer:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-reduced-motion", "value": "reduce"}],
         )
-        self._ask("Page.navigate", url=Path(page).resolve().as_uri())
-        area = self._settled(int(width), 1000)
+        # an address of its own: a busy browser may still hold the page before when it answers
+        address = f"{Path(page).resolve().as_uri()}?picture={next(self._numbers)}"
+        self._ask("Page.navigate", url=address)
+        area = self._settled(address, int(width), 1000)
         # the window as high as the page: what is below a window's edge is not always drawn
         height = min(16_000, max(1, round(area["y"] + area["height"])))
         self._ask("Emulation.setDeviceMetricsOverride", **screen, height=height)
-        area = self._settled(int(width), height)
+        area = self._settled(address, int(width), height)
         clip = {key: area[key] for key in ("x", "y", "width", "height")} | {"scale": 1}
         answer = self._ask(
             "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
         )
         return base64.b64decode(answer["data"])
 
-    def _settled(self, width: int, height: int) -> dict:
-        expression = f"({_SETTLED})({width}, {height})"
-        answer = self._ask(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        value = answer["result"].get("value")
-        if not value or value["text"].startswith("This page could not be opened"):
-            raise PictureError(f"The page could not be drawn: {value and value['text']}")
-        return value
+    def _settled(self, address: str, width: int, height: int) -> dict:
+        expression = f"({_SETTLED})({json.dumps(address)}, {width}, {height})"
+        end = self._end()
+        while time.monotonic() < end:
+            try:
+                answer = self._ask(
+                    "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+                )
+            except PictureError as error:
+                if "navigated" not in str(error) and "context" not in str(error):
+                    raise
+                continue  # the page before went away while it was asked
+            value = answer["result"].get("value")
+            if value is None and answer["result"].get("subtype") == "null":
+                time.sleep(0.02)
+                continue
+            if not value or value["text"].startswith("This page could not be opened"):
+                raise PictureError(f"The page could not be drawn: {value and value['text']}")
+            return value
+        raise PictureError(f"The browser did not open {address} within {self.timeout:.0f} s.")
 
     def _connect(self):
         from websocket import create_connection  # Jupyter Server stands on it too
