@@ -212,15 +212,51 @@ def widest_for(least_ms: float, width: int, folder: Path) -> Bench:
         width = int(width * 1.25)
 
 
+def pairs(width: int, folder: Path, blocks: int) -> dict[str, dict[str, float]]:
+    """Blocks of steps with and without a recorder in turn, so that both meet the same machine.
+
+    Returns
+    -------
+    dict
+        Of the first 512 steps, which hold most comparisons, and of those after: `step_ms` of a
+        plain step, and the `share` that recording adds: the middle of the pairs' ratios, the
+        outer fifths left out.
+    """
+    recorded, plain = Bench(width, folder / "recorded"), Bench(width, folder / "plain")
+    times: dict[str, list] = {"first": [], "later": []}
+    with Recorder(recorded.run, recorded.model, recorded.optimizer, checkpoint_every=0) as recorder:
+        for k in range(blocks):
+            turns = [(recorded, recorder), (plain, None)]
+            pair = {}
+            for bench, own in turns if k % 2 else reversed(turns):
+                pair[own is None] = bench.steps(own, k * BLOCK)
+            times["first" if k * BLOCK < 512 else "later"].append((pair[False], pair[True]))
+    found = {}
+    for name, both in times.items():
+        ours, theirs = np.array(both).T
+        ratios = np.sort(ours / theirs)
+        cut = len(ratios) // 5
+        share = float(ratios[cut : len(ratios) - cut].mean() - 1)
+        found[name] = {"step_ms": 1e3 * float(np.median(theirs)) / BLOCK, "share": share}
+    return found
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=8, help="CPU time for each setting")
+    parser.add_argument("--pairs", type=int, metavar="BLOCKS", help="pairs with and without")
+    parser.add_argument("--width", type=int, default=192, help="of the network of --pairs")
     parser.add_argument("--json", action="store_true", help="print one line of JSON only")
     chosen = parser.parse_args(arguments)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     results = []
     try:
+        if chosen.pairs:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, r in pairs(chosen.width, Path(folder), max(chosen.pairs, 32)).items():
+                    print(f"{name}: {r['share']:.1%} of a step of {r['step_ms']:.2f} ms")
+            return 0
         with tempfile.TemporaryDirectory() as folder:
             for name, width, least_ms, allowed in SETTINGS:
                 bench = widest_for(least_ms, width, Path(folder))

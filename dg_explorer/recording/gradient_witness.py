@@ -17,6 +17,8 @@ from .targets import NoTargetsError
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
 PLENTY = 400
+# Before this step comparisons are rarer than twice as far each: they are what recording costs.
+EARLY = 256
 # Kinds of a loss in which the examples have weights.
 WEIGHED = {"same", "weighted", "answers"}
 # Weights nearer to each other than this are one weight: what rounding leaves of it.
@@ -24,12 +26,12 @@ EVEN = 1e-4
 
 
 def next_comparison(step: int) -> int:
-    """The step after `step` at which to compare: 0, 1, 2, 4, ... 256, 512, 912, 1312, 1749, ...
+    """The step after `step` at which to compare: 0, 1, 4, 16, 64, 256, 512, 912, 1312, 1749, ...
 
-    Twice as far while few steps were taken, then a third farther, so that every quarter of a
+    Four times as far while few steps were taken, then a third farther, so that every quarter of a
     long training has one, at the cost of one pass in 400 steps or fewer.
     """
-    return step + max(1, min(step, PLENTY), step // 3)
+    return step + max(1, min(3 * step, EARLY) if step < EARLY else min(step, PLENTY), step // 3)
 
 
 @dataclass
@@ -102,6 +104,8 @@ class GradientWitness:
         self._sample: _Sample | None = None
         self._weights: dict[int, np.ndarray] = {}
         self._due = self.step
+        #: whether anything is wanted of the step to come; at nearly every step nothing is
+        self.awake = True
         self._watch.start()
 
     @property
@@ -119,8 +123,8 @@ class GradientWitness:
 
         Answers or labels that are no tensors are left alone: there is no verdict about them.
         """
-        if self._sample is None and not self.watching:
-            return  # nearly every step
+        if not self.awake:
+            return
         answers = answers_in(returned)
         if answers is None or not torch.is_tensor(labels):
             return
@@ -142,6 +146,12 @@ class GradientWitness:
 
     def before_step(self) -> None:
         """Look at the gradients that the optimizer is about to use."""
+        if not (self.awake or self.every_step):
+            self.step += 1
+            if self.step == self._due:
+                self.awake = True
+                self._watch.start()
+            return
         if self._sample is not None:
             self.finish()
         if self.watching:
@@ -152,11 +162,13 @@ class GradientWitness:
         self.step += 1
         if self.watching:
             self._watch.start(repeatable=self.step == self._due)
+        self.awake = self.watching or self._sample is not None
 
     def go_on_from(self, step: int) -> None:
         """Compare the next step, which is this one: the training was resumed."""
         self.finish()
         self.step = self._due = step
+        self.awake = True
         self._watch.start()
 
     def forget(self) -> None:

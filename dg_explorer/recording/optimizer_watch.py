@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from operator import attrgetter
 
 import torch
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+
+_version_of = attrgetter("_version")
 
 
 class OptimizerWatch:
@@ -110,7 +113,7 @@ class OptimizerWatch:
 
     def _count_writes(self) -> int:
         # torch counts the writes into each tensor; reading the counts costs a microsecond
-        return sum([p._version for p in self._parameters])
+        return sum(map(_version_of, self._parameters))
 
     def _sum_up(self) -> torch.Tensor:
         """A few numbers that change when a weight does, without a copy of the weights."""

@@ -153,6 +153,7 @@ class Recorder:
         self.layers = list(layers)
         self.task = as_task(task)
         self.task.check_model(model)
+        self._needs_batch = self.task.needs_batch  # asked at every step
         self.steps_taken = 0
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
@@ -202,12 +203,12 @@ class Recorder:
         TaskUnclearError
             It is not plain what was trained; `Recorder(task=...)` says it.
         """
-        if self.task.needs_batch:
+        if self._needs_batch:
             # functions of the user's own want the whole batch, as the data give it
             self.order(ids)
             return
         self._buffer.add(logits, labels, ids)
-        if self._witness is not None:
+        if self._witness is not None and self._witness.awake:
             self._witness.batch(logits, labels)
         if self._replay is not None:
             self._replay.batch(ids)

@@ -36,7 +36,7 @@ def test_plain_cross_entropy_is_confirmed_with_or_without_dropout(task, dropout)
     found = trained_loss(train(task, dropout=dropout)[0])
     assert (found.kind, found.gradient) == ("same", "same")
     assert found.weight_rule == "each example weighs 1/(examples of the step)"
-    assert found.steps == [0, 1, 2, 4]
+    assert found.steps == [0, 1, 4]
 
 
 def test_another_loss_is_said_at_once_and_attribute_asks_for_the_task(task):
@@ -239,7 +239,7 @@ def test_running_statistics_are_not_touched_by_looking(task):
             optimizer.step()
         if witness:
             witness.close()
-            assert [c.gradient.kind for c in witness.comparisons] == ["same"] * 4
+            assert [c.gradient.kind for c in witness.comparisons] == ["same"] * 3
         return model.state_dict()
 
     plain, watched = trained(False), trained(True)
