@@ -24,10 +24,13 @@ class GradientSampler:
     every : int
         Steps from one sample to the next. The gradient of the step before a sampled one is
         kept too, for the cosine.
+    nested : callable
+        Whether the step being taken is part of another of the same optimizer.
     """
 
-    def __init__(self, model, optimizer, every: int = 250):
+    def __init__(self, model, optimizer, every: int = 250, nested=lambda: False):
         self.every = every
+        self._nested = nested
         self.layers = parameters_by_layer(model)
         self._parameters = [p for _, parameters in self.layers.values() for p in parameters]
         self._owner = np.repeat(
@@ -65,6 +68,8 @@ class GradientSampler:
             self._after.remove()
 
     def _before_step(self, optimizer, args, kwargs):
+        if self._nested():
+            return None
         self._step += 1
         self._left -= 1
         if self._after is not None:  # not from within itself: hooks are being walked then
@@ -94,8 +99,8 @@ class GradientSampler:
         self._previous_step = self._step
 
     def _after_step(self, optimizer, args, kwargs) -> None:
-        if self._before is None:  # a closure that never came to its gradients
-            return
+        if self._before is None or self._nested():
+            return  # a closure that never came to its gradients; or not the end of the step
         size = _by_layer(_norms(self._before), self._owner)
         for before, now in zip(self._before, self._parameters):
             if before is not None:

@@ -84,7 +84,7 @@ class GradientWitness:
         Looks up what the examples of a pass should have answered where only their ids are given,
         or raises `NoTargetsError`.
     for_replay : bool
-        Once the weights of examples turn out uneven, find them at every step.
+        Once the weights of examples turn out other than those of a mean, find them at every step.
     every_step : bool
         Find them at every step to come.
     """
@@ -104,6 +104,8 @@ class GradientWitness:
         self._sample: _Sample | None = None
         self._weights: dict[int, np.ndarray] = {}
         self._due = self.step
+        #: whether a pass ran under autocast
+        self.autocast = False
         #: whether anything is wanted of the step to come; at nearly every step nothing is
         self.awake = True
         self._watch.start()
@@ -204,7 +206,7 @@ class GradientWitness:
             why = why or "what rec.batch was given is not what the model returned"
         if fits and not without and {f.kind for f in fits} <= WEIGHED:
             found = self._weights[sample.step] = example_weights(fits)
-            if self.for_replay and np.ptp(found) > EVEN:
+            if self.for_replay and np.abs(found - 1).max() > EVEN:
                 self.every_step = True
         if sample.compared:
             self.comparisons.append(Comparison(sample.step, tuple(fits), sample.gradient, why))
@@ -226,6 +228,7 @@ class GradientWitness:
         self._answers, self._orders = [], []
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         fit, why, compared = None, "", self.step == self._due
+        self.autocast |= any(seen.autocast[1] for seen in passes)
         if not compared:
             pass  # only the weights are wanted
         elif any(type(p.grad) is not torch.Tensor or p.grad.is_sparse for p in parameters):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from operator import attrgetter
@@ -13,6 +14,10 @@ from torch.optim.optimizer import (
 )
 
 _version_of = attrgetter("_version")
+WRITTEN = (
+    "the weights were written to between two steps (pruning, averaging, a norm, a second pass as "
+    "in SAM)"
+)
 
 
 class OptimizerWatch:
@@ -35,6 +40,7 @@ class OptimizerWatch:
         self.steps = 0
         self._steps_at_look = 0
         self._outermost = None
+        self._depth = 0
         self._parameters = list(model.parameters())
         self._versions = self._count_writes()
         self._sums = self._sum_up()
@@ -67,13 +73,24 @@ class OptimizerWatch:
         self._outermost = None  # a step that raised never came to its end
         sums = self._sum_up()
         silent = self.steps == self._steps_at_look and not torch.equal(sums, self._sums)
-        self._sums, self._steps_at_look = sums, self.steps
-        self._versions = self._count_writes()
+        writes = self._count_writes()
+        if writes != self._versions and not silent:
+            self._notice(WRITTEN)
+        self._sums, self._steps_at_look, self._versions = sums, self.steps, writes
         if silent:
             self._notice("the weights changed, and no step of a torch optimizer was seen")
         return silent
 
+    @property
+    def nested(self) -> bool:
+        """Whether the step being taken is part of one: an own `step` that calls its parent's."""
+        return self._depth > 0
+
     def _before(self, optimizer) -> None:
+        if self._outermost is optimizer and _steps_on_the_way(optimizer) > 1:
+            self._depth += 1
+            return
+        self._depth = 0
         if self._outermost is not None and self._outermost is not optimizer:
             return  # within the step of another, which counts (SAM around its base)
         if optimizer is not self.optimizer:
@@ -97,14 +114,13 @@ class OptimizerWatch:
             self.optimizer = optimizer
         self._outermost = optimizer
         if self._count_writes() != self._versions:
-            self._notice(
-                "the weights were written to between two steps (pruning, averaging, a norm, "
-                "a second pass as in SAM)"
-            )
+            self._notice(WRITTEN)
         self.steps += 1
 
     def _after(self, optimizer) -> None:
-        if self._outermost is optimizer:
+        if self._depth and self._outermost is optimizer:
+            self._depth -= 1
+        elif self._outermost is optimizer:
             self._outermost = None
             self._versions = self._count_writes()
 
@@ -123,3 +139,13 @@ class OptimizerWatch:
             sums = [p.sum(dtype=torch.float64) for p in real]
             norms = [torch.linalg.vector_norm(p, dtype=torch.float64) for p in real]
             return torch.tensor([float(s) for s in sums + norms])
+
+
+def _steps_on_the_way(optimizer) -> int:
+    """How many calls of an optimizer's step are being made: one that raised is none of them."""
+    frame, found = sys._getframe(), 0
+    while frame is not None:
+        of_torch = frame.f_code.co_name == "wrapper" and "profile_name" in frame.f_code.co_varnames
+        found += of_torch and frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return found

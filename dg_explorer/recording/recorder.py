@@ -348,6 +348,8 @@ class Recorder:
                 self._append(f"features/{layer}", row)
         self._append_gradients(epoch)
         if self._replay is not None:
+            if self._witness.autocast:
+                self._replay.miss("the precision of each operation: it was chosen by autocast")
             self._replay.write(self.steps_taken, self._witness.take_weights())
         if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
             self._checkpoint(epoch)
@@ -372,13 +374,15 @@ class Recorder:
         for previous in [other for other in others if other.model is self.model]:
             previous.close()
         others.append(self)
-        self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
+        watched = self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
         targets = TargetsById(self.task, self.model, self._data.get("train"), self._tables["train"])
         self._witness = GradientWitness(
             self.model, self._loss_of, targets=targets, for_replay=replay
         )
         if gradient_every:
-            self._sampler = GradientSampler(self.model, self.optimizer, gradient_every)
+            self._sampler = GradientSampler(
+                self.model, self.optimizer, gradient_every, lambda: watched.nested
+            )
         if replay:
             self._replay = ReplayLog(self.run, self.model, self.optimizer)
             if self._replay.missing:
@@ -425,6 +429,8 @@ class Recorder:
         self._keeping.write(lambda: self.run.set_attrs(replay=said))
 
     def _before_step(self, optimizer, args, kwargs):
+        if self._watched.nested:
+            return None
         self._rate = float(optimizer.param_groups[0]["lr"])
         if self._replay is not None:
             if self.steps_taken == 0:

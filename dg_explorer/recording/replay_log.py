@@ -56,7 +56,7 @@ class ReplayLog:
     def follow(self, optimizer) -> None:
         """Another optimizer has taken over, which a replay by the first cannot follow."""
         self._optimizer = optimizer
-        self._miss(
+        self.miss(
             f"one optimizer: {type(optimizer).__name__} took over at step "
             f"{self._written + len(self._steps)}"
         )
@@ -64,9 +64,7 @@ class ReplayLog:
     def step(self) -> None:
         """Note that the optimizer is about to step."""
         if not self._ids:
-            self._miss(
-                "the order of the examples: call rec.batch(logits, labels, ids) in each step"
-            )
+            self.miss("the order of the examples: call rec.batch(logits, labels, ids) in each step")
         self.accumulates = self.accumulates or len(self._ids) > 1
         ids = np.concatenate(self._ids) if self._ids else np.empty(0, dtype=np.int64)
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
@@ -101,7 +99,10 @@ class ReplayLog:
             for groups in (there, self._settings)
         ]
         if pairs[0] != pairs[1]:
-            self._miss("a change of the optimizer's settings (other than the learning rate)")
+            self.miss(
+                "a change of the optimizer's settings (other than the learning rate) or of which "
+                "parameters train"
+            )
         steps, self._steps = self._steps, []
         if not steps:
             return
@@ -136,7 +137,7 @@ class ReplayLog:
             own = found.get(first + k)
             if own is None or len(own) != len(ids):
                 if batches > 1:
-                    self._miss("how gradients of several batches were accumulated into one step")
+                    self.miss("how gradients of several batches were accumulated into one step")
             elif np.abs(own - 1).max() > EVEN:
                 table[k, : len(ids)] = own / len(ids)
         return None if np.isnan(table).all() else table
@@ -163,7 +164,8 @@ class ReplayLog:
             self._run.add("replay", wider, overwrite=True)
         self._slots = slots
 
-    def _miss(self, what: str) -> None:
+    def miss(self, what: str) -> None:
+        """Note what an exact replay lacks."""
         if what not in self.missing:
             self.missing.append(what)
 
@@ -197,6 +199,7 @@ def _settings(model, optimizer) -> list[dict]:
         | {
             "n_parameters": len(group["params"]),
             "names": [names.get(id(p), "") for p in group["params"]],
+            "frozen": [names.get(id(p), "") for p in group["params"] if not p.requires_grad],
         }
         for group in optimizer.param_groups
     ]

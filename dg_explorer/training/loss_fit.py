@@ -140,11 +140,13 @@ def _by_weights(answers, labels, slope, single, weights, left, allowed) -> LossF
         many = answers.ndim == 2 and answers.shape[1] > 1
         gamma = focal_factor(answers, labels, weights) if many else None
         if gamma is not None:
-            words = f"weights fall with the answer's confidence as in a focal loss (gamma {gamma})"
+            words = (
+                f"weights that fall with the answer's confidence as in a focal loss (gamma {gamma})"
+            )
             return LossFit(weights, left, allowed, words, "answers", {})
     known = weights[torch.isfinite(weights)] * n
     words = (
-        f"weights differ from example to example, from {float(known.min()):.3g} to "
+        f"weights that differ from example to example, from {float(known.min()):.3g} to "
         f"{float(known.max()):.3g} in units of 1/(examples of the step)"
     )
     return LossFit(weights, left, allowed, words, "weighted", {})
@@ -163,7 +165,7 @@ def _name_other(answers, labels, slope, allowed) -> str:
     one_of_classes = labels.ndim == 1 and answers.ndim == 2 and answers.shape[1] > 1
     one_of_classes = one_of_classes and not labels.is_floating_point()
     if not one_of_classes or int(labels.min()) < 0:
-        return "another loss"
+        return "of an unknown kind"
     for name, loss in KNOWN_LOSSES.items():
         try:
             _, left = _weights_and_rest(slope, slope_of(loss, answers, labels))
@@ -172,7 +174,7 @@ def _name_other(answers, labels, slope, allowed) -> str:
         if left <= allowed:
             return name
     smoothing = _label_smoothing(answers, labels, slope, allowed)
-    return smoothing or "another loss, none of the usual ones"
+    return smoothing or "none of the usual ones"
 
 
 def _label_smoothing(answers, labels, slope, allowed) -> str | None:

@@ -232,11 +232,11 @@ def _made_from(own: OwnSteps) -> str:
 def _mismatch(run, own: OwnSteps, segment: Segment, row) -> NotDeterministicError:
     """The error of a segment that ends elsewhere, with what is known about why."""
     part = float(row.distance.item() / row.moved.item())
+    earlier = "; all segments before it were proved" if segment.first else ""
     away = (
         f"Taking steps {segment.first} to {segment.last} again ends {part:.1%} of the way that "
         f"they went away from the weights recorded at {run.time_unit} {segment.end}, most in "
-        f"{row.worst_tensor.values[0]}; all segments before it were proved. "
-        f"{first_difference(run, own, segment)}"
+        f"{row.worst_tensor.values[0]}{earlier}. {first_difference(run, own, segment)}"
     )
     if own.steps.torch != str(torch.__version__):
         version = own.steps.torch.partition("+")[0]
@@ -328,6 +328,6 @@ def _likely(run) -> str:
         reasons.append(f"From step {step} on {what}.")
     usual = (
         "Usual reasons: random augmentation or dropout, another loss than mean cross-entropy, "
-        "gradient clipping, other data."
+        "gradient clipping, layers frozen or unfrozen on the way, another precision, other data."
     )
     return f"What the recorder saw: {' '.join(reasons)}" if reasons else usual

@@ -86,6 +86,7 @@ class RecordedSteps:
             settings = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items()}
             names = settings.pop("names")
             del settings["n_parameters"]
+            settings.pop("frozen", None)
             unknown = [name for name in names if name not in parameters]
             if unknown:
                 raise ReplayMissingError(

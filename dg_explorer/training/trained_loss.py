@@ -118,7 +118,7 @@ def _words(recorded, kind, judged, comparisons) -> str:
         )
     if kind == "other":
         return (
-            f"Another loss than {recorded} was trained ({fit.words}): at step {comparison.step} "
+            f"Another loss than {recorded} was trained, {fit.words}: at step {comparison.step} "
             f"{fit.left:.0%} of its slope is not that of {recorded}, whatever the examples weigh."
         )
     return f"{recorded.capitalize()} was trained with {fit.words} (step {comparison.step})."

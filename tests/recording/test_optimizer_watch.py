@@ -1,5 +1,7 @@
 """Whoever steps the weights is seen: another optimizer, a second one, or none at all."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,39 @@ def updated_by_hand(task, run):
             recorder.epoch(epoch)
 
 
+class Shrinking(torch.optim.SGD):
+    """Its own step calls its parent's, which has hooks too, and goes on writing after it."""
+
+    fails = False
+
+    def step(self, closure=None):
+        found = super().step(closure)
+        if self.fails:
+            raise ValueError("a step that raises")
+        with torch.no_grad():
+            for p in self.param_groups[0]["params"]:
+                p.mul_(0.99)
+        return found
+
+
+def test_a_step_that_calls_its_parents_counts_once_and_raising_hides_no_later_one(task):
+    torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.1)  # whose step has hooks from now on
+    run, model = task.run(), task.model()
+    optimizer = Shrinking(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer, test=task.test, gradient_every=1) as recorder:
+        for fails in (False, True, False, False):
+            Shrinking.fails = fails
+            logits = model(task.x)
+            F.cross_entropy(logits, task.y).backward()
+            recorder.batch(logits, task.y, task.ids)
+            with contextlib.suppress(ValueError):
+                optimizer.step()
+        recorder.epoch(0)
+    assert run["metrics"].steps_taken.item() == 4
+    assert run["gradients"].sampled_steps.item() == 4
+    assert (run["gradients"].update_ratio > 0.005).all()
+
+
 def test_weights_that_change_without_a_step_are_said_and_have_no_rate(task):
     run = task.run()
     with pytest.warns(UserWarning, match="no step of a torch optimizer was seen"):
@@ -109,6 +144,22 @@ class Around(torch.optim.SGD):
 
     def step(self, closure=None):
         self.base.step()
+
+
+def test_averaged_weights_that_are_put_in_for_an_epochs_end_are_noticed(task):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.3)
+    with Recorder(run, model, optimizer, test=task.test) as recorder:
+        for epoch in range(3):
+            step(task, model, optimizer)
+            if epoch == 2:
+                kept = {name: p.clone() for name, p in model.state_dict().items()}
+                model.load_state_dict({name: 0.9 * p for name, p in kept.items()})
+            recorder.epoch(epoch)
+            if epoch == 1:
+                assert run.attrs["weights_watched"] == {}
+    (what,) = run.attrs["weights_watched"]
+    assert "averaging" in what
 
 
 def test_an_optimizer_within_the_step_of_the_watched_one_is_not_counted_again(task):

@@ -79,6 +79,25 @@ def test_what_an_exact_replay_lacks_is_listed(task):
     assert "optimizer's settings" in missing
 
 
+@pytest.mark.parametrize(
+    ("what", "words"), [("autocast", "autocast"), ("freeze", "of which parameters train")]
+)
+def test_what_changes_the_steps_without_a_setting_is_missing(task, what, words):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer, test=task.test, replay=True) as recorder:
+        for epoch in range(2):
+            with torch.autocast("cpu", torch.bfloat16, enabled=what == "autocast"):
+                logits = model(task.x)
+                loss = F.cross_entropy(logits, task.y)
+            loss.backward()
+            recorder.batch(logits, task.y, task.ids)
+            optimizer.step()
+            model[0].requires_grad_(what != "freeze")
+            recorder.epoch(epoch)
+    assert any(words in lacking for lacking in json.loads(run["replay"].attrs["missing"]))
+
+
 def test_a_larger_batch_later_widens_the_table_of_the_order(task):
     run, model = task.run(), task.model()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -332,6 +332,21 @@ def test_another_loss_is_named_by_the_caller_and_then_exact():
     np.testing.assert_allclose(scores, finite_differences(sgd, of=squared), rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize("scale", [0.5, 24.0])
+def test_a_loss_that_is_scaled_or_summed_is_replayed_with_its_scale(scale):
+    def scaled(answers, labels):
+        return scale * F.cross_entropy(answers, labels, reduction="none")
+
+    def slow(model):
+        return torch.optim.SGD(model.parameters(), 0.02, momentum=0.5)
+
+    run = recorded(slow, of=scaled)
+    training = of_run(run)
+    assert str(training.proof) == "6 of 6 segments proved"
+    scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
+    np.testing.assert_allclose(scores, finite_differences(slow, of=scaled), rtol=1e-4, atol=1e-8)
+
+
 def test_another_activation_is_not_covered_by_the_proof_of_the_first():
     run = recorded(sgd)
     of_run(run)
@@ -402,7 +417,7 @@ def focal(answers, labels):
     return (1 - torch.exp(-losses)) ** 2 * losses
 
 
-@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights fall")
+@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights that fall")
 def test_weights_that_follow_the_answers_are_no_weights():
     run = recorded(sgd, of=focal)
     with pytest.raises(TrainedLossError, match="focal"):
@@ -431,7 +446,7 @@ def accumulated(weights=None, recorder=None, uneven=True):
     return model
 
 
-@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights differ")
+@pytest.mark.filterwarnings("ignore:Cross-entropy was trained with weights that differ")
 @pytest.mark.parametrize("uneven", [False, True])
 def test_accumulated_batches_are_replayed_with_the_weight_of_each_slot(uneven):
     run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
