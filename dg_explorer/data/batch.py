@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from ..errors import DataError
+from ..errors import DataError, DGExplorerError
+from ..memory import ran_out
 from .leaves import Path, is_array, leaves, map_leaves, shapes
 
 
@@ -173,6 +175,30 @@ def positions(index, n: int) -> np.ndarray:
         index = np.atleast_1d(np.asarray(index))
         index = index.astype(np.int64) if index.size == 0 else index
     return np.arange(n, dtype=np.int64)[index]
+
+
+@contextmanager
+def calling(batch) -> Iterator[None]:
+    """Say what a model was given where it cannot take it: seldom is it clear from its own words.
+
+    Raises
+    ------
+    DataError
+        In place of what the model raised, which is its cause.
+    """
+    try:
+        yield
+    except (TypeError, RuntimeError, ValueError, LookupError, AttributeError) as error:
+        mine = isinstance(batch, Batch) and batch.forward is None
+        if isinstance(error, DGExplorerError) or ran_out(error) or not mine:
+            raise
+        given = shapes((*batch.inputs, *batch.keywords.values())) or "nothing"
+        raise DataError(
+            f"The model cannot be called with {given} ({type(error).__name__}: "
+            f"{str(error).splitlines()[0][:160] if str(error) else ''}). The batch holds "
+            f"{shapes(batch.raw)}. Say which entries are its inputs with forward=, a place or key, "
+            f"a list of them, or a function (model, batch), and where the labels are with label=."
+        ) from error
 
 
 def batch_length(raw) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -41,6 +43,11 @@ def map_leaves(function: Callable[[Path, object], object], tree, path: Path = ()
     changed = [(key, map_leaves(function, part, (*path, key))) for key, part in parts]
     if isinstance(tree, Mapping):
         return _mapping_like(tree, dict(changed))
+    if dataclasses.is_dataclass(tree):
+        made = copy.copy(tree)
+        for name, value in changed:
+            object.__setattr__(made, str(name), value)  # also of a frozen one
+        return made
     values = [value for _, value in changed]
     if hasattr(tree, "_fields"):  # a named tuple
         return type(tree)(*values)
@@ -65,6 +72,8 @@ def _parts(tree) -> list[tuple] | None:
     """The parts of a nested thing by key; None for a leaf."""
     if isinstance(tree, Mapping):
         return list(tree.items())
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, (type, torch.Tensor)):
+        return [(field.name, getattr(tree, field.name)) for field in dataclasses.fields(tree)]
     if isinstance(tree, (tuple, list)) and not isinstance(tree, PackedSequence):
         if tree and not any(_holds_arrays(part) for part in tree):
             return None
@@ -75,7 +84,8 @@ def _parts(tree) -> list[tuple] | None:
 def _holds_arrays(part) -> bool:
     if isinstance(part, (tuple, list)):
         return isinstance(part, PackedSequence) or any(map(_holds_arrays, part))
-    return isinstance(part, (torch.Tensor, np.ndarray, Mapping)) or hasattr(part, "to")
+    plain = isinstance(part, (torch.Tensor, np.ndarray, Mapping)) or hasattr(part, "to")
+    return plain or dataclasses.is_dataclass(part)
 
 
 def _mapping_like(tree: Mapping, values: dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -90,6 +91,7 @@ def roles_of(
     DataError
         It cannot be known, or what was said is not there.
     """
+    batch, raw = raw, fields_of(raw)
     rest = _without_said_label(raw, label)
     chosen = None if forward is None or callable(forward) else _chosen(raw, forward, signature)
     if label is not None:
@@ -105,7 +107,7 @@ def roles_of(
         roles = replace(roles, forward=forward)  # as it is: its labels are said with label=
     elif chosen is None:
         roles = _spread(raw, roles, signature)
-    roles.split(raw)  # what was said must be there
+    roles.split(batch)  # what was said must be there
     return roles
 
 
@@ -273,6 +275,13 @@ def _whole(raw) -> Roles:
     return Roles((0,)) if one else Roles(None)
 
 
+def fields_of(raw):
+    """A dataclass as a mapping of its fields; anything else as it is."""
+    if dataclasses.is_dataclass(raw) and not isinstance(raw, (type, torch.Tensor)):
+        return {field.name: getattr(raw, field.name) for field in dataclasses.fields(raw)}
+    return raw
+
+
 def _has_entries(raw) -> bool:
     """A list of texts is one input, not as many as there are texts."""
     return any(True for path, _ in leaves(raw) if path)
@@ -288,7 +297,7 @@ def _entry(raw, place, setting: str):
     found = raw
     for key in path:
         try:
-            found = found[key]
+            found = fields_of(found)[key]
         except (KeyError, IndexError, TypeError) as error:
             raise DataError(
                 f"{setting}={place!r}: the batch has no such entry; it holds {shapes(raw)}."

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..data.batch import Batch
+from ..data.batch import Batch, calling
 from ..data.evaluation import LayerOutputs, evaluating, in_order_of, on_device_of
 from ..data.leaves import shapes
 from ..errors import DataError
@@ -51,7 +51,8 @@ def evaluation_pass(
             batch = on_device_of(model, batch)
             # features need no labels, but a decoder may
             plain = table is None and batch.labels is None
-            prediction, found = listen(model, batch, None if plain else task.predict)
+            with calling(batch):
+                prediction, found = listen(model, batch, None if plain else task.predict)
             if table is not None:
                 task.check(prediction, batch)
                 measures = task.measures(prediction, batch)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...data.batch import calling
 from ...errors import DataError, DGExplorerError, NonFiniteError, SettingError
 from ...memory import memory_advice, ran_out
 from ...tasks import check_independent
@@ -69,7 +70,8 @@ def prove(model: nn.Module, task, batches, *, layers=None, ids=None) -> Plan:
     probes = [batch for batch, _ in found]
     # in the graph: a task that is inferred looks for a softmax at the end
     with undisturbed(model, names), torch.enable_grad():
-        prediction = task.predict(model, probes[0])
+        with calling(probes[0]):
+            prediction = task.predict(model, probes[0])
         task.check(prediction, probes[0])
     try:
         with undisturbed(model):
