@@ -82,6 +82,11 @@ def given(data, size: int, *, free: bool, fixed: bool, known: int | None) -> lis
             return [_in_turn(ReadyBatches(data), size)]
     if is_loader(data):
         return [_loader(data, size, free, fixed)]
+    if hasattr(data, "iloc"):
+        raise DataError(
+            f"A {type(data).__name__} does not say which columns are inputs, and of which type. "
+            f"Give tensors or arrays: (inputs, labels), or {{name: column, 'labels': column}}."
+        )
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
         if not hasattr(data, "__iter__"):
             raise DataError(

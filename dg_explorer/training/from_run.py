@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from ..checkpoints.store import load_initial, load_into
+from ..data.batch import Batch
 from ..data.leaves import shapes
 from ..data.served import Served
+from ..errors import DataError
 from ..record.run import as_run
 from .known_losses import cross_entropy
 from .own_steps import OwnSteps
@@ -23,6 +25,7 @@ from .recorded_steps import (
     recorded_steps,
     steps_at_epochs,
 )
+from .several_inputs import Layout, taking_one_tensor
 from .step.choose import step_from_torch
 from .step.generic import GradientChange, OptimizerStep, ThetaChange
 from .trained_loss import TrainedLossError, trained_loss
@@ -44,6 +47,8 @@ def training_of_run(
     test,
     loss: Callable | None = None,
     output: Callable = margin,
+    forward=None,
+    label=None,
     optimizer: Callable | None = None,
     change_gradient: GradientChange | None = None,
     change_theta: ThetaChange | None = None,
@@ -69,6 +74,9 @@ def training_of_run(
         cross-entropy, with the weights of examples that the recorder found.
     output : callable ``(answers, labels) -> (example,)``
         What is attributed.
+    forward, label : optional
+        Which entries of a batch are inputs, and which is the label, as for `Recorder`; several
+        inputs lie side by side in the `inputs` of the result.
     optimizer : class, or callable ``parameter groups -> optimizer``, optional
         Of a training stepped by an optimizer that is none of torch's. Its steps are tried, and
         compared with finite differences.
@@ -98,8 +106,17 @@ def training_of_run(
         if the version of torch is another one, too.
     """
     run = as_run(run)
-    inputs, labels, train_ids = _tensors(train, "train", run, model)
-    test_inputs, test_labels, test_ids = _tensors(test, "test", run, model)
+    how = {"forward": forward, "label": label}
+    batches = _batches(train, "train", run, model, how)
+    test_batches = _batches(test, "test", run, model, how)
+    layout = _layout(batches, "training")
+    if _layout(test_batches, "test") != layout:
+        raise ReplayMissingError(
+            f"A replay takes inputs of one shape; training and test examples differ. {REMAINING}"
+        )
+    inputs, labels, train_ids = _tensors(batches, layout)
+    test_inputs, test_labels, test_ids = _tensors(test_batches, layout)
+    model = taking_one_tensor(model, layout)
     steps, start = _start(run, model, train_ids, labels)
     if loss is not None and steps.weights is not None:
         raise TrainedLossError(
@@ -181,20 +198,39 @@ def _check_loss(run) -> None:
         )
 
 
-def _tensors(data, split: str, run, model):
-    """Inputs and labels of a data set as two tensors, and its ids."""
-    batches = list(Served.of(data, split=split, run=run, model=model, by_position=True))
+def _batches(data, split: str, run, model, how: dict) -> list[Batch]:
+    """The examples of a split, each with tensors of its own as inputs and label."""
+    batches = list(Served.of(data, split=split, run=run, model=model, by_position=True, **how))
     for batch in batches:
-        one = len(batch.inputs) == 1 and not batch.keywords and batch.forward is None
-        if not (one and torch.is_tensor(batch.inputs[0]) and torch.is_tensor(batch.labels)):
+        if batch.forward is not None or not torch.is_tensor(batch.labels):
             raise ReplayMissingError(
-                f"A replay feeds the model one tensor of inputs and compares with one of labels; "
-                f"the batches hold {shapes(batch.raw)}. {REMAINING}"
+                f"A replay calls the model with the inputs of an example and compares with its "
+                f"label, a tensor; the batches hold {shapes(batch.raw)}. Say with label= where "
+                f"the labels are, and with forward= which entries are inputs (a key, a place or a "
+                f"list of them). {REMAINING}"
             )
-    if len({batch.inputs[0].shape[1:] for batch in batches}) > 1:
+    return batches
+
+
+def _layout(batches: list[Batch], split: str) -> Layout:
+    """How the inputs lie in an example; the same in all of a split."""
+    try:
+        found = {Layout.of(batch) for batch in batches}
+    except DataError as error:
+        raise ReplayMissingError(f"{error} {REMAINING}") from error
+    if len(found) > 1:
         raise ReplayMissingError(
-            f"A replay takes inputs of one shape, and those of these examples differ. {REMAINING}"
+            f"A replay takes inputs of one shape, and those of the {split} examples differ. "
+            f"{REMAINING}"
         )
-    inputs = torch.cat([batch.inputs[0] for batch in batches])
+    return found.pop()
+
+
+def _tensors(batches: list[Batch], layout: Layout):
+    """Inputs and labels as two tensors, and ids."""
+    if layout.plain:
+        inputs = torch.cat([batch.inputs[0] for batch in batches])
+    else:
+        inputs = layout.packed(batches)
     labels = torch.cat([batch.labels for batch in batches])
     return inputs, labels, np.concatenate([batch.ids for batch in batches])

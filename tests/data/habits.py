@@ -106,6 +106,18 @@ class Nested(nn.Module):
 
 
 @dataclass
+class Pair:
+    """A batch of some code's own."""
+
+    x: torch.Tensor
+    label: torch.Tensor
+
+
+def as_pair(rows):
+    return Pair(*torch.utils.data.default_collate(rows))
+
+
+@dataclass
 class Habit:
     """One way to serve examples.
 
@@ -357,6 +369,9 @@ HABITS: dict[str, Habit] = {
     ),
     "a list of examples": Habit([(X[i], int(Y[i])) for i in range(N)], row),
     "a list of batches": Habit([(X[:5], Y[:5]), (X[5:], Y[5:])], row, labels=Y),
+    "a collate that makes a dataclass": Habit(
+        DataLoader(PAIRS, 5, collate_fn=as_pair), lambda i: ((), {"x": X[i : i + 1]}, Y[i : i + 1])
+    ),
     "a list that begins with a batch of one": Habit([(X[:1], Y[:1]), (X[1:], Y[1:])], row),
     "a loader of batches": Habit(
         DataLoader([(X[:5], Y[:5]), (X[5:], Y[5:])], batch_size=None), row
