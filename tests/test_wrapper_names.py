@@ -170,6 +170,13 @@ def test_adapters_are_loaded_onto_their_model_and_leave_the_base():
         assert torch.equal(tensor, Adapted(int(trained)).state_dict()[name]), name
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_whole_state_of_an_adapted_model_is_loaded_whole(prefix):
+    model, source = Adapted(0), Adapted(1).state_dict()
+    load_into(model, {prefix + k: v for k, v in source.items()})
+    assert same(model, source)
+
+
 def test_adapters_for_a_bare_model_say_what_to_pass():
     with pytest.raises(ArchitectureMismatchError, match=r"peft\.PeftModel\.from_pretrained"):
         load_into(Net(0), saved_adapter(Adapted(1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -57,8 +58,6 @@ def renamed(state: Mapping, model, prefix: str | None = None) -> tuple[dict, str
                 f"No name of the checkpoint begins with {prefix!r}; they begin with "
                 f"{', '.join(_beginnings(state))}."
             )
-    if any(part in name.split(".") for name in given for part in ADAPTERS):
-        return {**_adapters(given, own, model), **others}, ""
     tied = _tied(own)
     if _covers(given, own, tied) and given.keys() <= own.keys():
         return {**_with_twins(given, own, tied), **others}, ""
@@ -66,8 +65,9 @@ def renamed(state: Mapping, model, prefix: str | None = None) -> tuple[dict, str
     if bare_own is None or bare_given is None:
         return {**given, **others}, ""
     found: dict[tuple, dict] = {}
-    for taken in sorted(_starts(bare_given), key=len):
-        for put in sorted(_starts(bare_own), key=len):
+    needed = len({tuple(twins) for twins in tied.values()})
+    for taken in _starts(bare_given, needed):
+        for put in _starts(bare_own, len(bare_own)):
             names = _exchanged(bare_given, bare_own, taken, put)
             if names is None:
                 continue
@@ -84,6 +84,8 @@ def renamed(state: Mapping, model, prefix: str | None = None) -> tuple[dict, str
             f"{len(chosen)} parts of the checkpoint fit this {type(model).__name__}: pass {asked} "
             f"to load_into."
         )
+    if not chosen and any(part in name.split(".") for name in given for part in ADAPTERS):
+        return {**_adapters(given, own, model), **others}, ""
     if not chosen:
         return {**_closest(given, own, bare_given, bare_own), **others}, ""
     names = chosen[0]["names"]
@@ -103,9 +105,10 @@ def _bare(state: Mapping) -> dict[tuple[str, ...], str] | None:
     return out if len(out) == len(state) else None
 
 
-def _starts(bare: Mapping) -> set[tuple[str, ...]]:
-    """The beginnings below which some of these names stand, nothing included."""
-    return {name[:n] for name in bare for n in range(min(DEPTH, len(name) - 1) + 1)}
+def _starts(bare: Mapping, least: int) -> list[tuple[str, ...]]:
+    """The beginnings below which at least so many names stand, short ones first."""
+    count = Counter(name[:n] for name in bare for n in range(min(DEPTH, len(name) - 1) + 1))
+    return sorted((start for start, n in count.items() if n >= max(1, least)), key=len)
 
 
 def _exchanged(given: Mapping, own: Mapping, taken: tuple, put: tuple) -> dict | None:
@@ -156,8 +159,8 @@ def _closest(given: Mapping, own: Mapping, bare_given: Mapping, bare_own: Mappin
     """The renaming with which most names agree, for an error that shows what does not."""
     best: dict = dict(given)
     most = len(best.keys() & own.keys())
-    for taken in sorted(_starts(bare_given), key=len):
-        for put in sorted(_starts(bare_own), key=len):
+    for taken in _starts(bare_given, len(bare_own) // 2):
+        for put in _starts(bare_own, len(bare_own)):
             new = {}
             for parts, name in bare_given.items():
                 if parts[: len(taken)] == taken:
