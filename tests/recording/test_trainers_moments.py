@@ -102,7 +102,7 @@ def lightning_training(task, run, folder, *, module=None, loader=None, resume=No
     recorder = dg.LightningRecorder(run, train=task.train, test=task.test)
     lightning.Trainer(
         accelerator="cpu",
-        callbacks=[recorder],
+        callbacks=[recorder, *arguments.pop("callbacks", [])],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -187,6 +187,22 @@ def test_resumed_the_run_goes_on_and_rows_of_the_cut_off_training_are_replaced(t
     with torch.no_grad():
         loss = F.cross_entropy(own.eval()(task.test.tensors[0]), task.test.tensors[1])
     assert float(again.test_loss[-1]) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_lightning_goes_on_in_the_run_where_it_resumes(task, tmp_path):
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    run = task.run()
+    kept = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    saving = {"enable_checkpointing": True, "callbacks": [kept]}
+    lightning_training(task, run, tmp_path, **saving)
+    whole = run["metrics"].load()
+    last = tmp_path / "epoch=1.ckpt"  # two epochs are over; the record has three
+    lightning_training(task, run, tmp_path, resume=str(last), max_epochs=4)
+    again = run["metrics"].load()
+    assert again.epoch.values.tolist() == [1, 2, 3, 4]
+    assert np.array_equal(again.test_loss[:2], whole.test_loss[:2])
+    assert again.steps_taken.values.tolist() == [3, 6, 9, 12]
 
 
 def test_a_last_column_that_is_no_id_is_not_taken_for_one(task, tmp_path):
