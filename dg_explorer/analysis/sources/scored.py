@@ -109,6 +109,7 @@ def _row(epoch: int, row: dict, coords: dict, attributor, method: str) -> xr.Dat
         "score": ("epoch", "test", "train"),
         "weight": ("epoch", "train"),
         "damping": ("epoch",),
+        "fidelity": ("epoch",),
     }
     attrs = {
         "method": method,
@@ -116,6 +117,6 @@ def _row(epoch: int, row: dict, coords: dict, attributor, method: str) -> xr.Dat
         "output": attributor.task.name,
         "settings": json.dumps(attributor.settings(), sort_keys=True, default=str),
     }
-    data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
+    data = {name: (dims[name], np.asarray(row[name])[None]) for name in dims if name in row}
     data["score"] = (*data["score"], {"unit": attributor.unit})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
