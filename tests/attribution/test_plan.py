@@ -207,3 +207,24 @@ def test_padding_counts_for_nothing_in_the_curvature_of_a_layer(solver):
         attributor = InfluenceFunctionAttributor(model, solver=solver, batch_size=5, damping=0.1)
         found.append(attributor.attribute(data, data))
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["trak", "influence", "tracin"])
+def test_a_plan_is_proved_once_for_all_checkpoints_splits_and_questions(
+    tmp_path, method, monkeypatch
+):
+    from test_walk import TEST, TRAIN, a_run
+
+    from dg_explorer import Query, QuerySet, attribute
+    from dg_explorer.attribution.attributor import base
+
+    proofs, real = [], base.prove
+    monkeypatch.setattr(base, "prove", lambda *args, **how: proofs.append(1) or real(*args, **how))
+    run, given = a_run(tmp_path / "run", epochs=[0, 5, 10, 15]), {"progress": False}
+    if method == "tracin":
+        given["learning_rates"] = 0.1
+    attribute(run, mlp(), TRAIN, TEST, method=method, block_size=4, batch_size=4, **given)
+    assert len(proofs) == 1
+    asked = QuerySet("both", {"all": Query.mean(TEST), "none": Query.contrast(TEST, TEST)})
+    attribute(run, mlp(), TRAIN, query=asked, method=method, **given)
+    assert len(proofs) == 2

@@ -329,9 +329,10 @@ class Attributor:
                 ids.append(which)
             order = self.order(data, np.concatenate(ids))
             rows = [
-                [f.take(order) for f in concatenate([p.factors[r] for p in parts])]
-                for r in range(len(parts[0].factors))
+                concatenate([p.factors[r] for p in parts]) for r in range(len(parts[0].factors))
             ]
+            if not torch.equal(order, torch.arange(len(order))):  # a copy of everything otherwise
+                rows = [[f.take(order) for f in layers] for layers in rows]
             models.append(rows)
             weights.append(torch.cat([p.weight for p in parts])[order].cpu())
             outputs.append(torch.cat([p.output for p in parts])[order].cpu())

@@ -113,6 +113,9 @@ def sum_by_example(x: torch.Tensor, split: Split, shape: tuple[int, ...]) -> tor
     return x.sum(over).reshape(split.n, *shape)
 
 
+FEW = 8  # a copy without an eighth of the positions or less costs more than it saves
+
+
 def busy(x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Leave out positions whose gradient is zero for every example of the batch.
 
@@ -122,11 +125,16 @@ def busy(x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ----------
     x : shape (example, position, ...);  d : its gradient, shape (example, position, entries)
     """
-    # mostly one example tells that every position is busy, and reading all of them takes long
-    if d.shape[1] <= 1 or (len(d) and bool((d[0] != 0).any(1).all())):
+    if d.shape[1] <= 1 or not len(d):
         return x, d
-    kept = (d != 0).any(2).any(0)
-    return (x, d) if bool(kept.all()) else (x[:, kept], d[:, kept])
+    # one example tells of most positions that they are busy, and reading all of them takes long
+    kept = (d[0] != 0).any(1)
+    idle = (~kept).nonzero()[:, 0]
+    if len(idle) * FEW <= len(kept):
+        return x, d
+    kept[idle] = (d[:, idle] != 0).any(2).any(0)
+    few = int((~kept).sum()) * FEW <= len(kept)
+    return (x, d) if few else (x[:, kept], d[:, kept])
 
 
 # ------------------------------------------------------------------- products of matrices
