@@ -107,6 +107,21 @@ def test_two_validations_an_epoch_are_told_apart_by_the_steps_inside():
     assert list(found.labels.values()) == [2, 4, 6, 8]
 
 
+@pytest.mark.parametrize("names", ["a.pt b.pt c.pt", "ckpt1.pt ckpt_1_50.pt ckpt2.pt"])
+def test_counters_order_names_of_several_kinds_and_it_is_said(names):
+    inside = {n: {"step": 10 * i} for i, n in enumerate(names.split(), 1)}
+    found = moments_of(entries(names, inside), "ckpts")
+    assert sorted(found.labels.values()) == [10, 20, 30]
+    assert "kinds" in found.notes[0]
+
+
+def test_counters_do_not_join_trainings_that_the_names_tell_apart():
+    names = "seed1_ep3.pt seed2_ep3.pt"
+    inside = {n: {"step": 10 * i} for i, n in enumerate(names.split(), 1)}
+    with pytest.raises(CheckpointError, match="tells trainings apart"):
+        moments_of(entries(names, inside), "ckpts")
+
+
 def test_the_last_checkpoint_is_one_moment_and_not_two():
     names = "epoch=0-step=4.ckpt epoch=1-step=8.ckpt last.ckpt best.ckpt"
     inside = {

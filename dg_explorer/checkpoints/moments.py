@@ -80,6 +80,11 @@ def moments_of(entries: Sequence[Entry], where: str, pattern: str | None = None)
         found = inside if inside and _one_training(numbered) else None
         if found is None:
             raise CheckpointError(_question(where, unclear, entries)) from None
+        kinds = len(_families(numbered))
+        if kinds > 1:
+            found.notes.append(
+                f"The names are of {kinds} kinds; the counters inside the files put them in order."
+            )
     else:
         found = _agreed(found, inside, numbered)
     _place(aside, numbered, found)
@@ -105,11 +110,13 @@ def _families(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 
 def _one_training(entries: Sequence[Entry]) -> bool:
-    """Whether names differ in numbers alone, or in Lightning's -v1 for a name that was taken."""
-    plain = {re.sub(r"-v\d+$", "", stem_of(e.name)): e for e in entries}
-    stems = [Entry(stem) for stem in plain]
-    varying = [c for c in columns_of(list(plain)) if c[0].counts == "apart"]
-    return len(_families(stems)) == 1 and not any(len({t.value for t in c}) > 1 for c in varying)
+    """Whether no number in the names tells trainings apart; Lightning's -v1 of a taken name may."""
+    stems = {re.sub(r"-v\d+$", "", stem_of(e.name)): e for e in entries}
+    return not any(
+        column[0].counts == "apart" and len({token.text for token in column}) > 1
+        for family in _families([Entry(stem) for stem in stems]).values()
+        for column in columns_of([e.name for e in family])
+    )
 
 
 def _by_name(entries: Sequence[Entry]) -> Moments:
