@@ -14,6 +14,21 @@ from .task import Task, needed_labels
 IGNORED = -100
 
 
+def _instead(prediction: torch.Tensor, raw: torch.Tensor) -> str:
+    """What to write where labels are no classes."""
+    if raw.shape == prediction.shape:
+        return (
+            "If each row holds the weights of the classes (one-hot or soft), the class is "
+            "label=lambda batch: batch[-1].argmax(1); for several labels an example pass "
+            "task='multilabel'."
+        )
+    if raw.shape == prediction.shape[:1] and bool((raw == raw.round()).all()):
+        return "If these are classes, say label=lambda batch: batch[-1].long()."
+    return (
+        "For real targets pass task='regression', for several labels an example task='multilabel'."
+    )
+
+
 class ClassificationTask(Task):
     """One label an example; the output is the margin of the right class.
 
@@ -71,8 +86,7 @@ class ClassificationTask(Task):
         if raw.is_floating_point() or (raw.shape != prediction.shape[:1] and not column):
             raise DataError(
                 f"Labels must be integers of shape ({prediction.shape[0]},); "
-                f"got {raw.dtype} of shape {tuple(raw.shape)}. For real targets pass "
-                f"task='regression', for several labels an example task='multilabel'."
+                f"got {raw.dtype} of shape {tuple(raw.shape)}. {_instead(prediction, raw)}"
             )
         if raw.numel():
             low, high = (int(x) for x in torch.aminmax(raw))

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from dg_explorer import Recorder, Run, with_ids
 from dg_explorer.errors import DataError, SettingError
-from dg_explorer.tasks import CustomTask, TaskUnclearError
+from dg_explorer.tasks import ClassificationTask, CustomTask, TaskUnclearError
 
 N = 12
 
@@ -185,3 +185,43 @@ def test_unlabelled_rows_are_left_out_of_every_mean():
     with torch.no_grad():
         correct = (model(inputs()).argmax(1) == hidden)[hidden >= 0].float().mean()
     assert float(metrics["test_accuracy"]) == pytest.approx(float(correct))
+
+
+def test_a_sigmoid_at_the_end_is_refused_while_recording_as_while_scoring():
+    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(x, (x[:, 0] > 0).long())
+    ended = nn.Sequential(nn.Linear(6, 1), nn.Sigmoid())
+    run = Run.create(name="sigmoid")
+    with (
+        pytest.raises(DataError, match="ends in a sigmoid"),
+        Recorder(run, ended, None, train=with_ids(data), test=data) as recorder,
+    ):
+        recorder.epoch(0)
+
+
+def test_small_positive_logits_are_no_sigmoid():
+    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0)) * 1e-3
+    data = TensorDataset(x, torch.arange(12) % 2)
+    model = nn.Linear(6, 1)
+    nn.init.constant_(model.bias, 0.5)
+    run = Run.create(name="logits")
+    with Recorder(run, model, None, train=with_ids(data), test=data) as recorder:
+        recorder.epoch(0)
+    right = F.binary_cross_entropy_with_logits(model(x)[:, 0], (torch.arange(12) % 2).float())
+    assert float(run["metrics"].train_loss[0]) == pytest.approx(float(right.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (F.one_hot(torch.arange(12) % 3, 3), r"argmax\(1\)"),
+        ((torch.arange(12) % 3).float(), r"batch\[-1\].long\(\)"),
+        (torch.linspace(0, 1, 12), "task='regression'"),
+    ],
+)
+def test_labels_that_are_no_classes_come_with_what_to_write(labels, advice):
+    model = nn.Linear(6, 3)
+    task = ClassificationTask()
+    batch = (torch.randn(12, 6), labels)
+    with pytest.raises(DataError, match=advice):
+        task.check(model(batch[0]), batch)
