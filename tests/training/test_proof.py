@@ -379,7 +379,7 @@ def test_a_replay_that_failed_makes_the_light_red_from_there_on():
     training = of_run(recorded(sgd))
     run.add("scores/unrolled", UnrolledAttributor(training).attribute(epochs=[1, 5]))
     shown = lights(RunReader(run))
-    assert shown["light/unrolled/text"][-1] == "validity red"
+    assert shown["light/unrolled/text"][-1] == "validity red: 3 of 6 segments proved"
     assert (
         "The replay of the training ends elsewhere at epoch 3"
         in (shown["light/unrolled/detail"][-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import numpy as np
@@ -68,6 +69,13 @@ def _short(light) -> str:
     if light.colour == "grey":
         return "validity not measured here"
     measured = ", ".join(f"{name} {value:.2f}" for name, value in light.measured.items())
-    old = "older than its data" if any(" older than " in r for r in light.reasons) else ""
-    said = ", ".join(part for part in (measured, old) if part)
+    reasons = " ".join(light.reasons)
+    segments = re.search(r"\d+ of \d+ segments", reasons)
+    parts = [
+        measured,
+        f"{segments[0]} proved" if segments else "",
+        "not measured here" if "not measured here" in reasons else "",
+        "older than its data" if " older than " in reasons else "",
+    ]
+    said = ", ".join(part for part in parts if part)
     return f"validity {light.colour}{f': {said}' if said else ''}"
