@@ -125,6 +125,9 @@ def test_top_attributions_are_the_largest_of_the_row_in_order():
     assert TRAKAttributor.find_top_attributions(scores, 0, 9, return_scores=False).tolist() == [
         2, 0, 3, 1,
     ]  # fmt: skip
+    indices, values = TRAKAttributor.find_top_attributions(scores, 0, top_k=2, lowest=True)
+    assert indices.tolist() == [1, 0]
+    assert values.tolist() == pytest.approx([-2.0, 0.1])
     with pytest.raises(DataError, match="No test example 1"):
         TRAKAttributor.find_top_attributions(scores, 1)
 

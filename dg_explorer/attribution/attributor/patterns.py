@@ -8,9 +8,14 @@ from ...errors import DataError
 
 
 def find_top_attributions(
-    attributions: torch.Tensor, test_idx: int, top_k: int = 10, return_scores: bool = True
+    attributions: torch.Tensor,
+    test_idx: int,
+    top_k: int = 10,
+    return_scores: bool = True,
+    *,
+    lowest: bool = False,
 ):
-    """The training examples that raised a test example's output most.
+    """The training examples that raised a test example's output most, or lowered it most.
 
     Parameters
     ----------
@@ -19,10 +24,12 @@ def find_top_attributions(
         Row of the matrix.
     top_k : int
         At most n_train are returned.
+    lowest : bool
+        The lowest scores instead, lowest first.
 
     Returns
     -------
-    indices : int64, shape (k,), highest score first, equal scores in ascending order
+    indices : int64, shape (k,), highest (or lowest) score first, equal scores in ascending order
     scores : shape (k,), only where `return_scores`
     """
     n_test, n_train = attributions.shape
@@ -31,7 +38,7 @@ def find_top_attributions(
     if top_k < 1:
         raise DataError(f"top_k={top_k}: ask for at least one.")
     row = attributions[test_idx]
-    indices = torch.argsort(row, descending=True, stable=True)[: min(top_k, n_train)]
+    indices = torch.argsort(row, descending=not lowest, stable=True)[: min(top_k, n_train)]
     return (indices, row[indices]) if return_scores else indices
 
 

@@ -109,15 +109,21 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
     # ------------------------------------------------------------------ what is shown, as data
 
     def top_influencers(
-        self, test: int | None = None, epoch: int | None = None, k: int = 10
+        self,
+        test: int | None = None,
+        epoch: int | None = None,
+        k: int = 10,
+        *,
+        query: str | None = None,
     ) -> pd.DataFrame:
-        """The training examples that helped and hurt a test example most.
+        """The training examples that helped and hurt a test example most, or what was asked.
 
         Parameters
         ----------
         test : id; the selected one by default
         epoch : one with scores; by default the one nearest to the board's
         k : how many on each side
+        query : "set/question" in place of a test example; `queries` lists them
 
         Returns
         -------
@@ -125,12 +131,21 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
             Columns side, rank, train, score and the training example's properties.
         """
         reader, now = self._sources.reader, self.selection.value
+        if query is not None:
+            if test is not None:
+                raise SettingError(f"test={test} and query={query!r}: ask for one of them.")
+            return tables.asked_influencers(reader, query, now.method, epoch, now.epoch, k)
         method = now.method or next(iter(reader.methods), "trak")
         epoch = tables.score_epoch(reader, method, epoch, now.epoch)
         test = now.test if test is None else test
         if test is None:
             raise SettingError("No test example is selected; pass test=<id>.")
         return tables.top_influencers(reader, method, int(test), epoch, k)
+
+    @property
+    def queries(self) -> dict[str, list[str]]:
+        """What was asked of the run by `attribute(query=)`: the questions of each set."""
+        return self._sources.reader.queries
 
     def selected_frame(self) -> pd.DataFrame:
         """The selected examples of both splits with their properties; index (split, id)."""

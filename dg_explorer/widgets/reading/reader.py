@@ -145,6 +145,12 @@ class RunReader:
     def methods(self) -> list[str]:
         return sorted({*self.family("scores/"), *self.family("top_scores/")}, key=_method_order)
 
+    @property
+    def queries(self) -> dict[str, list[str]]:
+        """What was asked later: the questions of each query set, by its name."""
+        names = [name for name in self.family("queries/") if "/" not in name]
+        return {name: self.group(f"queries/{name}")["query"].values.tolist() for name in names}
+
     def method_name(self, method: str) -> str:
         return _METHOD_NAMES.get(method, method.replace("_", " "))
 

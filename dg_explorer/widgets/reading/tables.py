@@ -45,7 +45,60 @@ def top_influencers(reader: RunReader, method: str, test: int, epoch: int, k: in
         raise UnknownExampleError(f"{method!r} was not computed for test example {test}.")
     at = data.sel(epoch=epoch, test=test)
     ids = at["train"].values if "train" in at.dims else at["train_id"].values
-    values = at["score"].values
+    frame = _sides(reader, ids, at["score"].values, k)
+    frame.attrs = {"epoch": epoch, "test": test, "method": method}
+    frame.attrs |= as_attrs(light_of(reader, method, epoch))
+    return frame
+
+
+def asked_influencers(
+    reader: RunReader, query: str, method: str | None, epoch: int | None, shown: float, k: int
+) -> pd.DataFrame:
+    """The k training examples that helped and the k that hurt a question most.
+
+    Parameters
+    ----------
+    query : "set/question", as `run.queries()` and the coordinate `query` have them
+    method : of those that answer it; the first where the one shown does not
+    epoch : by default the nearest to the one `shown`
+
+    Returns
+    -------
+    DataFrame
+        As `top_influencers`; its attrs say the query, its value and what the value is of.
+    """
+    name, _, question = query.partition("/")
+    groups = reader.family(f"queries/{name}/")
+    asked = reader.group(f"queries/{name}") if groups else None
+    if asked is None or question not in asked["query"].values.tolist():
+        known = [f"{s}/{q}" for s in reader.queries for q in reader.queries[s]]
+        raise SettingError(
+            f"No query {query!r}; this run has {', '.join(map(repr, known)) or 'none'}. Ask with "
+            f"attribute(run, model, train, query=QuerySet(...))."
+        )
+    method = method if method in groups else groups[0]
+    data = reader.group(f"queries/{name}/{method}")
+    epochs = data["epoch"].values
+    if epoch is None:
+        epoch = int(epochs[np.abs(epochs - shown).argmin()])
+    elif epoch not in epochs:
+        raise SettingError(
+            f"Query {query!r} was not asked at {reader.run.time_unit} {epoch}, but at "
+            f"{', '.join(map(str, epochs))}."
+        )
+    at = data.sel(epoch=epoch, query=question)
+    frame = _sides(reader, at["train"].values, at["score"].values, k)
+    frame.attrs = {"epoch": epoch, "query": query, "method": method}
+    frame.attrs |= {
+        "value": float(at["value"]) if "value" in at else float("nan"),
+        "unit": str(asked["unit"].sel(query=question).item()) if "unit" in asked else "",
+    }
+    frame.attrs |= as_attrs(light_of(reader, method, epoch))
+    return frame
+
+
+def _sides(reader: RunReader, ids: np.ndarray, values: np.ndarray, k: int) -> pd.DataFrame:
+    """The highest k scores above zero and the lowest k below, with the examples' properties."""
     rows = []
     for side, sign in (("helped", 1), ("hurt", -1)):
         signed = np.where(np.isfinite(values), sign * values, -np.inf)
@@ -53,10 +106,7 @@ def top_influencers(reader: RunReader, method: str, test: int, epoch: int, k: in
         order = order[signed[order] > 0]
         rows += [(side, rank, int(ids[i]), float(values[i])) for rank, i in enumerate(order, 1)]
     frame = pd.DataFrame(rows, columns=["side", "rank", "train", "score"])
-    frame = frame.join(properties(reader, "train"), on="train")
-    frame.attrs = {"epoch": epoch, "test": test, "method": method}
-    frame.attrs |= as_attrs(light_of(reader, method, epoch))
-    return frame
+    return frame.join(properties(reader, "train"), on="train")
 
 
 def properties(reader: RunReader, split: str) -> pd.DataFrame:
