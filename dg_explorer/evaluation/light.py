@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,10 @@ class Light:
         Whole sentences with the numbers they rest on.
     measured : dict
         The numbers alone, by name: "metasmoothness", "LDS".
+    parts : dict
+        The colours of what it is the worst of: "exact" (are the scores what they say they are: of
+        these weights, through the training as it was, and finite?) and "predicts" (does a small
+        change of the data do what they say?).
     causal : bool
         Whether scores may be put as causes ("because of"); never for red and grey.
     """
@@ -36,6 +41,7 @@ class Light:
     colour: str
     reasons: tuple[str, ...]
     measured: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
 
     @property
     def causal(self) -> bool:
@@ -67,7 +73,8 @@ def validity_light(
         (red if its interval includes 0 or less, amber below .3 and where the scores were replaced
         since); for scores through a replay the proof of it (amber until every segment up to the
         epoch is proved, red if one failed); and amber for scores that are older than the weights
-        of their epoch, or of a model whose outputs were not compared with the record's.
+        of their epoch, or of a model whose outputs were not compared with the record's; red for
+        scores that are all 0 or not finite.
     """
     return Evidence(run, checks).light(epoch, method)
 
@@ -90,19 +97,24 @@ class Evidence:
 
     def light(self, epoch: int, method: str | None = None) -> Light:
         """The light of a method's scores at an epoch; see `validity_light`."""
-        findings = [self._by_metasmoothness(epoch)]
+        predicts, exact = [self._by_metasmoothness(epoch)], []
         if method is not None:
-            findings += self._by_sources(epoch, method)
+            exact += self._by_sources(epoch, method)
             if self._is_replayed(method):
-                findings.append(self._by_replay(epoch))
+                exact.append(self._by_replay(epoch))
             if self._lds:
-                findings.append(self._by_lds(epoch, method))
+                predicts.append(self._by_lds(epoch, method))
+        findings = [predicts[0], *exact, *predicts[1:]]
         colour = max((f[0] for f in findings), key=_ORDER.index)
         # A measured LDS does not make up for metasmoothness that nobody looked at.
         if findings[0][0] == "grey" and colour == "green":
             colour = "amber"
         measured = {f[2]: f[3] for f in findings if len(f) > 2}
-        return Light(colour, tuple(f[1] for f in findings if f[1]), measured)
+        parts = {
+            name: max((f[0] for f in part), key=_ORDER.index, default="grey")
+            for name, part in (("exact", exact), ("predicts", predicts))
+        }
+        return Light(colour, tuple(f[1] for f in findings if f[1]), measured, parts)
 
     def changes(self, method: str) -> np.ndarray:
         """The epochs at which a method's light may become another one, ascending."""
@@ -110,6 +122,7 @@ class Evidence:
         if self._is_replayed(method):
             at += [[s.end for s in self._segments]]
         at += [[epoch for epoch in self._made_of(method) if self._is_older(epoch, method)]]
+        at += [self._void(method)]
         if not any(map(len, at)):
             return np.zeros(0, np.int64)
         times = np.unique(np.concatenate([np.asarray(a, np.int64) for a in at]))
@@ -159,6 +172,9 @@ class Evidence:
         group = f"scores/{method}"
         return self.run.made_from(group) if group in self.run else {}
 
+    def _void(self, method: str) -> list[int]:
+        return [int(epoch) for epoch in json.loads(self._attrs(method).get("void_epochs", "[]"))]
+
     def _is_older(self, epoch: int, method: str) -> bool:
         then = self._made_of(method).get(epoch, {}).get("weights")
         now = self._weights.get(epoch)
@@ -183,6 +199,14 @@ class Evidence:
     def _by_sources(self, epoch: int, method: str) -> list[tuple]:
         """Whether the scores still belong to the weights, and the weights to the record."""
         attrs, found = self._attrs(method), []
+        if epoch in self._void(method):
+            found.append(
+                (
+                    "red",
+                    f"The scores at {self._time(epoch)} are all 0 or not finite: no derivative "
+                    "came through the training, so they say nothing.",
+                )
+            )
         if self._is_older(epoch, method):
             found.append(
                 (

@@ -465,3 +465,15 @@ def test_accumulated_batches_are_replayed_with_the_weight_of_each_slot(uneven):
         )
         columns.append((up - down).detach() / (2 * h))
     np.testing.assert_allclose(scores, torch.stack(columns, 1).numpy(), rtol=1e-4, atol=1e-8)
+
+
+def test_scores_through_which_no_derivative_came_are_red():
+    run = recorded(sgd)
+    training = of_run(run)
+    light = validity_light(run, 5, method="unrolled")
+    assert light.parts == {"exact": "green", "predicts": "grey"}
+    still = training.with_changes(output=lambda answers, labels: 0 * answers.sum(1))
+    add_unrolled_scores(run, still, epochs=[5], windows=None)
+    light = validity_light(run, 5, method="unrolled")
+    assert (light.colour, light.parts["exact"]) == ("red", "red")
+    assert "all 0 or not finite" in str(light)

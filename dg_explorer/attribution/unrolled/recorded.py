@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+import numpy as np
 import xarray as xr
 
 from ...record.run import as_run
@@ -41,6 +43,7 @@ def add_unrolled_scores(
     attributor = UnrolledAttributor(training, memory=memory)
     scores = attributor.attribute(test, epochs, progress=progress)
     stored = scores.assign(score=scores["score"].astype("float32"))
+    stored.attrs["void_epochs"] = json.dumps(_void(stored["score"]))
     run.add("scores/unrolled", stored, overwrite=True)
     if windows is not None:
         last = int(scores["epoch"].values[-1])
@@ -48,3 +51,9 @@ def add_unrolled_scores(
         stored = exposures.assign(score=exposures["score"].astype("float32"))
         run.keep("exposures/unrolled", stored)
     return scores
+
+
+def _void(score: xr.DataArray) -> list[int]:
+    """Epochs at which all scores are 0 or some are not finite."""
+    flat = np.abs(score.values.reshape(score.sizes["epoch"], -1)).max(axis=1)
+    return score["epoch"].values[~np.isfinite(flat) | (flat == 0)].tolist()

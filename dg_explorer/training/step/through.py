@@ -136,9 +136,10 @@ class Through(TorchFunctionMode):
                 args = (args[0], args[1] * factor, *args[2:])
         args, into = tuple(getattr(a, "tensor", a) for a in args), kwargs.pop("out", None)
         beside = _BESIDE.get(name, name[:-1] if name.endswith("_") and name[-2:] != "__" else "")
+        kept = name in _KEPT
         if hasattr(Tensor, beside or "?") and name not in _AS_IS:
-            into, func, name = args[0], getattr(Tensor, beside), beside
-        if name in _KEPT:
+            into, func, name, kept = args[0], getattr(Tensor, beside), beside, True
+        if kept:
             args = tuple(a.clone() if torch.is_tensor(a) else a for a in args)
         if name == "sqrt":
             zero = args[0] == 0
@@ -147,7 +148,7 @@ class Through(TorchFunctionMode):
             value = func(*args, **kwargs)
         if into is not None:
             return into.copy_(value)
-        return value.clone() if name in _KEPT and torch.is_tensor(value) else value
+        return value.clone() if kept and torch.is_tensor(value) else value
 
 
 def _narrows(name: str, args: tuple, kwargs: dict) -> bool:
