@@ -147,6 +147,8 @@ class Through(TorchFunctionMode):
         else:
             value = func(*args, **kwargs)
         if into is not None:
+            if into.requires_grad and not into._is_view():
+                into.detach_()  # what is written over passes nothing on, not even zeros
             return into.copy_(value)
         return value.clone() if kept and torch.is_tensor(value) else value
 
