@@ -25,6 +25,7 @@ GradientChange = Callable[[dict, dict, dict], dict]
 ThetaChange = Callable[[dict, dict], dict]
 # As the single step is written out in Python: the others are one kernel for all.
 _SETTINGS = {"foreach": False, "fused": False}
+_PLAIN = {bool, int, float, str, type(None)}
 
 
 class BatchLoss(Protocol):
@@ -292,7 +293,7 @@ class OptimizerStep:
         """Put settings, counters and memory where the optimizers look for them."""
         for group, members, settings in zip(groups, self._members, fixed.groups, strict=True):
             group.clear()  # a counter that came into a group at the first step goes again
-            group.update(copy.deepcopy(settings), params=[parameters[i] for i in members])
+            group.update(_copied(settings), params=[parameters[i] for i in members])
         for optimizer in optimizers:
             optimizer.state.clear()
         for (o, i, name), value in copy.deepcopy(fixed.counters).items():
@@ -338,6 +339,10 @@ class OptimizerStep:
 
     def _without_derivative(self, value, name: str):
         """A copy of something that no derivative may go through."""
+        if type(value) in _PLAIN or (
+            type(value) is tuple and all(type(v) in _PLAIN for v in value)
+        ):
+            return value
         tensors = [getattr(leaf, "tensor", leaf) for leaf in tree_leaves(value)]
         if any(torch.is_tensor(t) and t.requires_grad for t in tensors):
             raise UnsupportedOptimizerError(
@@ -371,6 +376,11 @@ class OptimizerStep:
             ) from error
         self._fixed = {0: self._fixed[0]}
         return len(state[1])
+
+
+def _copied(settings: dict) -> dict:
+    """Settings as they were, whatever is done to these."""
+    return {k: v if type(v) in _PLAIN else copy.deepcopy(v) for k, v in settings.items()}
 
 
 def loss_dtype(loss) -> list:

@@ -54,7 +54,8 @@ _KEPT = set(
 )
 _BESIDE = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 _AS_IS = {"copy_", "requires_grad_", "zero_", "fill_", "unsqueeze_", "squeeze_", "t_", "transpose_"}
-_CUTS = (Tensor.detach, Tensor.detach_, torch.detach, Tensor.data.__get__)
+_CUTS = {Tensor.detach, Tensor.detach_, torch.detach, Tensor.data.__get__}
+_SET_DATA = Tensor.data.__set__
 _NARROW = {torch.bfloat16, torch.float16}
 
 
@@ -118,11 +119,13 @@ class Through(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
+        if func in _CUTS:
+            return args[0]
+        if name == "__get__":  # a look at a tensor
+            return func(*args, **kwargs)
         if func is torch._C._set_grad_enabled:
             return None
-        if any(func == cut for cut in _CUTS):
-            return args[0]
-        if func == Tensor.data.__set__:
+        if func == _SET_DATA:
             return args[0].copy_(args[1])
         if func is Tensor.item:
             counts = id(args[0]) in self._counters or not args[0].is_floating_point()
