@@ -186,3 +186,8 @@ def test_nothing_is_said_of_plain_wrappers_in_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_into(Net(0), {f"module.{k}": v for k, v in Net(1).state_dict().items()})
+
+
+def test_weights_by_keras_names_say_how_to_get_torchs():
+    with pytest.raises(ArchitectureMismatchError, match=r"load_weights.*torch\.save"):
+        load_into(Net(0), {"layers/dense/vars/0": torch.ones(3, 4)})

@@ -47,6 +47,11 @@ __all__ = [
 
 FORMAT = 1
 INITIAL = "checkpoints/initial"
+_SAME_SETTINGS = "Build the model with the settings it was trained with."
+_OF_KERAS = (
+    "These are keras's own names. In keras on torch: model.load_weights('w_1.weights.h5'); "
+    "torch.save(model.state_dict(), 'epoch_1.pt'), and pass that."
+)
 
 
 @dataclass
@@ -247,7 +252,7 @@ def load_into(model, state_dict: dict, *, prefix: str | None = None) -> str:
         several = "; ".join(f"{what}: {_first(names)}" for what, names in differs.items() if names)
         raise ArchitectureMismatchError(
             f"The checkpoint does not fit this {type(model).__name__}. {several}. "
-            f"Build the model with the settings it was trained with."
+            + (_OF_KERAS if any("/vars/" in name for name in unexpected) else _SAME_SETTINGS)
         )
     check_finite(parameters_of(model, given))
     model.load_state_dict(given)
