@@ -52,6 +52,7 @@ ROOMS = {
 LOOSE = {
     "": "top",
     "errors": "errors",
+    "arguments": "errors",
     "memory": "errors",
     "lazy_names": "errors",
     "run": "record",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import SettingError
 from ..maths.memorization import memorization_gap
 from .examples.cartography import history
@@ -17,6 +18,7 @@ from .transition.transitions import find_transitions
 _CURVES = ("train_accuracy", "test_accuracy")
 
 
+@checked
 def compare_runs(runs: Mapping, *, moments: int = 101) -> xr.Dataset:
     """Put several runs on one normalised time axis.
 
@@ -61,11 +63,13 @@ def compare_runs(runs: Mapping, *, moments: int = 101) -> xr.Dataset:
     return xr.Dataset(data, {"run": names, "moment": grid})
 
 
+@checked
 def comparison_table(comparison: xr.Dataset) -> pd.DataFrame:
     """One row a run, without the curves."""
     return comparison.drop_dims("moment").to_dataframe()
 
 
+@checked
 def plot_comparison(runs, save_dir=None, *, theme: str = "light"):
     """Runs side by side as a Figure; writes `comparison.html`.
 

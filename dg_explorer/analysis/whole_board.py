@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import checked
 from ..attribution.walk import attribute
 from ..checkpoints.store import saved_epochs
 from ..errors import DGExplorerError, SettingError
@@ -26,6 +27,7 @@ MOMENTS = 40  # scored of those recorded; a board of them exports to a few megab
 THERE = "already there"
 
 
+@checked
 def complete(
     run: Run,
     model: torch.nn.Module | None = None,

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
+from ..arguments import checked
 from ..checkpoints.copies import copied
 from ..checkpoints.store import load_into, load_weights, saved_epochs
 from ..data.served import Served
@@ -40,6 +41,7 @@ from .units import (
 __all__ = ["attribute", "score_checkpoint"]
 
 
+@checked
 def attribute(
     run,
     model: torch.nn.Module,

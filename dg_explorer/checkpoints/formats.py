@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 
 import torch
 
+from ..arguments import checked
 from ..errors import CheckpointError, SettingError
 from . import folders
 from .moments import Moments, moments_of
@@ -91,6 +93,7 @@ _UNCLONED = (
 )
 
 
+@checked
 def model_checkpoints(
     source,
     *,
@@ -149,6 +152,11 @@ def model_checkpoints(
         return _of_mapping(source, how)
     if isinstance(source, (list, tuple)):
         return _of_list(source, epochs, "the list", how)
+    if not isinstance(source, (str, PathLike)):
+        raise CheckpointError(
+            f"Checkpoints are a folder, a file, a mapping of epochs, a list or a run, not a "
+            f"{type(source).__name__}."
+        )
     path = Path(source)
     if not path.exists():
         raise CheckpointError(f"There is no file or folder {path}.")

@@ -19,16 +19,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import xarray as xr
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
+from ..arguments import checked
 from ..errors import (
     ArchitectureMismatchError,
     CheckpointError,
     MissingGroupError,
     NonFiniteError,
 )
+from ..record.policy import Rows
 from ..record.run import as_run
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
@@ -105,6 +106,7 @@ class Checkpoint:
             )
 
 
+@checked
 def save_checkpoint(
     run,
     epoch: int,
@@ -146,14 +148,8 @@ def save_checkpoint(
         raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
     digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra)
     row = {"path": folder, "digest": digest, "holds": holds}
-    run.append(
-        "checkpoints",
-        xr.Dataset(
-            {name: ("epoch", np.array([value])) for name, value in row.items()},
-            coords={"epoch": [epoch]},
-        ),
-        overwrite=overwrite,
-    )
+    values = {name: (("epoch",), np.array([value], dtype=object)) for name, value in row.items()}
+    run.append("checkpoints", Rows("epoch", np.array([epoch]), values), overwrite=overwrite)
     return digest
 
 
@@ -204,6 +200,7 @@ def folder_of(epoch: int) -> str:
     return f"checkpoints/epoch_{int(epoch):06d}"
 
 
+@checked
 def load_into(model, state_dict: dict, *, prefix: str | None = None) -> str:
     """Load weights into a model of the same architecture, checking names, shapes and NaN.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arguments import checked
 from ..errors import DataError, ShuffledLoaderError
 
 
@@ -35,6 +36,7 @@ class WithIds:
         return (*(row[:-1] if self._renames else row), int(example))
 
 
+@checked
 def with_ids(dataset, ids=None) -> WithIds:
     """Make a dataset yield `(..., id)`, so that a shuffled loader still says who is who.
 
@@ -70,6 +72,7 @@ def with_ids(dataset, ids=None) -> WithIds:
     return WithIds(dataset, ids.astype(np.int64))
 
 
+@checked
 def ids_of(data) -> np.ndarray:
     """The example ids of a dataset or of a loader, int64, shape (example,), in the order served.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..arguments import checked
 from ..errors import DataError, SettingError, UnknownExampleError
 from .batch import Batch
 from .kinds import given
@@ -69,6 +70,7 @@ class Served:
         a batch mean.
     """
 
+    @checked
     def __init__(
         self,
         data,

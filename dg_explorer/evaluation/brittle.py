@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import SettingError
 from ..training.training import Training
 from .counterfactual import retrain_with_weights
 from .settings import check_count, check_given
 
 
+@checked
 def brittleness(
     scores: xr.DataArray,
     *,

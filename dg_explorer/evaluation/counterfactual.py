@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import DataError, NonFiniteError, SettingError, UnknownExampleError
 from ..maths.crossing import first_crossing
 from ..record.run import as_run
@@ -15,6 +16,7 @@ from ..training.training import Training, outputs_of, train_many
 from .settings import check_count, check_given
 
 
+@checked
 def counterfactual_check(
     run=None,
     test: Sequence[int] | None = None,
@@ -125,6 +127,7 @@ def counterfactual_check(
     return result
 
 
+@checked
 def leave_one_out(
     run=None,
     *,
@@ -163,6 +166,7 @@ def leave_one_out(
     return effects
 
 
+@checked
 def window_ablation(
     run=None,
     *,

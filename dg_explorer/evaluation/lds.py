@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from ..arguments import checked
 from ..errors import DGExplorerError, NonFiniteError
 
 
@@ -13,6 +14,7 @@ class MisalignedScoresError(DGExplorerError, ValueError):
     """Scores, masks and outputs do not speak of the same examples."""
 
 
+@checked
 def linear_datamodeling_score(
     scores: xr.DataArray | np.ndarray,
     masks: xr.DataArray | np.ndarray,

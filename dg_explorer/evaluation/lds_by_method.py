@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch.utils.data import TensorDataset
 
+from ..arguments import checked
 from ..attribution.methods import method_class
 from ..errors import DGExplorerError
 from ..record.run import as_run
@@ -26,6 +27,7 @@ class NoScoresError(DGExplorerError, KeyError):
         return Exception.__str__(self)
 
 
+@checked
 def lds_over_time(
     run=None,
     *,

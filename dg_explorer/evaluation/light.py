@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import MissingGroupError
 from ..record.run import as_run
 from ..training.proof_table import ReplayProof, read_proof, segments_of
@@ -51,6 +52,7 @@ class Light:
         return f"{self.colour}: {' '.join(self.reasons)}"
 
 
+@checked
 def validity_light(
     run, epoch: int, *, method: str | None = None, checks: Sequence[str] | None = None
 ) -> Light:

@@ -6,9 +6,11 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from ..arguments import checked
 from ..errors import DataError
 
 
+@checked
 def mislabel_auroc(
     suspicion: xr.DataArray | np.ndarray,
     mislabelled: xr.DataArray | np.ndarray,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import DGExplorerError, SettingError
 from ..training.training import Training, outputs_of, shuffled_batches, train_many
 from .settings import check_count, check_retraining, check_share
@@ -20,6 +21,7 @@ class ResumeMismatchError(DGExplorerError, ValueError):
     """Finished models were found that belong to another training or other subsets."""
 
 
+@checked
 def random_subsets(
     n_subsets: int, train: np.ndarray, *, keep: float = 0.5, seed: int = 0
 ) -> xr.DataArray:
@@ -39,6 +41,7 @@ def random_subsets(
     )
 
 
+@checked
 def subset_retraining(
     training: Training | Callable[[np.ndarray, int], np.ndarray],
     masks: xr.DataArray,

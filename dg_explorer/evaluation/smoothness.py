@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import SettingError
 from ..record.run import as_run
 from ..training.training import Training, train_many
@@ -39,6 +40,7 @@ def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) 
     return (torch.sign(first) * torch.sign(second) * moved).sum(-1) / moved.sum(-1)
 
 
+@checked
 def metasmoothness(
     run=None,
     *,

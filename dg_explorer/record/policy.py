@@ -8,6 +8,8 @@ ever cast.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +24,63 @@ from .types import fits, wider
 _SMALL = 1 << 20
 # attributes that say how rows were made: rows of one group agree on them
 MAKING = ("method", "settings", "output", "sign")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """New rows along `dim` as a recorder has them, which mostly are like those before.
+
+    What all rows share (names, dims, types, the ids of the examples) is looked at where it is new
+    and otherwise only compared, so that an epoch costs what its values cost.
+
+    Attributes
+    ----------
+    dim : "epoch" or "step"
+    labels : int array, shape (row,)
+    values : name to dims, of which `dim` is the first, and array
+    coords : name to dims and array, of what is the same in all rows
+    attrs : of the group
+    """
+
+    dim: str
+    labels: np.ndarray
+    values: dict[str, tuple[tuple[str, ...], np.ndarray]]
+    coords: dict[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+    attrs: dict = field(default_factory=dict)
+
+    def dataset(self) -> xr.Dataset:
+        """The same as a labelled Dataset."""
+        return xr.Dataset(self.values, {self.dim: self.labels, **self.coords}, self.attrs)
+
+    def after(self, label: int) -> Rows:
+        """The rows that come after a label."""
+        kept = self.labels > label
+        values = {name: (dims, array[kept]) for name, (dims, array) in self.values.items()}
+        return Rows(self.dim, self.labels[kept], values, self.coords, self.attrs)
+
+    def like(self, there: st.Group | None) -> st.Group | None:
+        """The group of these rows where they differ from those there in values only, else None."""
+        if there is None or there.dim != self.dim or not there.blocks:
+            return None
+        for name, (dims, array) in self.coords.items():
+            known = there.fixed.get(name)
+            if known is None or there.variables[name].dims != dims or name not in there.coords:
+                return None
+            if known.shape != array.shape or not np.array_equal(values_of(known), array):
+                return None
+        pieces = {}
+        for name, (dims, array) in self.values.items():
+            known = there.blocks[-1].pieces.get(name)
+            if known is None or there.variables[name].dims != dims:
+                return None
+            pieces[name] = Held(array)
+            same = known.dtype == pieces[name].dtype and known.shape[1:] == array.shape[1:]
+            if not same or len(there.dtypes[name]) > 1:
+                return None
+        block = st.Block(np.asarray(self.labels, np.int64), pieces)
+        named = {name: there.variables[name] for name in (self.dim, *pieces)}
+        attrs = plain_attrs("the rows", self.attrs)
+        return st.Group(self.dim, attrs, (), named, {}, (block,))
 
 
 def time_dim(data: xr.Dataset) -> str | None:
@@ -181,6 +240,8 @@ def same_values(a: st.Group, b: st.Group) -> bool:
 
 def plain_attrs(name: str, attrs: dict) -> dict:
     """Attributes as JSON gives them back; `SchemaError` names one that JSON cannot hold."""
+    if not isinstance(attrs, Mapping):
+        raise SchemaError(f"What is noted about {name!r} is a dict of names to words: {attrs!r}.")
     found = {}
     for key, value in attrs.items():
         try:
@@ -206,11 +267,11 @@ def _equal(a: Held | Stored, b: Held | Stored) -> bool:
         return True
     if a.shape != b.shape:
         return False
-    a, b = _values(a), _values(b)
+    a, b = values_of(a), values_of(b)
     return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc"))
 
 
-def _values(piece: Held | Stored) -> np.ndarray:
+def values_of(piece: Held | Stored) -> np.ndarray:
     """The values of a piece to look at; those of a stored one are kept, as each row asks anew."""
     if isinstance(piece, Held):
         return piece.values

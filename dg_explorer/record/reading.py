@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import DamagedRecordError, MissingGroupError, SchemaError
 from .datasets import dataset
 from .kept import families, meant, members
@@ -54,6 +55,7 @@ class RunReading:
         group = meant(self._state().groups, group) or group
         return dataset(self._there(group), group, lambda: self._there(group))
 
+    @checked
     def sizes(self, group: str) -> dict[str, int]:
         """The length of each dim of a group, without reading any of its values.
 
@@ -64,6 +66,7 @@ class RunReading:
         """
         return dict(self._there(group).sizes)
 
+    @checked
     def epochs(self, group: str = "metrics") -> np.ndarray:
         """The recorded epochs of a group, ascending, int64."""
         found = self._there(group)
@@ -73,6 +76,7 @@ class RunReading:
             return self[group]["epoch"].values
         raise SchemaError(f"{group!r} of this run has no epochs; it has {found.sizes}.")
 
+    @checked
     def made_from(self, group: str) -> dict:
         """What a group was made from: names to digests or words, as its writer gave them.
 
@@ -88,6 +92,7 @@ class RunReading:
             for label in block.labels[block.rows]
         }
 
+    @checked
     def kept(self, family: str) -> list[str]:
         """The groups of all answers of a family, such as "checks/removal", oldest first.
 
@@ -95,6 +100,7 @@ class RunReading:
         """
         return members(self.groups(), family)
 
+    @checked
     def checks(self, kind: str | None = None) -> list[str]:
         """The groups of all checks of the scores that were made, those of a kind oldest first."""
         groups = self.groups()

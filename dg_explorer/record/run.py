@@ -23,10 +23,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ..arguments import checked
 from ..errors import DamagedRecordError, MissingGroupError, RunError, SchemaError
 from . import kept, policy
 from .blobs import Blobs
 from .kept import ADDED
+from .policy import Rows
 from .reading import RunReading, missing
 from .schema import LABEL_DIMS, check_group, check_labels, check_variables
 from .store import state as st
@@ -57,6 +59,7 @@ class Run(RunReading):
     # ------------------------------------------------------------------ create and open
 
     @classmethod
+    @checked
     def create(
         cls,
         path: str | Path | None = None,
@@ -239,7 +242,7 @@ class Run(RunReading):
     def append(
         self,
         group: str,
-        rows: xr.Dataset,
+        rows: xr.Dataset | Rows,
         *,
         overwrite: bool = False,
         made_from: dict | None = None,
@@ -262,15 +265,18 @@ class Run(RunReading):
             The rows do not fit the schema or the group, a row is there already, or no type holds
             the values of old and new rows.
         """
-        rows = check_variables(group, rows)
-        if policy.time_dim(rows) is None:
-            raise SchemaError(
-                f"append needs rows along epoch or step; got dims {dict(rows.sizes)}."
+        if isinstance(rows, Rows) and made_from is None:
+            self._write(
+                group,
+                lambda state: policy.plan_append(
+                    state,
+                    group,
+                    rows.like(state.groups.get(group)) or _new_rows(group, rows.dataset(), None),
+                    overwrite=overwrite,
+                ),
             )
-        for dim in LABEL_DIMS:
-            if dim in rows.dims:
-                check_labels(group, rows, dim)
-        new = policy.as_group(group, rows, made_from)
+            return
+        new = _new_rows(group, rows.dataset() if isinstance(rows, Rows) else rows, made_from)
         self._write(group, lambda state: policy.plan_append(state, group, new, overwrite=overwrite))
 
     def keep(
@@ -324,6 +330,7 @@ class Run(RunReading):
         plain = policy.plain_attrs("the run", attrs)
         self._writer.write(lambda state: st.SetAttrs(plain))
 
+    @checked
     def delete(self, group: str) -> None:
         """Remove a group; groups nested under its name stay."""
 
@@ -395,6 +402,7 @@ class Run(RunReading):
         """What was put right since this run was opened, and where its recording stopped."""
         return [*self._writer.done, *stopping.stopped(self._reader.place, self._state())]
 
+    @checked
     def copy_to(self, path: str | Path | None, *, overwrite: bool = False) -> Run:
         """Copy the whole record, checkpoints included, and return the copy.
 
@@ -411,6 +419,7 @@ class Run(RunReading):
             return self
         return Run(make(path, self._complete(), overwrite=overwrite))
 
+    @checked
     def pack(self, path: str | Path) -> Path:
         """Write the whole record as one zip file, which `Run.open` and `explore` read as it is."""
         return pack(self._complete(), path)
@@ -462,3 +471,14 @@ def as_run(run: Run | str | Path) -> Run:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _new_rows(group: str, rows: xr.Dataset, made_from: dict | None) -> st.Group:
+    """Rows in the record's form, or `SchemaError` saying what is off."""
+    rows = check_variables(group, rows)
+    if policy.time_dim(rows) is None:
+        raise SchemaError(f"append needs rows along epoch or step; got dims {dict(rows.sizes)}.")
+    for dim in LABEL_DIMS:
+        if dim in rows.dims:
+            check_labels(group, rows, dim)
+    return policy.as_group(group, rows, made_from)

@@ -222,6 +222,8 @@ GROUPS: dict[str, GroupSpec] = {
 
 def spec_of(group: str) -> GroupSpec:
     """The specification that governs a group name; `SchemaError` if none does."""
+    if not isinstance(group, str):
+        raise SchemaError(f"A group has a name, such as 'analyses/mine', and is not {group!r}.")
     if group in GROUPS:
         return GROUPS[group]
     for pattern, spec in GROUPS.items():

@@ -6,6 +6,7 @@ import warnings
 
 from transformers import TrainerCallback
 
+from ..arguments import checked
 from ..errors import SettingError
 from .recorder import NO_TRAIN, Recorder
 
@@ -37,6 +38,7 @@ class HuggingFaceRecorder(TrainerCallback):
         As for `Recorder`: layers, checkpoint_every, gradient_every ...
     """
 
+    @checked
     def __init__(self, run, *, train=None, test=None, every: int = 1, **settings):
         if every < 1:
             raise SettingError(f"every counts {run.time_unit}s, from 1; got {every}.")

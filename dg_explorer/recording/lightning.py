@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from lightning.pytorch import Callback
 
+from ..arguments import checked
 from ..data.ids import yields_ids
 from ..errors import SettingError
 from .recorder import NO_TRAIN, Recorder
@@ -41,6 +42,7 @@ class LightningRecorder(Callback):
         As for `Recorder`: layers, checkpoint_every, gradient_every ...
     """
 
+    @checked
     def __init__(
         self,
         run,

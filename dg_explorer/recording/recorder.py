@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import xarray as xr
 
+from ..arguments import checked
 from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
 from ..data.evaluation import LayerOutputs
 from ..data.served import Served
 from ..errors import SettingError
+from ..record.policy import Rows
 from ..record.run import as_run
 from ..tasks import COLUMNS, InferredTask, as_task
 from ..training.step.choose import check_optimizer
@@ -103,6 +105,7 @@ class Recorder:
         With ``replay=True``, an optimizer through which no derivative goes.
     """
 
+    @checked
     def __init__(
         self,
         run,
@@ -339,9 +342,7 @@ class Recorder:
         """Put all rows of an epoch into the record."""
         for split, table in self._tables.items():
             if table.seen:
-                row = table.row(epoch)
-                row.attrs["measured"] = measured[split]
-                self._append(f"dynamics/{split}", row)
+                self._append(f"dynamics/{split}", table.rows(epoch, measured=measured[split]))
         for layer, outputs in self._features.items():
             if outputs:
                 row = feature_row(epoch, outputs, self._feature_ids)
@@ -353,8 +354,8 @@ class Recorder:
             self._replay.write(self.steps_taken, self._witness.take_weights())
         if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
             self._checkpoint(epoch)
-        row = {name: ("epoch", [value]) for name, value in metrics.items()}
-        self._append("metrics", xr.Dataset(row, {"epoch": [epoch]}))
+        row = {name: (("epoch",), np.array([value])) for name, value in metrics.items()}
+        self._append("metrics", Rows("epoch", np.array([epoch]), row))
 
     def _table(self, split: str) -> ExampleTable:
         group = f"{split}_examples"
@@ -515,11 +516,11 @@ class Recorder:
         }
         return measured
 
-    def _append(self, group: str, row: xr.Dataset) -> None:
+    def _append(self, group: str, row: Rows | xr.Dataset) -> None:
         # after resume(), rows written between the checkpoint and the kill are there already
         if self._resumed_at is not None and group in self.run:
-            dim = "epoch" if "epoch" in row.dims else "step"
-            if row[dim].values[-1] <= self.run[group][dim].values[-1]:
+            label = row.labels[-1] if isinstance(row, Rows) else row["epoch"].values[-1]
+            if label <= self.run.epochs(group)[-1]:
                 return
         self.run.append(group, row, overwrite=self._replaces)
 
@@ -528,9 +529,9 @@ class Recorder:
             return
         means, count = self._sampler.take()
         data = {name: (("epoch", "layer"), values[None]) for name, values in means.items()}
-        data["sampled_steps"] = ("epoch", [count])
-        layers = np.array(list(self._sampler.layers), dtype=object)
-        self._append("gradients", xr.Dataset(data, {"epoch": [epoch], "layer": layers}))
+        data["sampled_steps"] = (("epoch",), np.array([count]))
+        layers = {"layer": (("layer",), np.array(list(self._sampler.layers), dtype=object))}
+        self._append("gradients", Rows("epoch", np.array([epoch]), data, layers))
 
     def _checkpoint(self, epoch: int) -> None:
         if self._resumed_at is not None and epoch in saved_epochs(self.run):

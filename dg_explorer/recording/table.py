@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import DataError, UnknownExampleError
+from ..record.policy import Rows
 from ..tasks import COLUMNS
 
 
@@ -85,13 +86,16 @@ class ExampleTable:
             self._unknown(ids[~np.isin(ids, self.ids)])
         return self._order[at]
 
-    def row(self, epoch: int) -> xr.Dataset:
+    def rows(self, epoch: int, **attrs) -> Rows:
         """The row, with dims (epoch, split)."""
         dims = ("epoch", self.split)
-        return xr.Dataset(
-            {name: (dims, column[None]) for name, column in self.columns.items()},
-            {"epoch": [epoch], self.split: self.ids},
-        )
+        values = {name: (dims, column[None]) for name, column in self.columns.items()}
+        labels, coords = np.array([epoch]), {self.split: ((self.split,), self.ids)}
+        return Rows("epoch", labels, values, coords, attrs)
+
+    def row(self, epoch: int) -> xr.Dataset:
+        """The row as a Dataset."""
+        return self.rows(epoch).dataset()
 
     def mean(self, name: str) -> float:
         """The mean over the examples seen; NaN if none was."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..arguments import checked
 from ..data.ids import dataset_of, ids_of
 from ..data.rows import tensors_behind
 from ..errors import DataError, SettingError
@@ -43,6 +44,7 @@ class TrainingDynamicsTracker:
     and a batch whose labels contradict that is refused: position is not identity under shuffling.
     """
 
+    @checked
     def __init__(self, dataset, save_interval: int = 1, *, run: Run | None = None):
         if save_interval < 1:
             raise SettingError(f"save_interval counts epochs, from 1; got {save_interval}.")

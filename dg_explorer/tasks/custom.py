@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import checked
 from ..errors import DataError, SettingError
 from .identity import code_digest
 from .parts import parts_of, raw_of
@@ -41,6 +42,7 @@ class CustomTask(Task):
     needs_batch = True
     loss_name = "the loss of your own"
 
+    @checked
     def __init__(
         self,
         output: Callable,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..arguments import checked
 from ..checkpoints.store import load_initial, load_into
 from ..data.batch import Batch
 from ..data.leaves import shapes
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 
+@checked
 def training_of_run(
     run,
     model: nn.Module,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import DataError
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
@@ -36,6 +37,7 @@ class BiasAttributor(OnRecord):
         A run recorded elsewhere; its examples' columns are used.
     """
 
+    @checked
     def __init__(
         self,
         model,

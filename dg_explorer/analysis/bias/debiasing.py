@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import SettingError
 from ...maths.debiasing import balanced_removal, most_harmful, worst_group
 
 
+@checked
 def debias(
     alignment: xr.DataArray,
     retrain: Callable,

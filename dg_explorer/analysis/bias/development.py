@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import MissingGroupError
 from ...maths.debiasing import group_alignment
 from ...record.run import as_run
@@ -14,6 +15,7 @@ from ..sources.curves import check_answers, seen_at
 from ..sources.scored import unweighted
 
 
+@checked
 def add_bias(
     run,
     *,

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import MissingGroupError
 from ...maths.cartography import cartography, regions
 from ...maths.forgetting import first_learned, forgetting_events, last_unlearned, learned_for_good
@@ -18,6 +19,7 @@ from ..sources.curves import check_answers, seen_at
 ANALYSES = {"train": "analyses/cartography", "test": "analyses/test_cartography"}
 
 
+@checked
 def add_cartography(
     run, *, split: str = "train", share: float = 1 / 3, overwrite: bool = True
 ) -> xr.Dataset:

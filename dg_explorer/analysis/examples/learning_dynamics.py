@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from torch.nn.functional import softmax
 
+from ...arguments import checked
 from ...checkpoints.random_state import untouched_rng
 from ...data.evaluation import evaluating, on_device_of
 from ...data.ids import ids_of
@@ -48,6 +49,7 @@ class LearningDynamicsAnalyzer(OnRecord):
     run : Run, optional
     """
 
+    @checked
     def __init__(self, num_classes: int, track_examples=None, device=None, *, run=None):
         super().__init__(run, "learning dynamics")
         self.num_classes = int(num_classes)

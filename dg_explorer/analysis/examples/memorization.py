@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import DataError, MissingGroupError
 from ...maths.memorization import memorization_gap, subset_memorization
 from ...record.run import as_run
@@ -17,6 +18,7 @@ PROXY = "proxy from the run's own history: 1 - mean probability of the label ove
 SUBSETS = "Feldman and Zhang (2020): right when trained on, minus right when left out"
 
 
+@checked
 def add_memorization(run, *, subsets: xr.Dataset | None = None, overwrite: bool = True):
     """Write the memorization of the model and of its training examples.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import DataError
 from ...maths.memorization import memorization_gap
 from ..sources.epoch_order import check_epoch
@@ -30,6 +31,7 @@ class MemorizationDetector(OnRecord):
         Record to write to, or to read: a run recorded elsewhere can be analyzed as it is.
     """
 
+    @checked
     def __init__(self, num_classes: int, device=None, *, run=None):
         super().__init__(run, "memorization")
         self.num_classes = int(num_classes)

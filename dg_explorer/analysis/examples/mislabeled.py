@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import MissingGroupError, SettingError
 from ...evaluation.out_of_fold import out_of_fold_margins
 from ...maths.margin_area import area_under_margin
@@ -40,6 +41,7 @@ _DISTRUSTED = 0.1
 _FAR = 2.0
 
 
+@checked
 def find_mislabeled(
     run,
     *,
@@ -111,7 +113,7 @@ def find_mislabeled(
         frame.insert(1, "label", labels)
     telling = _telling(dynamics)
     if share is None and not telling.any():
-        warnings.warn(_why_none(dynamics), stacklevel=2)
+        warnings.warn(_why_none(dynamics), stacklevel=3)
     frame = frame.assign(**_said_instead(dynamics.isel(epoch=telling), labels))
     chosen = (
         _chosen(frame, share)

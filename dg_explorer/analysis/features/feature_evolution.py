@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import MissingGroupError, SettingError
 from ...maths.transition import find_transition
 from ...recording.evaluation_pass import feature_row
@@ -40,6 +41,7 @@ class FeatureEvolutionTracker(OnRecord):
         A layer does not exist; the closest names are listed.
     """
 
+    @checked
     def __init__(self, model=None, layer_names: Sequence[str] = (), device=None, *, run=None):
         if isinstance(layer_names, str):
             raise SettingError(f"layer_names is a list: [{layer_names!r}].")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import SettingError
 from ...maths.dimension import effective_rank, participation_ratio
 from ...maths.neural_collapse import neural_collapse
@@ -19,6 +20,7 @@ COLLAPSE = ("nc1", "nc2_norms", "nc2_angles", "nc3", "nc4")
 NEEDS_LABELS = ("silhouette_score", "fisher_ratio", *COLLAPSE)
 
 
+@checked
 def add_feature_measures(
     run,
     layer: str,

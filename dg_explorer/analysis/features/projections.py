@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import DataError, SettingError
 from ...maths.extents import extents
 from ...maths.projection import best_rotation, joint_pca, procrustes_pca
@@ -16,6 +17,7 @@ from .layers import feature_group
 METHODS = ("procrustes", "joint", "umap", "tsne")
 
 
+@checked
 def add_projections(
     run,
     layer: str,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import DataError, MissingGroupError
 from ...maths.gradient_noise import gradient_noise_scale
 from ...recording.gradient_sampling import dead_units, dense_gradient, parameters_by_layer
@@ -45,6 +46,7 @@ class GradientFlowAnalyzer(OnRecord):
         A layer does not exist; the closest names are listed.
     """
 
+    @checked
     def __init__(self, model=None, track_layers: Sequence[str] | None = None, *, run=None):
         super().__init__(run, "gradient flow")
         self.model = model

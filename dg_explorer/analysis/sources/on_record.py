@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ...errors import NotARunError, SettingError
+from ...record.run import as_run
 from ...run import Run
 
 _SETTINGS = "analyzer"
@@ -15,7 +16,7 @@ class OnRecord:
     """An analyzer whose measurements live in `self.run`, in memory unless it was given one."""
 
     def __init__(self, run: Run | None, name: str):
-        self.run = Run.create(None, name=name) if run is None else run
+        self.run = Run.create(None, name=name) if run is None else as_run(run)
 
     def settings(self) -> dict:
         """The keyword arguments that make the same analyzer again, as plain values."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import DataError, SettingError
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
@@ -36,6 +37,7 @@ class PhaseTransitionAttributor(OnRecord):
         Passed to the attributor, such as `damping`.
     """
 
+    @checked
     def __init__(
         self,
         model_checkpoints,

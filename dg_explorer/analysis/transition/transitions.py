@@ -7,12 +7,14 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...maths.crossing import first_crossing
 from ...maths.transition import find_transition
 from ...record.run import as_run
 from ..sources.curves import accuracy_curves
 
 
+@checked
 def add_transitions(run, *, overwrite: bool = True, **settings) -> xr.Dataset:
     """Find when a run memorized and when it generalized, and write it to `transitions`.
 

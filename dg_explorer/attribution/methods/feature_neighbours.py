@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...arguments import checked
 from ...data.evaluation import LayerOutputs
 from ...errors import DataError, NonFiniteError, SettingError
 from ...tasks.parts import labels_of
@@ -65,6 +66,7 @@ class RepresentationSimilarityAttributor(Attributor):
     linear = False
     unit = "cosine of activations, rank only"
 
+    @checked
     def __init__(
         self,
         model,
@@ -176,6 +178,7 @@ class FeatureKNNAttributor(RepresentationSimilarityAttributor):
     method = "feature_knn"
     unit = "share of the vote, rank only"
 
+    @checked
     def __init__(
         self,
         model,

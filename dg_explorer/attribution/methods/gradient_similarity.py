@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...arguments import checked
 from ...errors import CheckpointError, SettingError
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
@@ -40,6 +41,7 @@ class GradientSimilarityAttributor(Attributor):
     method = "gradient_cosine"
     similarity = "cosine"
 
+    @checked
     def __init__(
         self,
         model,
@@ -182,6 +184,7 @@ class TracInAttributor(GradientSimilarityAttributor):
     unit = "change of output over the steps of the checkpoints, to first order"
     similarity = "dot"
 
+    @checked
     def __init__(
         self,
         model,

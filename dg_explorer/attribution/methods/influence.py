@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import checked
 from ...errors import SettingError
 from ...memory import memory_advice
 from ..attributor.base import Attributor
@@ -77,6 +78,7 @@ class InfluenceFunctionAttributor(Attributor):
 
     method = "influence"
 
+    @checked
     def __init__(
         self,
         model,

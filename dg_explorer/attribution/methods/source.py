@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from ...arguments import checked
 from ...errors import SettingError
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
@@ -57,6 +58,7 @@ class SourceAttributor(Attributor):
     method = "source"
     keeps_factors = True
 
+    @checked
     def __init__(
         self,
         model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ...arguments import checked
 from ...errors import SettingError
 from ...memory import memory_advice
 from ..attributor.base import Attributor
@@ -58,6 +59,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
 
     method = "trak"
 
+    @checked
     def __init__(
         self,
         model,

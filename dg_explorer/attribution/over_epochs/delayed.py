@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...data.served import Served
 from ...errors import MissingGroupError, SettingError
 from ...run import Run
@@ -36,6 +37,7 @@ class DelayedGeneralizationTRAK(TRAKAttributor):
         Of the group `scores/<name>`.
     """
 
+    @checked
     def __init__(self, model, *, run: Run | None = None, name: str = "trak", **settings):
         if settings.get("checkpoints") is not None:
             raise SettingError(

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...checkpoints.copies import copied
 from ...checkpoints.store import load_weights, saved_epochs
 from ...data.served import Served
@@ -17,6 +18,7 @@ from ..attributor.settling import settled
 from ..methods import method_class
 
 
+@checked
 def attribute_trajectory(
     run,
     model,
@@ -116,7 +118,10 @@ def _asked(run, saved: np.ndarray, epochs) -> list[int]:
     """The epochs that scores are for, ascending; each must be one the run was saved at."""
     if epochs is None:
         return [int(saved[-1])]
-    wanted = sorted(set(np.atleast_1d(epochs).tolist()))
+    asked = np.atleast_1d(np.asarray(epochs))
+    if asked.ndim != 1 or asked.dtype.kind not in "iu" or not len(asked):
+        raise SettingError(f"epochs are whole numbers or None, not {epochs!r}.")
+    wanted = sorted(set(asked.tolist()))
     missing = [epoch for epoch in wanted if epoch not in saved]
     if missing:
         raise CheckpointError(

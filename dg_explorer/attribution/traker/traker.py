@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ...arguments import checked
 from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import load_into
@@ -69,6 +70,7 @@ class TRAKer(TRAKerScoring):
     ICML, eq. 17 and algorithm 1.
     """
 
+    @checked
     def __init__(
         self,
         model: torch.nn.Module,

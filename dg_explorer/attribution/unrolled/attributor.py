@@ -13,6 +13,7 @@ import xarray as xr
 from torch.func import grad, vmap
 from tqdm.auto import tqdm
 
+from ...arguments import checked
 from ...errors import SettingError, UnknownExampleError
 from ...schema import SIGN
 from ...training.products import LossProducts
@@ -53,6 +54,7 @@ class UnrolledAttributor:
     Trained with SGD", NeurIPS; Ilyas & Engstrom (2025), "MAGIC", arXiv 2504.16430.
     """
 
+    @checked
     def __init__(
         self,
         training: Training,
@@ -198,7 +200,7 @@ class UnrolledAttributor:
             edges = np.unique(np.linspace(0, epoch, windows + 1).round().astype(int))
         else:
             edges = np.asarray(windows, dtype=int)
-            if edges[0] != 0 or edges[-1] < epoch or (np.diff(edges) <= 0).any():
+            if len(edges) < 2 or edges[0] != 0 or edges[-1] < epoch or (np.diff(edges) <= 0).any():
                 raise ValueError(
                     f"Windows must begin at 0, ascend and end at or after epoch {epoch}; got "
                     f"{edges.tolist()}."

@@ -7,9 +7,11 @@ import json
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...errors import SettingError
 
 
+@checked
 def mixed_scores(
     exact: xr.DataArray, approximate: xr.DataArray, *, weight: float = 0.6
 ) -> xr.DataArray:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ...arguments import checked
 from ...record.run import as_run
 from ...training.from_run import training_of_run
 from ...training.training import Training
@@ -16,6 +17,7 @@ from .attributor import UnrolledAttributor
 __all__ = ["add_unrolled_scores", "training_of_run"]
 
 
+@checked
 def add_unrolled_scores(
     run,
     training: Training,

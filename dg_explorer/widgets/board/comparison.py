@@ -12,6 +12,7 @@ import traitlets
 import xarray as xr
 
 from ...analysis.comparison import compare_runs, comparison_table
+from ...arguments import checked
 from ...errors import SettingError
 from ...record.run import as_run
 from ...run import Run
@@ -55,6 +56,7 @@ class RunComparison(OnlyWhatIsThere, anywidget.AnyWidget):
 
     _fixed = {"runs": "RunComparison({name: run, ...}) compares others"}
 
+    @checked
     def __init__(self, runs: Mapping[str, Run | str | Path]):
         if not isinstance(runs, Mapping) or not runs:
             raise SettingError("RunComparison takes a dict of runs: {'grokking': run, ...}.")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import traitlets
 
+from ...arguments import checked
 from ...errors import SettingError
 from ...growing_run import GrowingRun
 from ...record.run import as_run
@@ -67,6 +68,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         "board.selection.set(epoch=400, test=12)",
     }
 
+    @checked
     def __init__(
         self,
         run: Run,
@@ -108,6 +110,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
 
     # ------------------------------------------------------------------ what is shown, as data
 
+    @checked
     def top_influencers(
         self,
         test: int | None = None,
@@ -222,6 +225,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
 
     # ------------------------------------------------------------------ other forms
 
+    @checked
     def to_html(self, path: str | Path, *, theme: str = "auto", k: int | None = None) -> Path:
         """Write the board as one self-contained page that needs neither kernel nor network.
 
@@ -253,6 +257,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         text = self._page(theme, MOST, scores=1)  # nobody will choose another test example
         return photograph(text, path, theme=theme, width=width, scale=scale)
 
+    @checked
     def to_plotly(self, *, theme: str = "light"):
         """What is on the board now as a plain `plotly.graph_objects.Figure`."""
         from ..export.plain_figures import board_figure
@@ -395,6 +400,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         self._error = text
 
 
+@checked
 def explore(
     run: Run | str | Path,
     *,

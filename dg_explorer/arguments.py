@@ -1,0 +1,219 @@
+"""`checked`: arguments of another kind, or out of range, are refused in one place and one way.
+
+What an argument may be is read from the function's own annotations; which numbers make sense is a
+matter of its name, as one word means one thing throughout this package. What only a run, a model or
+data can tell is left to whoever reads them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from os import PathLike
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .errors import SettingError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_COUNTS = """
+    k top_k batch_size block_size models_at_once moments n_checkpoints n_subsets n_bootstrap n_curve
+    n_random directions every steps rows segments proj_dim landmarks memory train_set_size width
+    save_interval feature_examples sample_limit num_samples n_axes proj_max_batch_size
+    windows
+"""
+_NONE_OR_MORE = "gradient_every checkpoint_every feature_every seed projection_seed"
+# least and greatest of numbers by the name of their parameter
+_RANGES: dict[str, tuple[str, float, float]] = {
+    **dict.fromkeys(_COUNTS.split(), ("at least 1", 1, math.inf)),
+    **dict.fromkeys(_NONE_OR_MORE.split(), ("at least 0", 0, math.inf)),
+    **dict.fromkeys(("share", "weight", "from_share", "to_share"), ("between 0 and 1", 0, 1)),
+    **dict.fromkeys(("drop", "keep"), ("more than 0 and less than 1", 0, 1)),
+    **dict.fromkeys(("h", "sharpness", "scale", "temperature"), ("more than 0", 0, math.inf)),
+}
+_OPEN = ("more than 0", "more than 0 and less than 1")
+_CHOICES = {"theme": ("auto", "light", "dark"), "split": ("train", "test")}
+
+
+def checked(function: Function) -> Function:
+    """A function that looks at its arguments before it begins.
+
+    Raises
+    ------
+    SettingError
+        From the function: an argument is of another kind than its annotation says, NaN, or out of
+        the range of its name.
+    """
+    signature = inspect.signature(function)
+    rules = [
+        (p.name, _kinds(p.annotation) or _UNANNOTATED.get(p.name), p.default)
+        for p in signature.parameters.values()
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    called = function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def looked_at(*args, **kwargs):
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:  # a misspelt or missing name
+            raise SettingError(f"{called}: {error}. It takes {_names(signature)}.") from None
+        for name, kinds, default in rules:
+            if name not in given or (given[name] is None and default is None):
+                continue
+            if why := _wrong(name, given[name], kinds):
+                raise SettingError(f"{called}({name}={_short(given[name])}): {name} is {why}.")
+        return function(*args, **kwargs)
+
+    return looked_at  # type: ignore[return-value]
+
+
+def _wrong(name: str, value: object, kinds: list[str] | None) -> str | None:
+    """What an argument should be, where it is not that."""
+    if kinds is not None and not any(_is(kind, value) for kind in kinds):
+        return " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
+    if name in _CHOICES and isinstance(value, str) and value not in _CHOICES[name]:
+        return " or ".join(map(repr, _CHOICES[name]))
+    if name in _RANGES and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        words, low, high = _RANGES[name]
+        inside = low < value < high if words in _OPEN else low <= value <= high
+        return None if inside else words
+    return None
+
+
+def _is(kind: str, value: object) -> bool:
+    match kind:
+        case "None":
+            return value is None
+        case "bool":
+            return isinstance(value, (bool, np.bool_))
+        case "int":
+            if isinstance(value, (bool, np.bool_)):
+                return False
+            one = getattr(value, "ndim", None) == 0 and np.asarray(value).dtype.kind in "iu"
+            return isinstance(value, numbers.Integral) or one
+        case "float":
+            real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+            return real and not math.isnan(value)  # type: ignore[arg-type]
+        case "str":
+            return isinstance(value, str)
+        case "Path":
+            return isinstance(value, (str, PathLike))
+        case "Callable":
+            return callable(value)
+        case "Mapping":
+            return isinstance(value, Mapping)
+        case "ids":
+            return _are_integers(value)
+        case "names":
+            many = isinstance(value, Iterable) and not isinstance(value, (str, Mapping))
+            return many and all(isinstance(one, str) for one in value)
+        case "array":
+            return hasattr(value, "__array__") or isinstance(value, (list, tuple, range))
+        case "model":
+            return hasattr(value, "named_parameters") and callable(value)
+        case "optimizer":
+            return hasattr(value, "param_groups") and hasattr(value, "state_dict")
+        case "device":
+            return _is_device(value)
+        case _:  # known by name, as this file imports neither xarray nor what is above it
+            return any(one.__name__ == kind for one in type(value).__mro__)
+
+
+def _is_device(value: object) -> bool:
+    import torch
+
+    try:
+        torch.zeros(0, device=value)  # type: ignore[call-overload]
+    except Exception:
+        return False
+    return True
+
+
+def _are_integers(value: object) -> bool:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        return False
+    found = np.asarray(value if hasattr(value, "__len__") else list(value))
+    whole = found.dtype.kind in "iu" or (found.dtype.kind == "f" and bool((found % 1 == 0).all()))
+    return found.ndim == 1 and (whole or found.size == 0)
+
+
+_WORDS = {
+    "None": "None",
+    "bool": "True or False",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "Path": "a path",
+    "Callable": "a function",
+    "Mapping": "a dict",
+    "ids": "a list of whole numbers",
+    "names": "a list of names",
+    "array": "an array",
+    "model": "a torch module",
+    "optimizer": "a torch optimizer",
+    "device": "a device that torch has here, such as 'cpu'",
+    "Run": "a run or its path",
+    "Training": "a Training, as training_of_run gives it",
+    "DataArray": "an xarray.DataArray",
+    "Dataset": "an xarray.Dataset",
+}
+_ANNOTATED = {kind: kind for kind in ("None", "bool", "int", "float", "str", "Path", "Callable")}
+_ANNOTATED |= {kind: kind for kind in ("Mapping", "Run", "Training")} | {
+    "dict": "Mapping",
+    "Sequence[int]": "ids",
+    "Sequence[str]": "names",
+    "np.ndarray": "array",
+    "xr.DataArray": "DataArray",
+    "xr.Dataset": "Dataset",
+    "torch.nn.Module": "model",
+    "nn.Module": "model",
+}
+# what older signatures do not say
+_UNANNOTATED = {
+    "model": ["model"],
+    "device": ["device"],
+    "run": ["Run", "Path"],
+    "optimizer": ["optimizer"],
+    "save_dir": ["Path"],
+    "layers": ["names", "str"],
+}
+
+
+def _kinds(annotation: object) -> list[str] | None:
+    """What an annotation allows; None where some of it is for others to look at."""
+    if not isinstance(annotation, str):
+        return None
+    parts = [_ANNOTATED.get(part) or _generic(part) for part in _split(annotation)]
+    return None if None in parts else parts  # type: ignore[return-value]
+
+
+def _generic(part: str) -> str | None:
+    head = part.partition("[")[0]
+    return {"Callable": "Callable", "Mapping": "Mapping", "dict": "Mapping"}.get(head)
+
+
+def _split(annotation: str) -> list[str]:
+    """The alternatives of an annotation, of which brackets may hold others."""
+    parts, depth = [""], 0
+    for sign in annotation:
+        depth += (sign == "[") - (sign == "]")
+        if sign == "|" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts]
+
+
+def _names(signature: inspect.Signature) -> str:
+    return ", ".join(name for name in signature.parameters if name != "self")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
