@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import SchemaError
 from . import policy
 from .store import state as st
 
@@ -70,32 +69,12 @@ def moves(groups: Iterable[str], family: str) -> list:
     return requests
 
 
-def plan(
-    state: st.State, family: str, name: str | None, answer: st.Group
-) -> tuple[str, st.Operation | None]:
-    """The group under which an answer is kept, and what keeps it: None where it is there already.
-
-    Raises
-    ------
-    SchemaError
-        Another answer has the name.
-    """
-    if name is None:
-        for known in members(state.groups, family):
-            if _same(state.groups[known], answer):
-                return known, None
-        group = _next(state.groups, family)
-    else:
-        group = f"{family}/{name}"
-        there = state.groups.get(group)
-        if there is not None and _same(there, answer):
-            return group, None
-        if there is not None:
-            raise SchemaError(
-                f"This run has another answer called {group!r}, and none is replaced. Choose a "
-                f"name beside {', '.join(n for n in state.groups if n.startswith(family))}; or "
-                f"give that one up: run.delete({group!r})."
-            )
+def plan(state: st.State, family: str, answer: st.Group) -> tuple[str, st.Operation | None]:
+    """The group under which an answer is kept, and what keeps it: None where it is there already."""
+    for known in members(state.groups, family):
+        if _same(state.groups[known], answer):
+            return known, None
+    group = _next(state.groups, family)
     return group, st.SetGroup(group, answer)
 
 

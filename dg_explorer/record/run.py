@@ -284,7 +284,6 @@ class Run(RunReading):
         family: str,
         answer: xr.Dataset,
         *,
-        name: str | None = None,
         made_from: dict | None = None,
     ) -> str:
         """Add an answer beside all earlier ones of its family; return the group it is in.
@@ -297,28 +296,27 @@ class Run(RunReading):
 
         Parameters
         ----------
-        family : "checks/<kind>", "exposures/<method>", "queries", ...
-        name : a name in place of the next number
+        family : "checks/<kind>", "exposures/<method>", "analyses/<name>"
         made_from : what the answer was computed from
             Names (weights, data, task, settings, version, ...) to digests or words.
 
         Raises
         ------
         SchemaError
-            The answer does not fit the schema, or the name has another answer. The very same
-            answer is not kept twice: the group that has it is returned.
+            The answer does not fit the schema. The very same answer is not kept twice: the group
+            that has it is returned.
         """
-        found = f"{family}/{name or 1}"
+        found = f"{family}/1"
         answer = check_group(found, answer)
         new = policy.as_group(found, answer.assign_attrs({ADDED: _now()}), made_from)
 
         def plan(state: st.State) -> st.Operation | None:
             nonlocal found
-            found, operation = kept.plan(state, family, name, new)
+            found, operation = kept.plan(state, family, new)
             return operation
 
         with self.together():
-            for request in () if name else kept.moves(self._state().groups, family):
+            for request in kept.moves(self._state().groups, family):
                 self._writer.write(request)
             self._writer.write(plan)
         return found

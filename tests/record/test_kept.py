@@ -9,7 +9,7 @@ import xarray as xr
 
 import dg_explorer as dg
 from dg_explorer import Run
-from dg_explorer.errors import MissingGroupError, SchemaError
+from dg_explorer.errors import MissingGroupError
 from dg_explorer.testing import tiny_run
 from dg_explorer.widgets.answers.removal import removal
 from dg_explorer.widgets.answers.sources import Sources
@@ -70,14 +70,6 @@ def test_the_very_same_answer_is_kept_once(run):
     names = [run.keep("checks/x", other, made_from={"data": "d"}) for other in others]
     names.append(run.keep("checks/x", answer(1, 0, 5), made_from={"data": "e"}))
     assert run.kept("checks/x") == [first, *names]
-
-
-def test_a_name_has_one_answer(run):
-    assert run.keep("queries", answer(1), name="shortcut") == "queries/shortcut"
-    assert run.keep("queries", answer(1), name="shortcut") == "queries/shortcut"
-    with pytest.raises(SchemaError, match="another answer called 'queries/shortcut'"):
-        run.keep("queries", answer(2), name="shortcut")
-    assert float(run["queries/shortcut"].v) == 1
 
 
 def test_no_answer_is_lost_to_another_process(tmp_path):
