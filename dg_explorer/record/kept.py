@@ -70,7 +70,7 @@ def moves(groups: Iterable[str], family: str) -> list:
 
 
 def plan(state: st.State, family: str, answer: st.Group) -> tuple[str, st.Operation | None]:
-    """The group under which an answer is kept, and what keeps it: None where it is there already."""
+    """Under which name an answer is kept, and what keeps it: None where it is there already."""
     for known in members(state.groups, family):
         if _same(state.groups[known], answer):
             return known, None
