@@ -90,7 +90,7 @@ def contents(run: dg.Run) -> dict:
         found[group] = {
             name: (array.dims, str(array.dtype), array.values.tolist())
             for name, array in data.variables.items()
-        } | {"": data.attrs}
+        } | {"": {key: said for key, said in data.attrs.items() if key != "added"}}
     return found
 
 

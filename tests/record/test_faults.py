@@ -37,6 +37,7 @@ ACTS = {
     "write a checkpoint": lambda run: run.blobs.write("checkpoints/epoch_1/weights", b"x" * 900),
     "replace a checkpoint": lambda run: run.blobs.write("checkpoints/epoch_0/weights", b"x"),
     "an epoch of several groups": an_epoch,
+    "keep a second answer": lambda run: run.keep("analyses/a", rows(3)),
     "flush": lambda run: run.flush(),
 }
 
@@ -145,9 +146,10 @@ def test_a_killed_copy_or_creation_leaves_nothing_the_old_run_or_the_new(
     kill_while_making(tmp_path, make(started), other)
 
 
+@pytest.mark.parametrize("first", [1, pytest.param(6, marks=pytest.mark.second_ring(sample=1))])
 @pytest.mark.parametrize("act", ["append", "an epoch of several groups", "add", "flush"])
-def test_what_was_acknowledged_before_a_full_disk_is_there(started, tmp_path, act):
-    for n in range(1, 6):
+def test_what_was_acknowledged_before_a_full_disk_is_there(started, tmp_path, act, first):
+    for n in range(first, 4 * first):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         shutil.copytree(started, tmp_path / "run")
         run = dg.Run.open(tmp_path / "run")
