@@ -137,6 +137,23 @@ def of_itself(cls, **settings):
     return made.self_influence(made.compute_train_features(TRAIN))[None]
 
 
+def asked(cls, **settings):
+    """Two questions of the test examples: their mean, and two answers of all of them."""
+    questions = {"mean": dg.Query.mean(TEST), "answers": dg.Query.answers(TEST, 1, 0)}
+    made = cls(network(0.3), **settings)
+    served = dg.QuerySet("golden", questions).served(model=made.model)
+    train = made.compute_train_features(TRAIN)
+    return made.compute_attributions(train, made.compute_query_features(served))
+
+
+def candidates(cls, **settings):
+    return cls(network(0.3), **settings).fit(TRAIN).score(TEST, candidates=TEST)
+
+
+def of_a_layer(cls, **settings):
+    return cls(network(0.3), **settings).attribute_by_layer(TRAIN, TEST)["2"]
+
+
 def delayed():
     model = network()
     trak = dg.DelayedGeneralizationTRAK(model)
@@ -275,6 +292,14 @@ CASES = {
         for solver in ("exact", "cg", "lissa", "arnoldi", "ekfac", "kfac")
     },
     "influence, hessian": (attributor, INFLUENCE, {"curvature": "hessian"}),
+    "influence, projected": (attributor, INFLUENCE, {"proj_dim": WIDTH}),
+    "influence, absolute damping": (attributor, INFLUENCE, {"damping": ("absolute", 0.2)}),
+    "influence, candidates": (candidates, INFLUENCE),
+    "gradient_dot, projected": (attributor, DOT, {"proj_dim": WIDTH}),
+    "asked, influence": (asked, INFLUENCE),
+    "asked, trak": (asked, TRAK),
+    "one layer, influence": (of_a_layer, INFLUENCE),
+    "one layer, trak": (of_a_layer, TRAK),
     "source, three segments": (
         ensemble,
         at.SourceAttributor,
