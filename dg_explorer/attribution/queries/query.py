@@ -107,10 +107,9 @@ class Query:
         """What is asked, in words."""
         words = []
         for i, term in enumerate(self.terms):
-            size = len(term.data) if hasattr(term.data, "__len__") else None
-            if isinstance(term.data, Served) or hasattr(term.data, "dataset"):
-                size = len(getattr(term.data, "dataset", term.data))
-            told = f"mean {term.measure.told}" + (f" of {size:,} examples" if size else "")
+            # how many a pair of tensors or a loader holds is known once it is served
+            size = f" of {len(term.data):,} examples" if isinstance(term.data, Served) else ""
+            told = f"mean {term.measure.told}{size}"
             words.append(told if i == 0 and term.times > 0 else f"minus {told}")
         return " ".join(words)
 
