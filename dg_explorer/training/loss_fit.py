@@ -149,6 +149,8 @@ def _by_weights(answers, labels, slope, single, weights, left, allowed) -> LossF
         f"weights that differ from example to example, from {float(known.min()):.3g} to "
         f"{float(known.max()):.3g} in units of 1/(examples of the step)"
     )
+    if answers.ndim == 2 and answers.shape[1] <= 2:
+        words += ", or it was another loss: of one number an example the two look alike"
     return LossFit(weights, left, allowed, words, "weighted", {})
 
 

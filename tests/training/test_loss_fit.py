@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dg_explorer.training.known_losses import cross_entropy, recorded_loss
-from dg_explorer.training.loss_fit import fit_loss
+from dg_explorer.training.loss_fit import fit_loss, slope_of
 
 N, CLASSES = 40, 6
 GENERATOR = torch.Generator().manual_seed(3)
@@ -105,3 +105,14 @@ def test_one_logit_against_none_is_a_yes_or_no():
     squared = (answers[:, 0].sigmoid() - labels).square().mean()
     (slope,) = torch.autograd.grad(squared, answers)
     assert fit_loss(recorded_loss, answers, labels, slope).kind == "weighted"
+
+
+def test_of_one_number_an_example_weights_and_another_loss_are_not_told_apart():
+    answers, labels = (
+        torch.randn(12, 1, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(12, 1),
+    )
+    slope = slope_of(lambda z, y: F.l1_loss(z, y, reduction="none"), answers, labels) / 12
+    fit = fit_loss(lambda z, y: (z - y).square().sum(1), answers, labels, slope)
+    assert fit.kind == "weighted"
+    assert "or it was another loss" in fit.words
