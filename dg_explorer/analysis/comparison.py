@@ -11,6 +11,7 @@ import xarray as xr
 from ..arguments import checked
 from ..errors import SettingError
 from ..maths.memorization import memorization_gap
+from ..record.run import as_run
 from .examples.cartography import history
 from .sources.curves import accuracy_curves
 from .transition.transitions import find_transitions
@@ -47,7 +48,7 @@ def compare_runs(runs: Mapping, *, moments: int = 101) -> xr.Dataset:
         raise SettingError("compare_runs takes a dict of runs: compare_runs({'grokking': run}).")
     grid = np.linspace(0, 1, moments)
     curves, facts = [], []
-    for run in runs.values():
+    for run in map(as_run, runs.values()):
         found = _curves(run, grid)
         curves.append(found)
         facts.append(_facts(run, found))

@@ -153,6 +153,13 @@ def attribute(
         raise SettingError(f"block_size={block_size!r}: at least one example in a unit of work.")
     family = "scores" if query is None else f"queries/{query.name}"
     group = f"{family}/{name or method}"
+    if name is not None and (not isinstance(name, str) or set(name.split("/")) & {"", ".", ".."}):
+        raise SettingError(f"name={name!r}: a name for the scores, such as 'mine'.")
+    if executor is not None and not hasattr(executor, "submit"):
+        raise SettingError(
+            f"executor={executor!r} has no submit; give a concurrent.futures.Executor, or a "
+            f"cluster's: dask.distributed.Client(...).get_executor()."
+        )
     epochs = _check_epochs(run, epochs)
     scratch = copied(model)
     made = attributor(scratch, batch_size=batch_size, **settings)
@@ -334,7 +341,8 @@ def _check_epochs(run, epochs) -> list[int]:
 
 def whole(epoch) -> int:
     """An epoch as the whole number that it is, or `SettingError`."""
-    if int(epoch) != epoch:
+    number = isinstance(epoch, (int, float)) and not isinstance(epoch, bool)
+    if not number or epoch != epoch // 1:
         raise SettingError(f"epochs={epoch!r}: the moments of a record are whole numbers.")
     return int(epoch)
 

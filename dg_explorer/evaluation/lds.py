@@ -155,6 +155,19 @@ def _aligned(scores, masks, outputs):
         )
     if not any(labelled):
         scores, masks, outputs = (np.asarray(array) for array in (scores, masks, outputs))
+        numbers = all(array.dtype.kind in "fiub" for array in (scores, masks, outputs))
+        if (
+            not numbers
+            or scores.ndim not in (2, 3)
+            or masks.ndim != 2
+            or outputs.ndim not in (2, 3)
+        ):
+            raise MisalignedScoresError(
+                f"Scores of shape {scores.shape}, masks of shape {masks.shape} and outputs of "
+                f"shape {outputs.shape} were given. Numbers are needed: scores (test, train) or "
+                f"(epoch, test, train), masks (subset, train), outputs (subset, test) or (subset, "
+                f"epoch, test)."
+            )
         scores = xr.DataArray(scores, dims=("epoch", "test", "train")[-scores.ndim :])
         masks = xr.DataArray(masks, dims=("subset", "train"))
         outputs = xr.DataArray(

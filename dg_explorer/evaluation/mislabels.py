@@ -42,7 +42,10 @@ def mislabel_auroc(
         if set(suspicion["train"].values) - set(mislabelled["train"].values):
             raise DataError("Some examples have a suspicion but no flag of being mislabelled.")
         mislabelled = mislabelled.sel(train=suspicion["train"])
-    values = np.asarray(suspicion, dtype=float)
+    values = np.asarray(suspicion)
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"Suspicion is a number for each example, not {values.dtype}.")
+    values = values.astype(float)
     flags = np.asarray(mislabelled, dtype=bool)
     if values.shape != flags.shape:
         raise DataError(f"Suspicion of shape {values.shape} and flags of shape {flags.shape}.")

@@ -27,6 +27,8 @@ def random_subsets(
 ) -> xr.DataArray:
     """Random subsets of one size, as a bool array over (subset, train); True is kept."""
     train = np.asarray(train)
+    if train.ndim != 1 or not len(train):
+        raise SettingError("train holds the ids of the training examples, as np.arange(n_train).")
     n_subsets, keep = check_count("n_subsets", n_subsets), check_share("keep", keep)
     n_keep = round(keep * len(train))
     rng = np.random.default_rng(seed)

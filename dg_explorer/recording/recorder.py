@@ -129,6 +129,8 @@ class Recorder:
     ):
         check_alone()
         run = as_run(run)
+        if not hasattr(model, "named_modules"):
+            raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
         if batch_size == 0:
             raise SettingError("batch_size=0: at least one example in a batch.")
         _check_counts(
@@ -144,6 +146,10 @@ class Recorder:
                 f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
                 f"one whose steps count; steps of another that holds weights of the model are "
                 f"noticed without it."
+            )
+        if optimizer is not None and not hasattr(optimizer, "param_groups"):
+            raise SettingError(
+                f"The optimizer has no param_groups: {optimizer!r}. Give torch's, or None."
             )
         if replay and optimizer is None:
             raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")

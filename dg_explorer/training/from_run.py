@@ -14,7 +14,7 @@ from ..checkpoints.store import load_initial, load_into
 from ..data.batch import Batch
 from ..data.leaves import shapes
 from ..data.served import Served
-from ..errors import DataError
+from ..errors import DataError, SettingError
 from ..record.run import as_run
 from .known_losses import cross_entropy
 from .own_steps import OwnSteps
@@ -108,6 +108,11 @@ def training_of_run(
         if the version of torch is another one, too.
     """
     run = as_run(run)
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
+    for name, value in (("loss", loss), ("output", output)):
+        if value is not None and not callable(value):
+            raise SettingError(f"{name}={value!r}: a function of (answers, labels).")
     how = {"forward": forward, "label": label}
     batches = _batches(train, "train", run, model, how)
     test_batches = _batches(test, "test", run, model, how)

@@ -84,7 +84,12 @@ def add_bias(
 def group_of(run, split: str, ids: np.ndarray, column: str = "group") -> np.ndarray:
     """The group of each example as text, or its label where the run has no such column."""
     examples = run[f"{split}_examples"]
-    name = column if column in examples else "label"
+    name = "label" if column == "group" and column not in examples else column
+    if name not in examples:
+        columns = ", ".join(map(str, examples.data_vars)) or "none"
+        raise MissingGroupError(
+            f"'{split}_examples' has no column {name!r} to tell groups apart by; it has {columns}."
+        )
     values = examples[name].sel({split: ids}).values
     return np.array([str(v) for v in values.tolist()], dtype=object)
 

@@ -96,6 +96,8 @@ def find_mislabeled(
         hint = "Wrong labels show in learning: record it with Recorder(run, model, train=...)."
         raise MissingGroupError.of("'dynamics/train'", run.groups(), hint)
     weights = WEIGHTS if weights is None else weights
+    if not isinstance(weights, dict):
+        raise SettingError(f"weights={weights!r}: a dict of signal and weight, {WEIGHTS}.")
     if unknown := sorted(set(weights) - set(WEIGHTS)):
         raise SettingError(f"There is no signal {unknown[0]!r}; there are {', '.join(WEIGHTS)}.")
     dynamics = run["dynamics/train"].load().transpose("epoch", "train")
@@ -107,6 +109,8 @@ def find_mislabeled(
         known["out_of_fold_margin"] = -out_of_fold_margins(training, ids, folds=folds)
     signals = {name: values for name, values in known.items() if weights.get(name)}
     judged = {name: _judged(name, values, labels) for name, values in signals.items()}
+    if not judged:
+        raise SettingError(f"No signal of this run weighs anything; it has {', '.join(known)}.")
     suspicion = combine_signals(judged, weights)
     frame = pd.DataFrame({"suspicion": suspicion, **signals}, index=pd.Index(ids, name="train"))
     if labels is not None:
@@ -213,7 +217,8 @@ def _said_instead(dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
 
 def _chosen(frame: pd.DataFrame, share: float) -> np.ndarray:
     """The most suspect share of the examples that were seen."""
-    if not 0 <= share <= 1:
+    number = isinstance(share, (int, float, np.number))
+    if not number or not 0 <= share <= 1:
         raise SettingError(f"share is between 0 and 1, not {share!r}.")
     ranks = frame["suspicion"].rank(ascending=False, method="first")
     return (ranks <= round(share * frame["suspicion"].notna().sum())).values

@@ -65,6 +65,11 @@ class UnrolledAttributor:
     ):
         if mode not in ("auto", "forward", "reverse"):
             raise SettingError(f"mode={mode!r}; there are 'auto', 'forward' and 'reverse'.")
+        if not isinstance(training, Training):
+            raise SettingError(
+                f"Exact scores go through a Training, not a {type(training).__name__}: "
+                f"training_of_run(run, model, train=..., test=...)."
+            )
         self.mode = mode
         self.training = training
         self.memory = memory
@@ -230,7 +235,7 @@ class UnrolledAttributor:
         epochs = training.record_at if epochs is None else training.counts(epochs)
         epochs = np.asarray(epochs, dtype=int)
         if len(epochs) == 0 or epochs.min() < 1 or epochs.max() > training.n_epochs:
-            raise ValueError(
+            raise SettingError(
                 f"Epochs must lie in 1 to {training.n_epochs}, where the training ends; got "
                 f"{epochs.tolist()}."
             )
