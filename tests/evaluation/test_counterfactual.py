@@ -215,7 +215,7 @@ def test_a_check_of_nothing_says_what_it_lacks(name, training):
         (counterfactual_check, {"remove": range(10, 26)}, "nothing is left"),
         (counterfactual_check, {"remove": [10], "at": [99]}, "99"),
         (window_ablation, {"train": 10, "windows": [4, 0]}, "ascending"),
-        (window_ablation, {"train": [10, 11], "windows": [0, 4]}, "one example"),
+        (window_ablation, {"train": [10, 11], "windows": [0, 4]}, "train"),
         (metasmoothness, {"h": 0}, "h=0"),
         (metasmoothness, {"directions": 0}, "directions=0"),
     ],
