@@ -166,7 +166,7 @@ def _check_rule(own: OwnSteps, rule: OptimizerSettings, before) -> None:
     after = own.state()
     # closer looks of sharpness-aware optimizers take a gradient elsewhere
     gradient = own.gradient_at if hasattr(own.optimizer, "first_step") else own.gradient()
-    wanted = rule.step(before, gradient, step, rule.lr_at(step, len(own.steps)))
+    wanted = rule.step(before, gradient, step, rule.lr_at(step, len(own.steps)), through=True)
     eps = torch.finfo(after[0].dtype).eps
     for name, was, now, by_rule in own.by_tensor(before[0], after[0], wanted[0]):
         moved = float((now - was).double().norm())

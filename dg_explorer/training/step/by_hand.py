@@ -71,8 +71,13 @@ class OptimizerSettings:
         """Parameters and zero moments, as before the first update."""
         return (theta, *(torch.zeros_like(theta) for _ in range(self.n_moments)))
 
-    def step(self, state: State, gradient: torch.Tensor, step: int, lr: float) -> State:
-        """The state after update ``step`` (0-based) with the gradient of the loss alone."""
+    def step(
+        self, state: State, gradient: torch.Tensor, step: int, lr: float, *, through: bool = False
+    ) -> State:
+        """The state after update ``step`` (0-based) with the gradient of the loss alone.
+
+        `through` is for other rules; what is written here is what is differentiated.
+        """
         theta, *moments = state
         rate = lr * self.lr_scale
         g = gradient if self.kind == "adamw" else gradient + self.weight_decay * theta

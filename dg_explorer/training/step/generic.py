@@ -137,7 +137,7 @@ class OptimizerStep:
         """Parameters and an empty memory, as before the first update."""
         return (theta, theta.new_zeros(*theta.shape[:-1], 0))
 
-    def step(self, state: State, gradient, step: int, lr) -> State:
+    def step(self, state: State, gradient, step: int, lr, *, through: bool = False) -> State:
         """The state after update ``step``, whose gradient is given or a function of the weights.
 
         Parameters
@@ -145,17 +145,25 @@ class OptimizerStep:
         state : State, of shape (parameter,) and (remembered,)
             May have a leading axis of models, and the gradient with it.
         gradient : Tensor, or callable ``theta -> gradient``; for several models a list of them
+        through : bool
+            Take it as it is differentiated, which must give the same: a proof compares.
         """
         theta, memory = state
         if theta.dim() == 2:
             rows = gradient if isinstance(gradient, list) else gradient.unbind(0)
             each = [
-                self.step((t, m), g, step, lr) for t, m, g in zip(theta, memory, rows, strict=True)
+                self.step((t, m), g, step, lr, through=through)
+                for t, m, g in zip(theta, memory, rows, strict=True)
             ]
             return tuple(torch.stack(part) for part in zip(*each, strict=True))
         at = gradient if callable(gradient) else lambda _: gradient
         new, fixed = self._take(
-            theta.detach(), memory.detach(), step, lr, lambda t: at(t.detach()), rounding=True
+            theta.detach(),
+            memory.detach(),
+            step,
+            lr,
+            lambda t: at(t.detach()),
+            rounding=through or None,
         )
         self._fixed[step + 1] = fixed
         return tuple(part.detach() for part in new)
@@ -261,7 +269,9 @@ class OptimizerStep:
                 group["lr"] = rate
 
             def closure():
-                flat = gradient_at(torch.cat([p.reshape(-1) for p in stand_ins]))
+                here = torch.cat([p.reshape(-1) for p in stand_ins])
+                with torch._C.DisableTorchFunction():  # the model is not the optimizer's code
+                    flat = gradient_at(here)
                 pieces = zip(self.names, flat.split(self._sizes), self._shapes, strict=True)
                 gradients = {name: g.view(shape).clone() for name, g, shape in pieces}
                 if self.change_gradient:
@@ -271,7 +281,11 @@ class OptimizerStep:
                 return torch.zeros(())
 
             try:
-                with Through(_held(self.optimizers), rounding=rounding):
+                plain = rounding is None  # nothing is differentiated
+                mode = (
+                    torch.no_grad() if plain else Through(_held(self.optimizers), rounding=rounding)
+                )
+                with mode:
                     closure()
                     for optimizer in self.optimizers:
                         needs = hasattr(optimizer, "first_step")  # sharpness-aware: a second one
@@ -423,17 +437,18 @@ def _held(optimizers) -> list[Tensor]:
 def _vjp(outputs, inputs, adjoint) -> list[Tensor]:
     """Each input's derivative of the sum of outputs times adjoint, shape (query, ...)."""
     pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad and o.numel()]
-    got = [None] * len(inputs)
+    got, n = [None] * len(inputs), len(adjoint[0])
     if pairs:
         got = torch.autograd.grad(
             [o for o, _ in pairs],
             inputs,
-            [a for _, a in pairs],
-            is_grads_batched=True,
+            [a if n > 1 else a[0] for _, a in pairs],
+            is_grads_batched=n > 1,
             retain_graph=True,
             allow_unused=True,
         )
-    n = len(adjoint[0])
+        if n == 1:
+            got = [None if g is None else g[None] for g in got]
     return [x.new_zeros(n, *x.shape) if g is None else g for g, x in zip(got, inputs, strict=True)]
 
 
