@@ -133,7 +133,6 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         DataFrame
             Columns side, rank, train, score and the training example's properties.
         """
-        _check_k(k)
         reader, now = self._sources.reader, self.selection.value
         if query is not None:
             if test is not None:
@@ -239,8 +238,6 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         """
         if theme not in ("auto", "light", "dark"):
             raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
-        if k is not None:
-            _check_k(k)
         path = Path(path)
         path.write_text(self._page(theme, k or fitting_k(self._sources)), encoding="utf-8")
         return path
@@ -401,11 +398,6 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
     def _report(self, text: str) -> None:
         self._error = ""
         self._error = text
-
-
-def _check_k(k) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise SettingError(f"k={k!r}: how many training examples on each side, 1 or more.")
 
 
 @checked
