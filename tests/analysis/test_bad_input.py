@@ -150,7 +150,7 @@ def test_a_crashed_cell_leaves_no_hook_behind():
     model = YourModel()
     tracker = FeatureEvolutionTracker(model, ["layer3"])
     broken = DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 7), torch.zeros(4).long()))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError, match=r"cannot be called with \[0\] float32 \(1, 7\)"):
         tracker.track_epoch(broken, 0)
     assert not any(m._forward_hooks for m in model.modules())
     tracker.track_epoch(loaders()[0], 0)

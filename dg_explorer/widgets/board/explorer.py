@@ -71,7 +71,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
     @checked
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         *,
         show: Callable | None = None,
         name: str | None = None,
