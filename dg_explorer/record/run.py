@@ -348,7 +348,8 @@ class Run(RunReading):
             There is none of this name; says which there are.
         """
         if name not in self.queries():
-            raise MissingGroupError.of(f"query set {name!r}", self.queries())
+            there = ", ".join(map(repr, self.queries())) or "none"
+            raise MissingGroupError(f"This run has no query set {name!r}; it has {there}.")
         mine = (f"queries/{name}", f"queries/{name}/")
         with self.together():
             for group in self.groups():

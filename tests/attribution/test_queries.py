@@ -278,6 +278,7 @@ def test_a_method_that_is_not_linear_is_refused_and_nothing_is_written(run, meth
         (lambda: Query.answers(OTHERS, 1, 9), DataError, "4 answers"),
         (lambda: Query.probe(OTHERS, "1", np.zeros(12)), SettingError, "direction="),
         (lambda: Query.probe(OTHERS, "1", np.ones(5)), SettingError, "12 units"),
+        (lambda: Query.probe(OTHERS, "1", "up"), SettingError, "direction='up'"),
         (lambda: Query.probe(OTHERS, "nope", np.ones(5)), SettingError, "layer='nope'"),
         (lambda: Query.of(OTHERS, 3), SettingError, "function=3"),
         (lambda: Query.of(OTHERS, lambda p, b: p.sum()), DataError, "one number an example"),

@@ -79,7 +79,10 @@ class Query:
         layer : name of a module; of positions and of places in an image the mean counts
         direction : numbers, shape (unit,)
         """
-        direction = np.asarray(direction, np.float64)
+        try:
+            direction = np.asarray(direction, np.float64)
+        except (TypeError, ValueError):
+            raise SettingError(f"direction={direction!r} must be numbers, one a unit.") from None
         if direction.ndim != 1 or not np.isfinite(direction).all() or not direction.any():
             raise SettingError(
                 f"direction= must be finite numbers, one for each unit of {layer!r} and not all "
