@@ -67,7 +67,7 @@ def checked(function: Function) -> Function:
             if name not in given or (given[name] is None and default is None):
                 continue
             if why := _wrong(name, given[name], kinds):
-                raise SettingError(f"{called}({name}={_short(given[name])}): {name} is {why}.")
+                raise SettingError(f"{called}({name}={_short(given[name])}): {name} must be {why}.")
         return function(*args, **kwargs)
 
     return looked_at  # type: ignore[return-value]
@@ -157,7 +157,7 @@ _WORDS = {
     "array": "an array",
     "model": "a torch module",
     "optimizer": "a torch optimizer",
-    "device": "a device that torch has here, such as 'cpu'",
+    "device": "a device that torch has on this machine ('cpu'; 'cuda' where there is CUDA)",
     "Run": "a run or its path",
     "Training": "a Training, as training_of_run gives it",
     "DataArray": "an xarray.DataArray",
