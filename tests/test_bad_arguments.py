@@ -147,6 +147,14 @@ class World:
         }  # fmt: skip
         if name == "leave_one_out":
             right["train"] = [1]
+        if name == "random_subsets":
+            right["train"] = ids
+        if name == "debias":
+            right["evaluate_groups"] = lambda *given: (np.array([True, False]), np.array([0, 1]))
+        if name == "save_checkpoint":
+            right["epoch"] = 100 + self.count
+        if name == "lds_over_time":
+            right["run"] = self.run
         if name == "window_ablation":
             right["train"] = 1
         if name in ("brittleness",):
@@ -189,9 +197,8 @@ def call(world: World, name: str, wrong: dict):
         for p in parameters(function)
         if p.default is inspect.Parameter.empty and p.name not in wrong
     }
-    for extra in {"training", "truth"} & {p.name for p in parameters(function)}:
-        if extra == "training" and name == "lds_over_time":
-            given["training"] = world.training
+    if name == "lds_over_time":
+        given |= {"training": world.training, "run": world.run}
     if name.startswith("Run.") and "." in name and name not in ("Run.create", "Run.open"):
         function = getattr(world.run, name.partition(".")[2])
     if name.startswith("Explorer."):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -97,7 +97,7 @@ _UNCLONED = (
 def model_checkpoints(
     source,
     *,
-    epochs=None,
+    epochs: Sequence[int] | None = None,
     pattern: str | None = None,
     weights: str = "trained",
     key: str | None = None,
