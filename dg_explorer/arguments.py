@@ -118,7 +118,8 @@ def _is(kind: str, value: object) -> bool:
         case "model":
             return hasattr(value, "named_parameters") and callable(value)
         case "optimizer":
-            return hasattr(value, "param_groups") and hasattr(value, "state_dict")
+            several = isinstance(value, (list, tuple)) and len(value) > 0  # `Recorder` says more
+            return several or (hasattr(value, "param_groups") and hasattr(value, "state_dict"))
         case "device":
             return _is_device(value)
         case _:  # known by name, as this file imports neither xarray nor what is above it

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +30,7 @@ from ..errors import (
     MissingGroupError,
     NonFiniteError,
 )
-from ..record.policy import Rows
+from ..record.policy import Rows, plain_attrs
 from ..record.run import as_run
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
@@ -110,7 +111,7 @@ class Checkpoint:
 def save_checkpoint(
     run,
     epoch: int,
-    model,
+    model: torch.nn.Module | Mapping,
     optimizer=None,
     *,
     rng: bool = True,
@@ -291,7 +292,7 @@ def _write(run, folder, epoch, model, optimizer, rng, extra) -> tuple[str, str]:
         "optimizer": training.pack(optimizer.state_dict(), "optimizer") if optimizer else None,
         "rng": training.pack(rng_state(), "rng") if rng else None,
         "parameters": _optimizer_names(model, optimizer, names),
-        "extra": extra or {},
+        "extra": plain_attrs("the checkpoint", extra or {}),
     }
     files = {"weights.safetensors": dump_tensors(weights.tensors)}
     if training.tensors:

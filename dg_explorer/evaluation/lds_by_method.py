@@ -84,7 +84,7 @@ def lds_over_time(
         epochs = sorted({int(e) for s in scores.values() for e in s["epoch"].values})
         masks = random_subsets(n_subsets, training.train_ids, keep=1 - drop, seed=seed)
         truth = subset_retraining(
-            training.with_changes(record_at=tuple(epochs)),
+            training.with_changes(record_at=tuple(training.counts(epochs).tolist())),
             masks,
             models_at_once=models_at_once,
             path=path,

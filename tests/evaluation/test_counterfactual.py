@@ -18,6 +18,7 @@ from dg_explorer.evaluation.counterfactual import (
     leave_one_out,
     window_ablation,
 )
+from dg_explorer.evaluation.lds import linear_datamodeling_score
 from dg_explorer.evaluation.lds_by_method import NoScoresError, lds_over_time, scores_by_epoch
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.evaluation.mislabels import mislabel_auroc
@@ -294,6 +295,20 @@ def test_scores_that_predict_nothing_are_red_however_smooth_the_training(run, tr
     lds_over_time(run, scores={"unrolled": score, "noise": noise}, truth=truth)
     assert validity_light(run, 4, method="unrolled").colour == "green"
     assert validity_light(run, 4, method="noise").colour in ("amber", "red")
+
+
+def test_lds_trains_to_the_epochs_that_the_record_names(training):
+    named = training.with_changes(labels_of_epochs={4: 0, 12: 1})
+    score = np.random.default_rng(0).normal(size=(2, len(training.test_ids), training.n_train))
+    coords = {"epoch": [0, 1], "test": training.test_ids, "train": training.train_ids}
+    scores = xr.DataArray(score, coords, ("epoch", "test", "train"))
+    found = lds_over_time(scores={"drawn": scores}, training=named, n_subsets=6)
+    masks = random_subsets(6, training.train_ids, keep=0.95)
+    truth = subset_retraining(training.with_changes(record_at=(4, 12)), masks)
+    counted = scores.assign_coords(epoch=[4, 12])
+    expected = linear_datamodeling_score(counted, truth["mask"], truth["output"])
+    assert found.epoch.values.tolist() == [0, 1]
+    np.testing.assert_array_equal(found.lds.sel({"method": "drawn"}), expected.lds)
 
 
 def test_results_live_in_the_record(run, training):
