@@ -49,7 +49,7 @@ NEVER = {
 LEFT = {"demos", "__version__", "HuggingFaceRecorder", "LightningRecorder", "Training"}
 METHODS = {
     "Run": ("create", "open", "add", "append", "keep", "delete", "epochs", "sizes", "made_from",
-            "kept", "checks", "set_attrs", "copy_to", "pack", "note_stopped"),
+            "kept", "checks", "set_attrs", "copy_to", "pack"),
     "Explorer": ("top_influencers", "to_html", "to_plotly"),
 }  # fmt: skip
 

@@ -140,6 +140,8 @@ def save_checkpoint(
         This epoch has a checkpoint already, or the state holds something that is neither a
         tensor nor a plain value.
     """
+    if optimizer is not None and not hasattr(optimizer, "state_dict"):
+        raise CheckpointError(f"A checkpoint holds one torch optimizer, not {optimizer!r}.")
     run = as_run(run)
     epoch = int(epoch)
     folder = folder_of(epoch)

@@ -239,6 +239,8 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         if theme not in ("auto", "light", "dark"):
             raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
         path = Path(path)
+        if path.is_dir():
+            raise SettingError(f"The page is a file, and {path} is a folder: {path / 'run.html'}.")
         path.write_text(self._page(theme, k or fitting_k(self._sources)), encoding="utf-8")
         return path
 
