@@ -111,7 +111,7 @@ def _is(kind: str, value: object) -> bool:
         case "ids":
             return _are_integers(value)
         case "names":
-            many = isinstance(value, Iterable) and not isinstance(value, (str, Mapping))
+            many = _can_be_read_again(value) and not isinstance(value, (str, Mapping))
             return many and all(isinstance(one, str) for one in value)
         case "array":
             return hasattr(value, "__array__") or isinstance(value, (list, tuple, range))
@@ -136,10 +136,16 @@ def _is_device(value: object) -> bool:
     return True
 
 
+def _can_be_read_again(value: object) -> bool:
+    """Whether looking at its members leaves them there: a generator is empty afterwards."""
+    return isinstance(value, Iterable) and hasattr(value, "__len__")
+
+
 def _are_integers(value: object) -> bool:
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes, Mapping, set, frozenset)) or not _can_be_read_again(value):
         return False
-    found = np.asarray(value if hasattr(value, "__len__") else list(value))
+    as_it_is = hasattr(value, "__array__") or isinstance(value, (list, tuple, range))
+    found = np.asarray(value if as_it_is else list(value))  # type: ignore[call-overload]
     whole = found.dtype.kind in "iu" or (found.dtype.kind == "f" and bool((found % 1 == 0).all()))
     return found.ndim == 1 and (whole or found.size == 0)
 

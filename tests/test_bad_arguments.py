@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import dg_explorer as dg
+from dg_explorer.arguments import checked
+from dg_explorer.errors import SettingError
 from dg_explorer.testing import tiny_run
 
 WRONG = {
@@ -261,3 +264,13 @@ def test_a_wrong_argument_is_taken_or_refused_in_words(
     assert raw == {}
     silent = [what for what in NEVER.get(parameter, ()) if found[what] == "fine"]
     assert silent == []
+
+
+def test_looking_at_ids_leaves_them_there():
+    @checked
+    def given(ids: Sequence[int]) -> list[int]:
+        return list(ids)
+
+    assert given({3: "a", 1: "b"}.keys()) == [3, 1]
+    with pytest.raises(SettingError, match="ids must be a list of whole numbers"):
+        given(i for i in (3, 1))

@@ -20,7 +20,7 @@ from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss, trained_loss
 from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
-from .attributor.outputs_on_record import compared
+from .attributor.outputs_on_record import AS_RECORDED, compared
 from .attributor.settling import settled
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
@@ -197,7 +197,17 @@ def attribute(
         new = check_questions(run, asked, told, made, overwrite)
     done = _done(run, group, attrs, coords, overwrite)
     if done:
-        check_made_from(run, group, made_of)
+        then = run[group].attrs.get("outputs")
+        check_made_from(
+            run,
+            group,
+            made_of,
+            lambda: (
+                then
+                == compared(made, served["test"], run, sorted(done), outputs, test is not None)
+                == AS_RECORDED
+            ),
+        )
     todo = [epoch for epoch in epochs if epoch not in done]
     if todo:
         attrs |= {"outputs": compared(made, served["test"], run, todo, outputs, test is not None)}

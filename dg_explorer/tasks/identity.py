@@ -42,16 +42,19 @@ def unknown_in(function: Callable) -> list[str]:
     return _Teller().of(function)[1]
 
 
-def model_digest(model: torch.nn.Module) -> str:
-    """A short name for what a model computes but for its weights: code, settings and shapes."""
-    return _Teller(weights=False).of(model)[0]
+def model_digest(model: torch.nn.Module, *, counters: bool = True) -> str:
+    """A short name for what a model computes but for its weights: code, settings and shapes.
+
+    Without `counters`, whole numbers that the model keeps as attributes do not count.
+    """
+    return _Teller(weights=False, counters=counters).of(model)[0]
 
 
 class _Teller:
     """Walks through values and tells them to a hash, each object once."""
 
-    def __init__(self, weights: bool = True):
-        self.weights = weights
+    def __init__(self, weights: bool = True, counters: bool = True):
+        self.weights, self.counters = weights, counters
         self.told = hashlib.sha256()
         self.unknown: list[str] = []
         self.places: dict[int, int] = {}
@@ -136,6 +139,8 @@ class _Teller:
                     self.tell(tensor)
         for name, part in sorted(vars(value).items()):
             known = _is_plain(part) or not _installed(type(value))
+            if not self.counters and _may_count(part):
+                continue
             if name not in _OF_MODULES and known and (self.weights or _is_setting(name, part)):
                 self.say(name)
                 self.tell(part)
@@ -222,6 +227,12 @@ def _is_plain(value: Any) -> bool:
 def _is_setting(name: str, value: Any) -> bool:
     """Whether an attribute of a model says how it computes: no log, cache or configuration."""
     return not name.startswith("_") and (_is_plain(value) or callable(value))
+
+
+def _may_count(value: Any) -> bool:
+    """Whether an attribute may be a counter, which a model moves while it is called."""
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    return all(isinstance(part, int) and not isinstance(part, bool) for part in parts)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -228,6 +228,31 @@ def test_a_models_settings_and_code_count_where_no_outputs_were_recorded(trained
     assert model_digest(trained_on) == model_digest(trained[1])
 
 
+class Counting(nn.Sequential):
+    """Counts its calls, and may double what it says."""
+
+    def __init__(self, *layers, factor=1):
+        super().__init__(*layers)
+        self.calls, self.factor = 0, factor
+
+    def forward(self, x):
+        self.calls += 1
+        return self.factor * super().forward(x)
+
+
+def test_a_model_that_counts_its_calls_is_the_same_where_it_answers_as_recorded(trained):
+    run, model = trained
+    first, counted, doubled = Counting(*model), Counting(*model), Counting(*model, factor=2)
+    before = scores(run, first)["score"].values
+    counted.calls = 7
+    np.testing.assert_array_equal(scores(run, counted)["score"].values, before)
+    with pytest.raises(OutputsDifferError):
+        scores(run, doubled)
+    scores(run, first, name="unchecked", outputs="unchecked")
+    with pytest.raises(SettingError, match="the model"):
+        scores(run, counted, name="unchecked", outputs="unchecked")
+
+
 def test_twenty_repeats_compute_nothing_and_each_row_names_its_version(trained, monkeypatch):
     run, _ = trained
     calls = [{}, own(), own(Scaled(1.0).output), collated(1.0)]

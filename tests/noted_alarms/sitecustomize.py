@@ -9,7 +9,7 @@ import sys
 ALARMS = {
     "dg_explorer.training.trained_loss": ("TrainedLossWarning", "TrainedLossError"),
     "dg_explorer.training.training": ("NotDeterministicError",),
-    "dg_explorer.training.optimizers": ("UnsupportedOptimizerError",),
+    "dg_explorer.training.step.by_hand": ("UnsupportedOptimizerError",),
     "dg_explorer.training.recorded_steps": ("ReplayMissingError",),
     "dg_explorer.attribution.attributor.outputs_on_record": ("OutputsDifferError",),
     "dg_explorer.attribution.attributor.made_from": ("check_made_from",),

@@ -26,6 +26,7 @@ _ROOM = {
 }
 #: at most so many test examples are compared
 EXAMPLES = 256
+AS_RECORDED = "as recorded"
 
 
 class OutputsDifferError(DataError):
@@ -75,7 +76,7 @@ def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
     wrong = np.flatnonzero(both & (off > _room(model) * size))
     if len(wrong):
         _refuse(run, epoch, ids, now, then, wrong[np.argsort(-off[wrong], kind="stable")])
-    return "as recorded"
+    return AS_RECORDED
 
 
 def compared(
@@ -113,7 +114,7 @@ def compared(
     for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
         load_into(attributor.model, load_weights(run, epoch))
         said.append(check_outputs(attributor.model, attributor.task, test, run, epoch))
-    return next((words for words in said if words != "as recorded"), "as recorded")
+    return next((words for words in said if words != AS_RECORDED), AS_RECORDED)
 
 
 def _recorded_task(task: Task, run) -> Task | None:
