@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import processors
+import pytest
 import torch
 
 DRAW = """
@@ -39,6 +40,7 @@ def test_every_start_moves_by_1e_7_of_itself_and_no_order_of_examples_does(tmp_p
         assert 0.2 < (relative > 0).double().mean() < 0.8
 
 
+@pytest.mark.second_ring(sample=0)
 def test_the_same_start_moves_to_the_same_place_and_another_direction_to_another(tmp_path):
     first, again, other = (
         saved(DRAW, tmp_path / "moved.pt", MOVED_WEIGHTS=direction)[0] for direction in "112"
@@ -47,6 +49,7 @@ def test_the_same_start_moves_to_the_same_place_and_another_direction_to_another
     assert not torch.equal(first, other)
 
 
+@pytest.mark.second_ring(sample=0)
 def test_the_processors_that_are_stood_in_for_round_in_their_own_way(tmp_path):
     found = [
         tuple(saved(MULTIPLY, tmp_path / "product.pt", **environment).tolist())

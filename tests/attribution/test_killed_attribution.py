@@ -55,7 +55,7 @@ def scores_of(run):
     return {g: run[g].score.load() for g in run.groups() if g.startswith("scores/")}
 
 
-@pytest.mark.second_ring(sample=1)
+@pytest.mark.second_ring(sample=0)
 @pytest.mark.parametrize("act", [score, score_trajectory])
 def test_an_attribution_killed_at_any_operation_ends_as_if_it_had_not_been(recorded, tmp_path, act):
     shutil.copytree(recorded, tmp_path / "whole")

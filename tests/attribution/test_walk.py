@@ -186,6 +186,7 @@ with open(log, "w") as file:
 """
 
 
+@pytest.mark.second_ring(sample=0)
 def test_twenty_kills_at_random_moments_change_no_bit_of_the_scores(tmp_path):
     epochs = list(range(0, 160, 4))
     killed, whole = a_run(tmp_path / "killed", epochs), a_run(tmp_path / "whole", epochs)

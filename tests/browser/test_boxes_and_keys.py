@@ -96,6 +96,7 @@ def test_what_loses_the_focus_by_leaving_the_page_leaves_it_to_the_board(open_ce
     page.wait_for_function(INSIDE)
 
 
+@pytest.mark.second_ring(sample=0)
 def test_thirty_runs_of_a_cell_keep_one_board(open_cells):
     notebook = open_cells(CELL, "dg.explore(run)")
     notebook.run_all()

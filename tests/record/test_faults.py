@@ -186,6 +186,7 @@ def test_four_processes_setting_attributes_lose_none(tmp_path):
     assert attrs["note"] == "kept"
 
 
+@pytest.mark.second_ring(sample=0)
 def test_threads_that_write_and_read_lose_nothing(tmp_path):
     run, wrong = a_run(tmp_path / "run"), []
 

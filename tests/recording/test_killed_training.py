@@ -37,6 +37,7 @@ def whole(longest):
     return {group: run[group].load() for group in run.groups()}
 
 
+@pytest.mark.second_ring(sample=0)
 def test_twenty_killed_recordings_open_with_every_finished_row_intact(killed, longest, whole):
     assert len(set(longest)) > 5  # the kills fell at many different moments
     for k, last in enumerate(longest):
@@ -54,6 +55,7 @@ def test_twenty_killed_recordings_open_with_every_finished_row_intact(killed, lo
         assert load_weights(run, saved[-1])  # checks the digest
 
 
+@pytest.mark.second_ring(sample=0)
 def test_a_killed_recording_goes_on_to_the_same_record(killed, longest, whole):
     for k in (3,):
         run = Run.open(killed / f"run_{k}")
