@@ -13,7 +13,7 @@ from ..errors import DataError, NonFiniteError, SettingError, UnknownExampleErro
 from ..maths.crossing import first_crossing
 from ..record.run import as_run
 from ..training.training import Training, outputs_of, train_many
-from .settings import check_count, check_given
+from .settings import check_given
 
 
 @checked
@@ -67,9 +67,6 @@ def counterfactual_check(
     """
     run = None if run is None else as_run(run)
     check_given("counterfactual_check", training, remove=remove)
-    for name, value in (("n_random", n_random), ("n_curve", n_curve)):
-        check_count(name, value)
-    check_count("models_at_once", models_at_once)
     remove = _known(remove, training.train_ids, "training")
     test = training.test_ids if test is None else _known(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
@@ -155,7 +152,6 @@ def leave_one_out(
     """
     run = None if run is None else as_run(run)
     check_given("leave_one_out", training, train=train)
-    check_count("models_at_once", models_at_once)
     train = _known(train, training.train_ids, "training")
     weights = np.ones((len(train) + 1, training.n_train))
     for row, id in zip(weights[1:], train, strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..arguments import checked
-from ..errors import MissingGroupError, SettingError
+from ..errors import MissingGroupError
 from ..record.run import as_run
 from ..training.proof_table import ReplayProof, read_proof, segments_of
 from .provenance import made_of
@@ -99,8 +99,6 @@ class Evidence:
 
     def light(self, epoch: int, method: str | None = None) -> Light:
         """The light of a method's scores at an epoch; see `validity_light`."""
-        if not isinstance(epoch, (int, float, np.number)) or isinstance(epoch, bool):
-            raise SettingError(f"epoch={epoch!r}: an epoch of the run, a number.")
         predicts, exact = [self._by_metasmoothness(epoch)], []
         if method is not None:
             exact += self._by_sources(epoch, method)

@@ -14,7 +14,7 @@ import xarray as xr
 from ..arguments import checked
 from ..errors import DGExplorerError, SettingError
 from ..training.training import Training, outputs_of, shuffled_batches, train_many
-from .settings import check_count, check_retraining, check_share
+from .settings import check_retraining
 
 
 class ResumeMismatchError(DGExplorerError, ValueError):
@@ -29,7 +29,6 @@ def random_subsets(
     train = np.asarray(train)
     if train.ndim != 1 or not len(train):
         raise SettingError("train holds the ids of the training examples, as np.arange(n_train).")
-    n_subsets, keep = check_count("n_subsets", n_subsets), check_share("keep", keep)
     n_keep = round(keep * len(train))
     rng = np.random.default_rng(seed)
     mask = np.zeros((n_subsets, len(train)), bool)
@@ -91,7 +90,6 @@ def subset_retraining(
     Ilyas et al. (2022), "Datamodels", ICML.
     """
     check_retraining("subset_retraining", training, masks)
-    check_count("models_at_once", models_at_once)
     if order not in ("recorded", "fresh"):
         raise SettingError(f"order is 'recorded' or 'fresh', not {order!r}.")
     if seeds is None:

@@ -57,11 +57,3 @@ def check_count(name: str, value, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise SettingError(f"{name}={value!r}: a whole number, {least} or more.")
     return int(value)
-
-
-def check_share(name: str, value) -> float:
-    """A share of the examples, of which some are left."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not 0 < value <= 1:
-        raise SettingError(f"{name}={value!r}: a share of the examples, above 0 and at most 1.")
-    return float(value)

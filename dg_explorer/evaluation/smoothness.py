@@ -10,7 +10,7 @@ from ..arguments import checked
 from ..errors import SettingError
 from ..record.run import as_run
 from ..training.training import Training, train_many
-from .settings import check_count, check_given
+from .settings import check_given
 
 
 def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,6 @@ def metasmoothness(
     """
     run = None if run is None else as_run(run)
     check_given("metasmoothness", training)
-    check_count("directions", directions)
     if not 0 < h < 1:
         raise SettingError(f"h={h!r}: how much the weights of examples change, between 0 and 1.")
     rng = np.random.default_rng(seed)
