@@ -294,9 +294,8 @@ def safe_load(path: Path):
         raise UnsafeCheckpointError(
             f"{path} needs unpickling, which can run any code hidden in it: {what}. If you wrote "
             f"it yourself, save its weights alone, once: safetensors.torch.save_file("
-            f"model.state_dict(), 'name.safetensors'); or, of a file that you trust, "
-            f"torch.save(torch.load({path.name!r}, weights_only=False)['state_dict'], "
-            f"'name.pt') in a process of its own, with the key that holds its weights"
+            f"model.state_dict(), 'name.safetensors'), in the program that made it. A file of "
+            f"somebody else's: ask for its weights in that form"
             f"{_OF_MMENGINE if any('mmengine' in name for name in classes) else ''}."
         ) from error
     except Exception as error:
