@@ -3,9 +3,10 @@
 ``python -m benchmarks.shortcut_seeds [--seeds 6]``
 
 Digits with a patch in the corner that spells the label for 95 % of the training set. The mean TRAK
-score on every other test digit whose patch lies chooses the 100 most harmful of 1,000 training
-digits; accuracy on the other lying ones is judged after training again from the same start without
-them, and without 100 at random, five times. Data, weights and order are another for each seed.
+score on every other test digit with a misleading patch chooses the 100 most harmful of 1,000
+training digits. Accuracy on the remaining ones with a misleading patch is judged after training
+again from the same start without them, and without 100 at random, five times. Data, weights and
+order are another for each seed.
 """
 
 from __future__ import annotations

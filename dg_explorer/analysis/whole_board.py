@@ -56,7 +56,7 @@ def complete(
     method : str
         Which scores, as for `attribute`.
     moments : int
-        At most so many of the epochs with a checkpoint are scored, evenly spread, the first and
+        At most this many of the epochs with a checkpoint are scored, evenly spread, the first and
         the last included.
     epochs : list of int, optional
         Score these epochs instead.
@@ -145,7 +145,7 @@ class Steps:
 
 
 def spread(recorded: Sequence[int], moments: int = MOMENTS) -> list[int]:
-    """At most so many of the recorded epochs, evenly by index, first and last included."""
+    """At most this many of the recorded epochs, evenly by index, first and last included."""
     if len(recorded) <= moments:
         return list(recorded)
     last = len(recorded) - 1

@@ -74,7 +74,7 @@ class Recorder:
     gradient_every : int
         Steps from one sample of the gradients to the next; 0 for never.
     feature_examples : int
-        At most so many training and so many test examples, evenly spread.
+        At most this many training and so many test examples, evenly spread.
     replay : bool
         Keep the order of the examples, learning rates and the initial state, which exact replay
         and unrolled influence need. The record says what is missing.

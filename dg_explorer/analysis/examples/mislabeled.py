@@ -64,12 +64,12 @@ def find_mislabeled(
     run : Run
         With `dynamics/train`.
     share : float, optional
-        Share of the examples to act on. By default those that were wrong at half or more of the
-        epochs at which most examples of their class, but not yet all, were right, whose loss is
-        far above their class's, and for whom the model fitted without them (where they have
-        recorded features, or `training` is given) speaks for another label. Where train accuracy
-        never reaches one half none is named, with a warning: the ranking holds, but right labels
-        that are not learned yet look alike.
+        Share of the examples to act on. By default an example is named where three things hold:
+        it was wrong at half or more of the epochs at which most of its class, but not all, were
+        right; its loss is far above that of its class; and the model fitted without it speaks
+        for another label (where features are recorded, or `training` is given). Where train
+        accuracy never reaches one half none is named, with a warning: the ranking holds, but right
+        labels that are not learned yet look alike.
     weights : dict, optional
         Weight of each signal; those not named weigh nothing.
     training : Training, optional

@@ -24,7 +24,7 @@ _ROOM = {
     torch.float16: 3e-2,
     torch.bfloat16: 1e-1,
 }
-#: at most so many test examples are compared
+#: at most this many test examples are compared
 EXAMPLES = 256
 AS_RECORDED = "as recorded"
 

@@ -10,7 +10,7 @@ from ..gradients.watching import undisturbed
 
 
 def settled(attributor, data, run=None):
-    """The attributor, whose task now knows what it is.
+    """The attributor, once its task is settled: given, or inferred from the data.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class SourceAttributor(Attributor):
         The last one is the model asked about. `attribute_trajectory` takes those of a run.
         Without it there is one segment, of one checkpoint: an influence function.
     segments : int
-        At most so many, of equally many checkpoints.
+        At most this many, of equally many checkpoints.
     time : float or list of float, optional
         Sum of the learning rates of each segment's steps, divided by ``1 - momentum`` where
         there is momentum. Default: for ever, which makes the last segment an influence function

@@ -36,7 +36,7 @@ def compute_attribution_stability(
     test_loader : optional
         The queries; by default the first training examples.
     num_queries : int
-        At most so many queries.
+        At most this many queries.
     top_k : int
 
     Returns

@@ -46,7 +46,7 @@ def attribute_trajectory(
     epochs : list of int, optional
         The epochs that scores are for; by default the last that has a checkpoint.
     n_checkpoints : int
-        At most so many, evenly spread.
+        At most this many, evenly spread.
     from_share, to_share : float
         The part of the training up to each epoch that checkpoints are taken from: .05 to .15
         takes those around 10 %. "source" takes the whole.

@@ -44,5 +44,5 @@ def half_of(rows: torch.Tensor, half: int) -> torch.Tensor:
 
 
 def spread_over(n: int, most: int) -> torch.Tensor:
-    """At most so many positions from all over n."""
+    """At most this many positions from all over n."""
     return torch.linspace(0, n - 1, min(n, most)).round().long()

@@ -132,7 +132,7 @@ def _name(reader: RunReader, split: str, id_: int) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """At most so many characters, cut in the middle: what differs may stand at either end."""
+    """At most this many characters, cut in the middle: what differs may stand at either end."""
     if len(text) <= most:
         return text
     return f"{text[: most - 9]}…{text[-8:]}"
