@@ -36,8 +36,8 @@ OPTIMIZER_KEYS = ("optimizer", "optimizer_state_dict", "optimizer_states", "opti
 PREFIXES = ("module.", "_orig_mod.", "model.")
 WHICH = ("trained", "averaged")
 _OF_MMENGINE = (
-    " (mmengine's EMAHook puts the averaged ones there, and those that were trained under "
-    "'ema_state_dict')"
+    " (mmengine's EMAHook puts the averaged weights under 'state_dict', and those that were "
+    "trained under 'ema_state_dict')"
 )
 
 
