@@ -44,9 +44,13 @@ _EXPORTS = {
     "metasmoothness": "evaluation",
     "mislabel_auroc": "evaluation",
     "random_subsets": "evaluation",
+    "replicate": "evaluation",
+    "retrain": "evaluation",
     "subset_retraining": "evaluation",
     "training_of_run": "evaluation",
     "validity_light": "evaluation",
+    "what_if": "evaluation",
+    "what_ifs": "evaluation",
     "window_ablation": "evaluation",
     # checkpoints
     "load_into": "checkpoints",

@@ -108,6 +108,8 @@ from .evaluation.retraining import (
     random_subsets as random_subsets,
     subset_retraining as subset_retraining,
 )
+from .evaluation.retrainings.again import replicate as replicate, retrain as retrain
+from .evaluation.retrainings.what_if import what_if as what_if, what_ifs as what_ifs
 from .evaluation.smoothness import metasmoothness as metasmoothness
 from .memory import OutOfMemoryError as OutOfMemoryError
 from .record.run import Run as Run

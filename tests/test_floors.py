@@ -27,7 +27,7 @@ FLOORS = [
 ]
 HEIGHT = {house: height for height, houses in enumerate(FLOORS) for house in houses}
 # Houses whose own folder is a room beside those in it.
-HALLS = {"record", "training"}
+HALLS = {"evaluation", "record", "training"}
 # Folders with rooms of their own; the rooms of one house form no circle.
 ROOMS = {
     "analysis": {"bias", "examples", "features", "gradients", "sources", "transition"},
@@ -44,6 +44,7 @@ ROOMS = {
         ),
         *("traker", "unrolled"),
     },
+    "evaluation": {"retrainings"},
     "record": {"store"},
     "training": {"step"},
     "widgets": {"answers", "board", "export", "reading"},

@@ -19,6 +19,11 @@ _EXPORTS = {
     "validity_light": "light",
     "Light": "light",
     "brittleness": "brittle",
+    "retrain": "retrainings.again",
+    "replicate": "retrainings.again",
+    "what_if": "retrainings.what_if",
+    "what_ifs": "retrainings.what_if",
+    "WhatIf": "retrainings.what_if",
     "mislabel_auroc": "mislabels",
 }
 

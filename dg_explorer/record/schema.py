@@ -16,9 +16,9 @@ import xarray as xr
 from ..errors import SchemaError
 
 # dims whose coordinate says who or when: integer labels, unique, never positions
-LABEL_DIMS = ("epoch", "step", "train", "test")
-# dims a group may grow along; its coordinate must ascend
-TIME_DIMS = ("epoch", "step")
+LABEL_DIMS = ("retraining", "epoch", "step", "train", "test")
+# dims a group may grow along; its coordinate must ascend. Where several are there, the first
+TIME_DIMS = ("retraining", "epoch", "step")
 _LARGEST = 2**63 - 1
 # what a score means, in every group of scores and in every view
 SIGN = "positive = training on this example raised the test output"
@@ -191,6 +191,21 @@ GROUPS: dict[str, GroupSpec] = {
     "checks/window_ablation/*": GroupSpec(
         "output with all examples minus output of leaving one out in one window of training",
         {"effect": Variable(("window", "epoch", "test"), "change of output", required=True)},
+    ),
+    "checks/retrainings/*": GroupSpec(
+        "training again without some examples, or from other starts; every one is done once",
+        {
+            "weight": Variable(("retraining", "train"), "0: removed", required=True),
+            "output": Variable(("retraining", "epoch", "test"), "output", required=True),
+            "accuracy": Variable(("retraining", "epoch"), "0-1, NaN where there is none"),
+            "start": Variable(
+                ("retraining",), "seed, -1: the recorded one", required=True, kind="i"
+            ),
+            "start_digest": Variable(("retraining",), "sha256 of the first weights", kind="UTO"),
+            "why": Variable(("retraining",), "random, asked or whole", required=True, kind="UTO"),
+        },
+        grows=True,
+        by_row=True,
     ),
     "checks/*": GroupSpec("a check of the scores; all that were made are kept"),
     "validity": GroupSpec("how far the scores may be believed", grows=True),

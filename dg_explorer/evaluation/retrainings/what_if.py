@@ -1,0 +1,354 @@
+"""What if these examples were gone? An answer at once, and the true one by training again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import xarray as xr
+
+from ...arguments import checked
+from ...errors import MissingGroupError, UnknownExampleError
+from ...record.run import as_run
+from .kept import FAMILY, THIS, kept_retrainings
+from .removals import removed_ids, weights_without
+
+ANSWERS = "checks/what_if"
+# random removals of up to so many times more or fewer examples still compare
+_LIKE = 1.6
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """What would happen without some training examples, as far as it is known.
+
+    Curves have shape (epoch,); NaN where nothing is known; None where there is no such curve.
+
+    Attributes
+    ----------
+    train : ids of the examples that are removed
+    test : id of the test example, or None for the mean over all of them
+    epoch : the moments of all curves
+    now : the output as it was recorded
+    expected, low, high : what scores and retrainings together let one expect, and the interval
+    random_low, random_high : what removing about as many random examples does
+    true : the output after training again without the examples
+    accuracy_now, accuracy_random_low, ... : the same for test accuracy
+    words : sentences to be read with the curves
+    reason : why nothing is expected, or None
+    level : of the intervals
+    start : "this": from the start of the recorded training
+    """
+
+    train: np.ndarray
+    test: int | None
+    epoch: np.ndarray
+    now: np.ndarray | None = None
+    expected: np.ndarray | None = None
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    random_low: np.ndarray | None = None
+    random_high: np.ndarray | None = None
+    true: np.ndarray | None = None
+    accuracy_now: np.ndarray | None = None
+    accuracy_expected: np.ndarray | None = None
+    accuracy_low: np.ndarray | None = None
+    accuracy_high: np.ndarray | None = None
+    accuracy_random_low: np.ndarray | None = None
+    accuracy_random_high: np.ndarray | None = None
+    accuracy_true: np.ndarray | None = None
+    words: tuple[str, ...] = ()
+    reason: str | None = None
+    level: float = 0.9
+    method: str | None = None
+    unit: str = "nats"
+    start: str = "this"
+    run: object = None
+
+    def retrain(self, training, *, progress: Callable[[int, int], None] | None = None) -> WhatIf:
+        """Train again without the examples; the true curve is kept in the run.
+
+        Parameters
+        ----------
+        training : Training
+            `training_of_run` makes one from a run.
+
+        Returns
+        -------
+        WhatIf
+            The same with `true` and `accuracy_true`; `what_ifs(run)` lists it.
+        """
+        from .again import without
+
+        without(self.run, training, self.train, progress=progress)
+        return what_if(
+            self.run, train=self.train, test=self.test, method=self.method, level=self.level
+        ).keep()
+
+    def keep(self) -> WhatIf:
+        """Keep the answer in the run as ``checks/what_if/<n>``."""
+        as_run(self.run).keep(ANSWERS, self.to_dataset())
+        return self
+
+    def to_dataset(self) -> xr.Dataset:
+        """All fields, labelled, as the run keeps them."""
+        curves = {name: getattr(self, name) for name in _curves()}
+        return xr.Dataset(
+            {name: ("epoch", curve) for name, curve in curves.items() if curve is not None},
+            {"epoch": self.epoch},
+            {
+                "train": self.train.tolist(),
+                "test": self.test,
+                "words": list(self.words),
+                **{name: getattr(self, name) for name in _SAID},
+            },
+        )
+
+    def to_dict(self) -> dict:
+        """All fields as JSON holds them; NaN is None."""
+        curves = {name: getattr(self, name) for name in _curves()}
+        return {
+            "train": self.train.tolist(),
+            "test": self.test,
+            "epoch": self.epoch.tolist(),
+            **{
+                name: None
+                if curve is None
+                else [float(v) if np.isfinite(v) else None for v in curve]
+                for name, curve in curves.items()
+            },
+            "words": list(self.words),
+            **{name: getattr(self, name) for name in _SAID},
+        }
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+    def __repr__(self) -> str:
+        there = ", ".join(name for name in _curves() if getattr(self, name) is not None)
+        return f"WhatIf({len(self.train)} removed, test={self.test}; {there})"
+
+
+_SAID = ("reason", "level", "method", "unit", "start")
+
+
+def _plain(curve: np.ndarray | None) -> list[float | None] | None:
+    if curve is None:
+        return None
+    return [float(value) if np.isfinite(value) else None for value in curve]
+
+
+def _curves() -> list[str]:
+    return [f.name for f in fields(WhatIf) if f.type == "np.ndarray | None"]
+
+
+@checked
+def what_if(
+    run,
+    train: Sequence[int],
+    *,
+    test: int | None = None,
+    method: str | None = None,
+    level: float = 0.9,
+) -> WhatIf:
+    """What the training would have done without some examples, answered from the record.
+
+    ::
+
+        answer = dg.what_if(run, train=[3, 14, 15], test=1002)
+        print(answer)  # what is expected, within which bounds, and why
+        truth = answer.retrain(training)  # trains again; kept, as are all retrainings
+
+    Parameters
+    ----------
+    run : Run
+        With retrainings in it (`retrain`) the answer has a band of random removals.
+    train : ids of the training examples to remove
+    test : id of a test example, optional
+        Default: the mean over all test examples.
+    method : name of scores, optional
+        By which the effect is expected; default the exact scores, else the first there are.
+    level : float
+        Of the intervals.
+
+    Returns
+    -------
+    WhatIf
+
+    Raises
+    ------
+    UnknownExampleError
+        An id is none of the run's.
+    SettingError
+        Nothing, or everything, would be removed.
+    """
+    run = as_run(run)
+    ids = removed_ids(train, _train_ids(run))
+    if test is not None and int(test) not in _test_ids(run):
+        there = _test_ids(run)
+        raise UnknownExampleError(
+            f"No test example has id {test}; there are {len(there)}, from {there.min()} to "
+            f"{there.max()}."
+        )
+    rows = kept_retrainings(run, start="this")
+    base = _recorded(run, rows, None if test is None else int(test))
+    answer = WhatIf(train=ids, level=level, method=method, run=run, **base)
+    words = [_asked(run, answer)]
+    if rows is not None:
+        answer, more = _with_true(answer, rows)
+        words += more
+        answer, more = _with_band(answer, rows)
+        words += more
+    else:
+        words.append(
+            "No retraining is kept, so there is no band of random removals: "
+            "retrain(run, training) makes them."
+        )
+    reason = "Nothing is expected: there is no calibration yet."
+    if whole := _whole_classes(run, ids):
+        words.append(whole)
+    return replace(answer, words=tuple(words), reason=reason)
+
+
+def what_ifs(run) -> list[WhatIf]:
+    """All answers that were trained, newest first."""
+    run = as_run(run)
+    return [_read(run, group) for group in reversed(run.kept(ANSWERS))]
+
+
+def _read(run, group: str) -> WhatIf:
+    data = run[group].load()
+    said = {name: data.attrs.get(name) for name in ("test", *_SAID)}
+    return WhatIf(
+        train=np.asarray(data.attrs["train"], np.int64),
+        epoch=data["epoch"].values,
+        words=tuple(data.attrs["words"]),
+        run=run,
+        **said,
+        **{name: data[name].values for name in _curves() if name in data},
+    )
+
+
+def _train_ids(run) -> np.ndarray:
+    return _ids(run, "train")
+
+
+def _test_ids(run) -> np.ndarray:
+    return _ids(run, "test")
+
+
+def _ids(run, split: str) -> np.ndarray:
+    for group in (f"{split}_examples", f"dynamics/{split}"):
+        if group in run:
+            return run[group][split].values
+    rows = kept_retrainings(run)
+    if rows is not None:
+        return rows[split].values
+    raise MissingGroupError.of(repr(f"{split}_examples"), run.groups())
+
+
+def _recorded(run, rows: xr.Dataset | None, test: int | None) -> dict:
+    """The curves as they were recorded, their moments and their unit."""
+    if rows is not None and not str(rows.attrs.get("output")).endswith(".margin"):
+        whole = rows.isel(retraining=np.flatnonzero(rows["why"].values == "whole")[:1])
+        now = _of_test(whole["output"], test)[0] if whole.sizes["retraining"] else None
+        accuracy = whole["accuracy"].values[0] if now is not None else None
+        unit = str(rows.attrs.get("output")).rpartition(".")[2]
+        return {
+            "test": test,
+            "epoch": rows["epoch"].values,
+            "now": now,
+            "accuracy_now": accuracy,
+            "unit": unit,
+        }
+    found: dict = {"test": test, "unit": "nats"}
+    if "dynamics/test" in run and "margin" in run["dynamics/test"]:
+        margin = run["dynamics/test"]["margin"].load()
+        found |= {"epoch": margin["epoch"].values, "now": _of_test(margin, test)}
+        if "metrics" in run and "test_accuracy" in run["metrics"]:
+            accuracy = run["metrics"]["test_accuracy"].reindex(epoch=margin["epoch"])
+            found["accuracy_now"] = accuracy.values.astype(float)
+    elif rows is not None:
+        found["epoch"] = rows["epoch"].values
+    else:
+        raise MissingGroupError.of(
+            "recorded output of test examples", run.groups(), f"Nor has it {FAMILY!r}."
+        )
+    return found
+
+
+def _of_test(output: xr.DataArray, test: int | None) -> np.ndarray:
+    values = output.mean("test") if test is None else output.sel(test=test)
+    return values.values.astype(float)
+
+
+def _asked(run, answer: WhatIf) -> str:
+    what = f"{len(answer.train)} training example{'s' * (len(answer.train) != 1)}"
+    return f"Without {what}, from the start of the recorded training."
+
+
+def _with_true(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
+    wanted = weights_without(answer.train, rows["train"].values)
+    same = (rows["weight"].values == wanted).all(axis=1) & (rows["start"].values == THIS)
+    if not same.any():
+        return answer, ["The truth takes a training: .retrain(training)."]
+    row = rows.isel(retraining=int(np.flatnonzero(same)[0]))
+    return replace(
+        answer,
+        true=_at(answer.epoch, rows["epoch"].values, _of_test(row["output"], answer.test)),
+        accuracy_true=_at(answer.epoch, rows["epoch"].values, row["accuracy"].values),
+    ), ["It was trained again without them: this is the truth for this start."]
+
+
+def _with_band(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
+    removed = (rows["weight"].values == 0).sum(axis=1)
+    k = len(answer.train)
+    like = (rows["why"].values == "random") & (removed >= k / _LIKE) & (removed <= k * _LIKE)
+    n = int(like.sum())
+    if n < 8:
+        return answer, [
+            f"{n or 'No'} random removals of about {k} examples are kept, too few for a band: "
+            f"retrain(run, training, share={k / rows.sizes['train']:.2g}) makes them."
+        ]
+    those = rows.isel(retraining=np.flatnonzero(like))
+    tail = (1 - answer.level) / 2
+
+    def band(values: np.ndarray) -> list[np.ndarray]:
+        quantiles = np.quantile(values, [tail, 1 - tail], axis=0)
+        return [_at(answer.epoch, rows["epoch"].values, q) for q in quantiles]
+
+    low, high = band(_of_test(those["output"], answer.test))
+    accuracy_low, accuracy_high = band(those["accuracy"].values.astype(float))
+    return replace(
+        answer,
+        random_low=low,
+        random_high=high,
+        accuracy_random_low=accuracy_low,
+        accuracy_random_high=accuracy_high,
+    ), [f"The band is what {n} random removals of {_range(removed[like])} examples did."]
+
+
+def _range(counts: np.ndarray) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _at(epochs: np.ndarray, there: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A curve at other moments; NaN where it has none."""
+    found = xr.DataArray(np.asarray(values, float), dims="epoch", coords={"epoch": there})
+    return found.reindex(epoch=epochs).values
+
+
+def _whole_classes(run, ids: np.ndarray) -> str:
+    """A sentence where all examples of a label would be gone, else ""."""
+    if "train_examples" not in run or "label" not in run["train_examples"]:
+        return ""
+    label = run["train_examples"]["label"]
+    gone = np.setdiff1d(label.values, label.where(~label["train"].isin(ids), drop=True).values)
+    if not len(gone):
+        return ""
+    return (
+        f"All training examples of label {', '.join(f'{g:g}' for g in gone)} would be gone: no "
+        f"random removal compares with that, so nothing is expected. Train again to see."
+    )

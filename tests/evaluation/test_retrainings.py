@@ -1,0 +1,258 @@
+"""Kept retrainings and What if?: done once, true, left out where they diverge."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import dg_explorer as dg
+from dg_explorer.demos.modular_addition import modular_addition
+from dg_explorer.evaluation.counterfactual import retrain_with_weights
+from dg_explorer.evaluation.retrainings import again
+from dg_explorer.evaluation.retrainings.kept import FAMILY, kept_retrainings
+
+EPOCHS = (5, 10, 20)
+
+
+@pytest.fixture(scope="module")
+def training():
+    return modular_addition("smooth", p=5, width=6, n_steps=20, record_at=EPOCHS)
+
+
+def run_of(training, path=None) -> dg.Run:
+    """A run that recorded a training at its moments."""
+    run = dg.Run.create(
+        path,
+        name="small",
+        train_examples={"train": training.train_ids, "label": training.labels.numpy()},
+        test_examples={"test": training.test_ids, "label": training.test_labels.numpy()},
+        time_unit="step",
+    )
+    whole = np.ones((1, training.n_train), np.float32)
+    output, accuracy = again.outputs_and_accuracy(training, whole)
+    epoch = {"epoch": training.recorded_epochs()}
+    margin = ("epoch", "test"), output[0]
+    run.add(
+        "dynamics/test",
+        xr.Dataset(
+            {"margin": margin, "loss": (margin[0], np.log1p(np.exp(-output[0])))},
+            epoch | {"test": training.test_ids},
+        ),
+    )
+    run.add("metrics", xr.Dataset({"test_accuracy": ("epoch", accuracy[0])}, epoch))
+    return run
+
+
+@pytest.fixture
+def run(training):
+    return run_of(training)
+
+
+def counted(monkeypatch) -> list[int]:
+    """How many models each call of `train_many` trains, as it is called."""
+    trained, real = [], again.train_many
+
+    def count(training, weights, *rest, **how):
+        trained.append(len(weights))
+        return real(training, weights, *rest, **how)
+
+    monkeypatch.setattr(again, "train_many", count)
+    return trained
+
+
+def test_a_kept_retraining_is_what_training_with_these_weights_gives(run, training):
+    kept = dg.retrain(run, training, share=0.2, n=3)
+    output, accuracy = retrain_with_weights(training, kept["weight"].values, EPOCHS, 1)
+    np.testing.assert_allclose(kept["output"], output, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(kept["accuracy"], accuracy, rtol=1e-6)
+
+
+def test_no_retraining_is_done_twice(run, training, monkeypatch):
+    trained = counted(monkeypatch)
+    dg.retrain(run, training, share=0.2, n=3)
+    dg.retrain(run, training, share=0.2, n=5)
+    dg.what_if(run, train=training.train_ids[:2]).retrain(training)
+    dg.what_if(run, train=training.train_ids[:2]).retrain(training)
+    assert trained == [4, 2, 1]
+    assert kept_retrainings(run).sizes["retraining"] == 7
+
+
+def test_retrainings_that_ended_in_nan_are_counted_and_left_out(run, training, monkeypatch):
+    real = again.outputs_and_accuracy
+
+    def with_nan(training, weights):
+        output, accuracy = real(training, weights)
+        output[-1] = np.nan
+        return output, accuracy
+
+    monkeypatch.setattr(again, "outputs_and_accuracy", with_nan)
+    kept = dg.retrain(run, training, share=0.2, n=9)
+    assert kept.attrs["n_diverged"] == 1
+    assert kept.sizes["retraining"] == 9
+    assert np.isfinite(dg.what_if(run, train=training.train_ids[:3]).random_low).all()
+
+
+def test_what_a_stopped_call_finished_is_kept(run, training):
+    done = []
+    dg.retrain(
+        run,
+        training,
+        share=0.2,
+        n=6,
+        models_at_once=2,
+        on_result=lambda rows: done.append(rows.sizes["retraining"]),
+        stop=lambda: sum(done) >= 4,
+    )
+    assert kept_retrainings(run).sizes["retraining"] == sum(done) == 4
+
+
+def test_a_kill_loses_no_finished_retraining(tmp_path):
+    code = f"""
+import os, sys
+sys.path[:0] = {[str(p) for p in sys.path]!r}
+import dg_explorer as dg
+from test_retrainings import modular_addition, run_of, EPOCHS
+training = modular_addition("smooth", p=5, width=6, n_steps=20, record_at=EPOCHS)
+run = run_of(training, {str(tmp_path / "run")!r})
+seen = []
+dg.retrain(run, training, share=.2, n=5, models_at_once=2,
+           on_result=lambda rows: seen.append(0) or (len(seen) == 2 and os._exit(9)))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    assert kept_retrainings(dg.Run.open(tmp_path / "run")).sizes["retraining"] == 4
+
+
+def test_the_band_is_the_quantiles_of_random_removals_of_about_as_many(run, training):
+    kept = dg.retrain(run, training, share=(0.2, 0.5), n=20)
+    removed = (kept["weight"].values == 0).sum(1)
+    test = int(training.test_ids[1])
+    answer = dg.what_if(run, train=training.train_ids[:3], test=test, level=0.8)
+    alike = kept.isel(retraining=np.flatnonzero(removed == 3))["output"].sel(test=test)
+    assert alike.sizes["retraining"] == 10
+    np.testing.assert_allclose(answer.random_low, np.quantile(alike, 0.1, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(answer.random_high, np.quantile(alike, 0.9, axis=0), rtol=1e-6)
+
+
+def test_the_true_curve_is_that_of_training_without_the_examples_and_is_listed(run, training):
+    gone, test = training.train_ids[[0, 4]], int(training.test_ids[2])
+    weights = (~np.isin(training.train_ids, gone)).astype(float)[None]
+    output, accuracy = retrain_with_weights(training, weights, EPOCHS, 1)
+    before = dg.what_if(run, train=gone, test=test)
+    after = before.retrain(training)
+    assert before.true is None
+    np.testing.assert_allclose(after.true, output[0, :, 2], rtol=1e-5)
+    np.testing.assert_allclose(after.accuracy_true, accuracy[0], rtol=1e-6)
+    (listed,) = dg.what_ifs(run)
+    assert json.dumps(listed.to_dict()) == json.dumps(after.to_dict())
+
+
+def test_without_retrainings_there_is_the_recorded_curve_and_a_reason(run, training):
+    answer = dg.what_if(run, train=training.train_ids[:1])
+    recorded = run["dynamics/test"]["margin"].mean("test")
+    np.testing.assert_allclose(answer.now, recorded)
+    assert answer.expected is None
+    assert answer.random_low is None
+    assert answer.reason
+    assert "retrain(run, training)" in str(answer)
+
+
+def test_removing_a_whole_class_says_that_nothing_compares(run, training):
+    gone = training.train_ids[training.labels.numpy() == training.labels.numpy()[0]]
+    assert "All training examples of label" in str(dg.what_if(run, train=gone))
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "said"),
+    [
+        ([10**6], dg.UnknownExampleError, "No training example has id 1000000"),
+        ([], dg.SettingError, "No training example is named"),
+        (None, dg.SettingError, "nothing is left to train on"),
+    ],
+)
+def test_removals_that_make_no_sense_are_refused(run, training, train, error, said):
+    with pytest.raises(error, match=said):
+        dg.what_if(run, train=training.train_ids.tolist() if train is None else train)
+
+
+def test_replicas_start_and_shuffle_anew(run, training):
+    replicas = dg.replicate(run, training, starts=3)
+    assert replicas["start"].values.tolist() == [1, 2, 3]
+    for row, seed in zip(replicas["output"].values, (1, 2, 3), strict=True):
+        other = training.with_changes(seed=seed)
+        output, _ = retrain_with_weights(other, np.ones((1, training.n_train)), EPOCHS, 1)
+        np.testing.assert_allclose(row, output[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_recorded_training_has_one_start_unless_told_how_to_make_others(run, training):
+    recorded = training.with_changes(one_start=True)
+    with pytest.raises(dg.SettingError, match="model=make"):
+        dg.replicate(run, recorded, starts=2)
+    with pytest.raises(dg.SettingError, match="same first weights"):
+        dg.replicate(run, recorded, starts=2, model=lambda seed: training.model(7))
+    masks = dg.random_subsets(2, training.train_ids, keep=0.9)
+    with pytest.raises(dg.SettingError, match="one start"):
+        dg.subset_retraining(recorded, masks, seeds=(0, 1, 2))
+    replicas = dg.replicate(run, recorded, starts=2, model=training.model)
+    assert replicas["start"].values.tolist() == [1, 2]
+
+
+def test_another_order_takes_every_example_as_often(training):
+    order = [[np.array([0, 1, 2])], [np.array([3, 4])]] * 10
+    recorded = training.with_changes(one_start=True, order=order, batch_size=3)
+    other = again.from_start(recorded, 5, training.model)
+    counts = [
+        np.bincount(np.concatenate([b for e in t.order for b in e]), minlength=t.n_train)
+        for t in (recorded, other)
+    ]
+    assert sorted(counts[0]) == sorted(counts[1])
+    assert (counts[0] != counts[1]).any()
+
+
+def test_trainings_that_differ_share_no_retraining(training):
+    others = [
+        training.with_changes(labels=training.labels.flip(0)),
+        training.with_changes(test_inputs=training.test_inputs.flip(0)),
+        training.with_changes(n_epochs=21),
+        training.with_changes(output=lambda logits, labels: logits[..., 0]),
+        training.with_changes(seed=1),
+        modular_addition("smooth", p=5, width=6, n_steps=20, record_at=EPOCHS, lr=2e-2),
+    ]
+    names = {again.digest_of(t) for t in (training, *others)}
+    assert len(names) == 1 + len(others)
+    assert again.digest_of(training.with_changes(record_at=(20,))) == again.digest_of(training)
+
+
+def test_a_training_of_other_examples_is_refused(run):
+    other = modular_addition("smooth", p=7, width=6, n_steps=20)
+    with pytest.raises(dg.DataError, match="does not know"):
+        dg.retrain(run, other, n=1)
+
+
+def test_a_question_loads_no_torch(tmp_path, training):
+    run = run_of(training, tmp_path / "run")
+    dg.retrain(run, training, share=0.2, n=9)
+    code = (
+        f"import sys; sys.path[:0] = {[str(p) for p in sys.path]!r}; import dg_explorer as dg; "
+        f"dg.what_if({str(tmp_path / 'run')!r}, train=[{training.train_ids[0]}]); "
+        f"assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_groups_grow_by_retraining(run, training):
+    dg.retrain(run, training, share=0.2, n=2)
+    dg.retrain(run, training, share=0.2, n=4)
+    assert run.kept(FAMILY) == [f"{FAMILY}/1"]
+    assert run[FAMILY]["retraining"].values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_starts_that_a_model_ignores_are_found(training):
+    torch.manual_seed(0)
+    begins = {s: again.digest_of_start(training, s, training.model) for s in (1, 2)}
+    assert begins[1] != begins[2]
