@@ -47,33 +47,78 @@ def enrichment(
         p-values is not mistaken for one.
     """
     kinds, member = np.unique(values, return_inverse=True)
+    return enrichments({"": (kinds, member)}, chosen, permutations=permutations, seed=seed)[""]
+
+
+def enrichments(
+    properties: dict[str, tuple[np.ndarray, np.ndarray]],
+    chosen: np.ndarray,
+    *,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> dict[str, Enrichment]:
+    """`enrichment` by several properties at once, `p_adjusted` for all their values together.
+
+    Parameters
+    ----------
+    properties : name -> (kinds, member)
+        The kinds of a property, and which of them each example is, -1 where that is not known:
+        such an example counts for nothing in this property.
+    chosen, permutations, seed
+        As for `enrichment`.
+    """
     chosen = np.asarray(chosen, dtype=bool)
     n, k = len(chosen), int(chosen.sum())
-    of_all = np.bincount(member, minlength=len(kinds))
-    count = np.bincount(member[chosen], minlength=len(kinds))
-    share_of_all = of_all / n
-    expected = k * share_of_all
-    # hypergeometric variance: the unit in which values of unequal frequency compare
-    spread = np.sqrt(expected * (1 - share_of_all) * (n - k) / max(n - 1, 1))
-    spread[spread == 0] = 1.0
-    observed = np.abs(count - expected) / spread
+    tables = {name: _Kinds(len(kinds), member) for name, (kinds, member) in properties.items()}
+    observed = {name: table.distance(chosen) for name, table in tables.items()}
+    beyond = {name: np.zeros(len(values)) for name, values in observed.items()}
+    beyond_any = {name: np.zeros(len(values)) for name, values in observed.items()}
     generator = np.random.default_rng(seed)
-    beyond = np.zeros(len(kinds))
-    beyond_any = np.zeros(len(kinds))
     for _ in range(permutations):
-        drawn = member[generator.permutation(n)[:k]]
-        distance = np.abs(np.bincount(drawn, minlength=len(kinds)) - expected) / spread
-        beyond += distance >= observed - 1e-9
-        beyond_any += distance.max() >= observed - 1e-9
-    return Enrichment(
-        kinds,
-        count,
-        count / max(k, 1),
-        share_of_all,
-        count / max(k, 1) / share_of_all,
-        (1 + beyond) / (1 + permutations),
-        (1 + beyond_any) / (1 + permutations),
-    )
+        drawn = generator.permutation(n)[:k]
+        distances = {name: table.distance(drawn) for name, table in tables.items()}
+        most = max((d.max() for d in distances.values() if len(d)), default=0.0)
+        for name, distance in distances.items():
+            beyond[name] += distance >= observed[name] - 1e-9
+            beyond_any[name] += most >= observed[name] - 1e-9
+    found = {}
+    for name, table in tables.items():
+        count, size = table.count(chosen)
+        share = count / max(size, 1)
+        found[name] = Enrichment(
+            properties[name][0],
+            count,
+            share,
+            table.share_of_all,
+            share / table.share_of_all,
+            (1 + beyond[name]) / (1 + permutations),
+            (1 + beyond_any[name]) / (1 + permutations),
+        )
+    return found
+
+
+class _Kinds:
+    """The kinds of one property: how far the counts in a subset are from those expected."""
+
+    def __init__(self, n: int, member: np.ndarray):
+        self.member = np.where(member < 0, n, member)  # not known: counted after all kinds
+        self.n = n
+        self.of_all = np.bincount(self.member, minlength=n + 1)[:n]
+        self.known = int(self.of_all.sum())
+        self.share_of_all = self.of_all / max(self.known, 1)
+
+    def count(self, subset: np.ndarray) -> tuple[np.ndarray, int]:
+        count = np.bincount(self.member[subset], minlength=self.n + 1)[: self.n]
+        return count, int(count.sum())
+
+    def distance(self, subset: np.ndarray) -> np.ndarray:
+        """In hypergeometric standard deviations, in which values of unequal frequency compare."""
+        count, k = self.count(subset)
+        expected = k * self.share_of_all
+        left = (self.known - k) / max(self.known - 1, 1)
+        spread = np.sqrt(expected * (1 - self.share_of_all) * left)
+        spread[spread == 0] = 1.0
+        return np.abs(count - expected) / spread
 
 
 class MeanShift(NamedTuple):

@@ -27,22 +27,49 @@ test("what is expected of a draw adds up to the size of the draw", () => {
   assert.ok(Math.abs(list.reduce((sum, bar) => sum + bar.expected, 0) - 2) < 1e-12);
 });
 
-test("a kind stands out only beyond two standard deviations of a blind draw", () => {
+test("a kind stands out only where random draws of as many hardly ever show one as far off", () => {
+  const codes = Array.from({ length: 400 }, (_, row) => row % 8),
+    names = [..."abcdefgh"];
+  const some = (kind: number, n: number): number[] =>
+    codes.flatMap((code, row) => (code === kind ? [row] : [])).slice(0, n);
+  const mixed = codes.map((_, row) => row).slice(0, 40);
+  assert.equal(standout(codes, names, mixed), null);
+  assert.equal(standout(codes, names, [...some(3, 20), ...mixed.slice(0, 20)])?.name, "d");
+  // one that is missing altogether is as telling as one that is frequent
+  const without = codes.flatMap((code, row) => (code ? [row] : [])).slice(0, 100);
+  assert.equal(standout(codes, names, without)?.name, "a");
+  assert.equal(standout(codes, names, []), null);
+  assert.equal(standout([], [], []), null);
   assert.equal(
-    standout([
-      { name: "a", count: 6, expected: 5 },
-      { name: "b", count: 4, expected: 5 },
-    ]),
+    standout(
+      codes,
+      names,
+      codes.map((_, row) => row),
+    ),
     null,
   );
-  assert.equal(
-    standout([
-      { name: "a", count: 10, expected: 2 },
-      { name: "b", count: 0, expected: 8 },
-    ])?.name,
-    "a",
-  );
-  assert.equal(standout([]), null);
+});
+
+test("sets drawn at random stand out in about one of twenty, with 10 kinds as with 100", () => {
+  let state = 7;
+  const random = (): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return (state >>> 8) / 2 ** 24;
+  };
+  for (const kinds of [10, 30, 100]) {
+    const names = Array.from({ length: kinds }, (_, kind) => `${kind}`),
+      trials = 300;
+    let found = 0;
+    for (let trial = 0; trial < trials; trial++) {
+      const codes = Array.from({ length: 480 }, () => Math.floor(random() * kinds)),
+        rows = codes.map((_, row) => row).sort(() => random() - 0.5);
+      if (standout(codes, names, rows.slice(0, 60), 199)) found++;
+    }
+    assert.ok(
+      found / trials <= 0.05 + 2.5 * Math.sqrt((0.05 * 0.95) / trials),
+      `${found} of ${trials} with ${kinds} kinds`,
+    );
+  }
 });
 
 test("the crowd of gainers is an eighth within bounds", () => {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import ttest_1samp
 from small_model import checkpoints, datasets, train_model
 
 from dg_explorer.analysis import BiasAttributor, PhaseTransitionAttributor, add_bias, debias
 from dg_explorer.analysis.transition.properties import property_enrichment
 from dg_explorer.analysis.transition.removal import verify_removal
-from dg_explorer.errors import DataError
+from dg_explorer.attribution.over_epochs.score_changes import unweighted
+from dg_explorer.errors import DataError, SettingError
 from dg_explorer.testing import tiny_run
 
 
@@ -155,7 +157,8 @@ def test_debiasing_removes_only_harmful_examples_and_as_many_elsewhere():
         return np.r_[np.ones(10), np.arange(10) < gone], np.array(["a"] * 10 + ["b"] * 10)
 
     groups = np.array(["a"] * 90 + ["b"] * 10)
-    table = debias(alignment, retrain, evaluate_groups, train_groups=groups, n_random=2)
+    how = {"train_groups": groups, "verbose": False}
+    table = debias(alignment, retrain, evaluate_groups, n_random=2, **how)
     assert table["n_removed"].tolist() == [0, 6, 6, 6, 6, 6]
     assert sorted(removed[1]) == list(range(500, 506))
     best = table.loc[table["worst_group_accuracy"].idxmax()]
@@ -170,8 +173,51 @@ def test_harmful_examples_of_a_real_model_are_ranked_and_judged_on_unseen_ones()
     half = attributor.alignment(use=np.arange(15))
     assert not np.allclose(whole, half)
     frame = attributor.find_spurious_examples(top_k=7)
-    assert frame["alignment"].is_monotonic_increasing
-    assert frame["alignment"].iloc[0] == pytest.approx(float(whole.min()))
+    assert frame["contrast"].is_monotonic_increasing
+    np.testing.assert_allclose(frame["alignment"], whole.sel(train=frame.index))
     table = attributor.debias(lambda ids: train_model(ids)[10], n_random=1)
     assert table["removal"].tolist() == ["none", "d3m", "random", "balanced"]
     assert table["worst_group_accuracy"].between(0, 1).all()
+
+
+def test_debiasing_from_six_starts_prints_each_and_an_interval(capsys):
+    ids = np.arange(100)
+    alignment = xr.DataArray(np.where(ids < 5, -1.0, 1.0), {"train": ids}, ("train",))
+    asked = []
+
+    def retrain(removed, seed):
+        asked.append((seed, len(removed)))
+        return len(set(removed.tolist()) & set(range(5))), seed
+
+    def evaluate_groups(model):
+        gone, seed = model
+        return np.arange(100) < 50 + 4 * gone + seed, np.array(["a"] * 100)
+
+    table = debias(alignment, retrain, evaluate_groups, train_groups=np.repeat(["a", "b"], 50))
+    assert {seed for seed, _ in asked} == set(range(6))
+    assert table["seed"].nunique() == 6
+    assert len(table) == 6 * 4
+    said = capsys.readouterr().out
+    assert said.strip().splitlines() == table.attrs["words"]
+    assert all(f"seed {seed}: with all {50 + seed}.0%" in said for seed in range(6))
+    chosen, random = (
+        table[table["removal"] == name].set_index("seed")["worst_group_accuracy"]
+        for name in ("d3m", "random")
+    )
+    law = ttest_1samp(chosen - random, 0).confidence_interval()
+    assert f"(95 % interval {100 * law.low:+.1f} to {100 * law.high:+.1f})" in said
+    with pytest.raises(SettingError, match="no parameter `seed`"):
+        debias(alignment, lambda ids: 0, evaluate_groups, train_groups=ids, seeds=[1, 2])
+
+
+def test_a_residual_keeps_its_sign_where_moments_are_compared():
+    residual = np.array([[-2.0, 0.5, 4.0], [-0.2, 0.05, 0.4]])  # ten times smaller later
+    pull = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, -3.0]])
+    scores = xr.Dataset(
+        {
+            "score": (("epoch", "test", "train"), (pull * residual)[:, None]),
+            "weight": (("epoch", "train"), residual),
+        }
+    )
+    expected = pull * np.sign(residual)
+    np.testing.assert_allclose(unweighted(scores).isel(test=0), expected)

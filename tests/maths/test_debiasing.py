@@ -1,6 +1,13 @@
 import numpy as np
 
-from dg_explorer.maths.debiasing import balanced_removal, group_alignment, most_harmful, worst_group
+from dg_explorer.maths.debiasing import (
+    advantage,
+    balanced_removal,
+    group_alignment,
+    most_harmful,
+    shortcut_contrast,
+    worst_group,
+)
 
 
 def test_alignment_by_hand():
@@ -32,3 +39,28 @@ def test_balanced_removal_takes_from_the_largest_group_until_they_are_equal():
 def test_the_worst_group_is_named():
     right = np.array([1, 1, 0, 1, 0, 0])
     assert worst_group(right, np.array(["x", "x", "y", "y", "z", "z"])) == (0.0, "z")
+
+
+def test_what_an_example_teaches_all_groups_alike_is_no_contrast():
+    rng = np.random.default_rng(0)
+    groups, losses = np.array([0] * 6 + [1] * 3), np.array([0.1] * 6 + [2.0] * 3)
+    both = np.tile(rng.normal(size=5), (9, 1))
+    np.testing.assert_allclose(shortcut_contrast(both, groups, losses), 0, atol=1e-12)
+    one_sided = np.where(groups == 0, 1.0, -1.0)[:, None]  # helps the good group, hurts the bad
+    got = shortcut_contrast(both + one_sided, groups, losses)
+    worst = np.exp(2.0) / (np.exp(2.0) + np.exp(0.1))
+    np.testing.assert_allclose(got, -2 * (2 * worst - 1))
+
+
+def test_the_interval_over_one_start_covers_another_draw_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    drawn = rng.normal(size=(4000, 1, 7))
+    covered = [low <= 0 <= high for _, low, high in (advantage(d[0, :1], d[:, 1:]) for d in drawn)]
+    assert abs(np.mean(covered) - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 4000)
+
+
+def test_a_draw_that_diverged_is_left_out_of_an_advantage():
+    others = np.array([[1.0, np.nan], [2.0, 4.0], [np.nan, np.nan]])
+    found = advantage(np.array([2.0, 5.0, 9.0]), others)
+    assert found.mean == np.mean([1.0, 2.0])
+    assert np.isnan(advantage(np.array([1.0]), np.array([[0.5]])).low)

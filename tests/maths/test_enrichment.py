@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 from scipy.stats import fisher_exact, hypergeom, ttest_ind
 
-from dg_explorer.maths.enrichment import enrichment, into_bins, mean_shift
+from dg_explorer.maths.enrichment import enrichment, enrichments, into_bins, mean_shift
 
 
 def planted(seed=0):
@@ -38,15 +39,41 @@ def test_a_two_valued_property_agrees_with_fishers_exact_test_in_direction_and_s
     assert fisher_exact(table).pvalue < 0.01
 
 
-def test_random_subsets_are_significant_as_rarely_as_they_should_be():
-    rng = np.random.default_rng(1)
-    values = rng.integers(0, 10, 150)
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize("n_kinds", [10, 23, 60, 100])
+def test_random_subsets_stand_out_in_one_draw_of_twenty_whatever_the_number_of_kinds(n_kinds):
+    rng = np.random.default_rng(n_kinds)
+    values, draws = rng.integers(0, n_kinds, 400), 200
     smallest = [
-        enrichment(values, rng.permutation(150) < 30, permutations=200, seed=s).p_adjusted.min()
-        for s in range(120)
+        enrichment(values, rng.permutation(400) < 50, permutations=199, seed=s).p_adjusted.min()
+        for s in range(draws)
     ]
-    # ten values were looked at, and still about 5 % fall below .05
-    assert np.mean(np.array(smallest) <= 0.05) < 0.12
+    # two and a half standard errors above the level
+    assert np.mean(np.array(smallest) <= 0.05) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / draws)
+
+
+def test_several_properties_are_corrected_for_together():
+    rng = np.random.default_rng(5)
+    columns = {f"p{i}": rng.integers(0, 6, 150) for i in range(12)}
+    kinds = {name: (np.arange(6), values) for name, values in columns.items()}
+    apart, together = [], []
+    for s in range(25):
+        chosen = rng.permutation(150) < 30
+        found = enrichments(kinds, chosen, permutations=99, seed=s).values()
+        together.append(min(table.p_adjusted.min() for table in found) <= 0.05)
+        alone = (enrichment(v, chosen, permutations=99, seed=s) for v in columns.values())
+        apart.append(min(table.p_adjusted.min() for table in alone) <= 0.05)
+    assert np.mean(together) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 25) < np.mean(apart)
+
+
+def test_examples_whose_value_is_not_known_count_for_nothing():
+    rng = np.random.default_rng(6)
+    member, chosen = rng.integers(-1, 4, 300), rng.random(300) < 0.2
+    found = enrichments({"a": (np.arange(4), member)}, chosen, permutations=50)["a"]
+    known = member >= 0
+    alone = enrichment(member[known], chosen[known], permutations=50)
+    for part in ("count", "share", "share_of_all", "ratio"):
+        np.testing.assert_allclose(getattr(found, part), getattr(alone, part))
 
 
 def test_a_shift_of_the_mean_agrees_with_a_t_test():

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import checked
+from ...attribution.over_epochs.score_changes import unweighted
 from ...errors import MissingGroupError
-from ...maths.debiasing import group_alignment
+from ...maths.debiasing import group_alignment, shortcut_contrast
 from ...record.run import as_run
 from ..sources.curves import check_answers, seen_at
-from ..sources.scored import unweighted
 
 
 @checked
@@ -114,12 +114,23 @@ def alignment_at(
         Leave out the factor 1 - p, so that epochs compare; for one model it belongs to the score.
     """
     matrix = unweighted(scores) if comparable else scores["score"]
+    return _by_groups(group_alignment, "alignment", matrix, losses, groups, sharpness)
+
+
+def contrast_at(
+    scores: xr.Dataset, losses: xr.DataArray, groups: np.ndarray, *, sharpness: float = 1.0
+) -> xr.DataArray:
+    """Who serves the best groups at the cost of the worst; parameters as for `alignment_at`."""
+    return _by_groups(shortcut_contrast, "contrast", unweighted(scores), losses, groups, sharpness)
+
+
+def _by_groups(measure, name: str, matrix, losses, groups, sharpness: float) -> xr.DataArray:
     matrix = matrix.transpose("test", "train")
     loss = losses.sel(test=matrix["test"].values).values
     # a loss that overflowed is a large one, not a missing one
     loss = np.nan_to_num(loss, nan=0.0, posinf=1e3)
-    found = group_alignment(matrix.values, groups, loss, sharpness=sharpness)
-    return xr.DataArray(found, {"train": matrix["train"].values}, ("train",), name="alignment")
+    found = measure(matrix.values, groups, loss, sharpness=sharpness)
+    return xr.DataArray(found, {"train": matrix["train"].values}, ("train",), name=name)
 
 
 def _scores_group(run, method: str | None) -> str | None:

@@ -92,18 +92,6 @@ def scores_at(
     return there.sel(epoch=wanted)
 
 
-def unweighted(scores: xr.Dataset) -> xr.DataArray:
-    """Scores without the factor 1 - p of the training example, so that epochs compare.
-
-    That factor falls by up to 1e5 as a model grows sure of its training set: weighted scores
-    of an early and a late checkpoint differ by it before anything else.
-    """
-    if "weight" not in scores:
-        return scores["score"]
-    weight = scores["weight"].where(scores["weight"] > 0)
-    return (scores["score"] / weight).fillna(0.0)
-
-
 def _row(epoch: int, row: dict, coords: dict, attributor, method: str) -> xr.Dataset:
     dims = {
         "score": ("epoch", "test", "train"),

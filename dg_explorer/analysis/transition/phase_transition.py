@@ -10,10 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from ...arguments import checked
+from ...attribution.over_epochs.score_changes import unweighted
 from ...errors import DataError, SettingError
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
-from ..sources.scored import Checkpoints, scores_at, unweighted
+from ..sources.scored import Checkpoints, scores_at
 from ..sources.served import evaluate
 from .properties import property_enrichment
 from .removal import verify_removal

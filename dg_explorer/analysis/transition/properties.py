@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ...maths.enrichment import enrichment, into_bins, mean_shift
+from ...maths.enrichment import enrichments, into_bins, mean_shift
 
 # names an example rather than describing it
 _NAMES = ("text", "thumbnail", "id")
@@ -36,7 +36,7 @@ def property_enrichment(
     -------
     values : DataFrame
         One row a property and value: count, share, share_of_all, ratio, p_value, and p_adjusted
-        for having looked at all values of the property. Smallest p first. Shares are of the
+        for having looked at all rows of the table. Smallest p first. Shares are of the
         examples that have the property: missing values (None, NaN, NA) count for nothing.
     means : DataFrame
         One row a numeric property: inside, outside, p_value.
@@ -48,7 +48,7 @@ def property_enrichment(
         for name, column in examples.data_vars.items()
         if name not in _NAMES and column.dims == ("train",)
     ]
-    rows, means = [], []
+    kinds_of, means = {}, []
     for name in names:
         values = examples[name].values
         numeric = values.dtype.kind in "iuf"
@@ -57,15 +57,19 @@ def property_enrichment(
             means.append({"property": name, **shift._asdict()})
         # a value that is missing is no kind of its own: such examples are left out
         known = ~pd.isna(values)
-        values, here = values[known], inside[known]
-        kinds = pd.unique(values)
-        if numeric and len(kinds) > _MOST_VALUES:
+        values = values[known]
+        if numeric and len(pd.unique(values)) > _MOST_VALUES:
             values = into_bins(values)
         elif values.dtype.kind == "O":
             values = values.astype(str)
-        if not len(values) or len(np.unique(values)) > len(values) // 2:
+        kinds, code = np.unique(values, return_inverse=True)
+        if not len(values) or len(kinds) > len(values) // 2:
             continue  # an identifier: no value occurs often enough to be enriched
-        found = enrichment(values, here, permutations=permutations, seed=seed)
+        member = np.full(len(known), -1)
+        member[known] = code
+        kinds_of[name] = kinds, member
+    rows = []
+    for name, found in enrichments(kinds_of, inside, permutations=permutations, seed=seed).items():
         table = pd.DataFrame(found._asdict())
         table.insert(0, "property", name)
         rows.append(table)

@@ -35,12 +35,24 @@ def epoch_scores(run, epoch: int, *, name: str = "trak", weighted: bool = False)
             f"{', '.join(map(str, there))}."
         )
     row = group.sel(epoch=epoch)
-    score = row["score"].astype(np.float64)
-    if not weighted and "weight" in row:
-        weight = row["weight"].astype(np.float64)
-        # a weight that underflowed took its score with it
-        score = xr.where(weight > 0, score / weight.where(weight > 0, 1.0), 0.0)
+    score = row["score"].astype(np.float64) if weighted else unweighted(row)
     return score.drop_vars("epoch").transpose("test", "train").load()
+
+
+def unweighted(scores: xr.Dataset) -> xr.DataArray:
+    """Scores without the factor 1 - p of the training example, float64, so that moments compare.
+
+    That factor falls by up to 1e5 as a model grows sure of its training set: weighted scores
+    of an early and a late checkpoint differ by it before anything else. Where it has a sign, as the
+    residual of a regression has, the sign stays: it says which way the example pulls. A weight
+    that is missing leaves the score missing (NaN).
+    """
+    score = scores["score"].astype(np.float64)
+    if "weight" not in scores:
+        return score
+    weight = abs(scores["weight"].astype(np.float64))
+    # a weight that underflowed took its score with it
+    return (score / weight.where(weight > 0)).where(weight != 0, 0.0).transpose(*score.dims)
 
 
 def attribution_evolution(

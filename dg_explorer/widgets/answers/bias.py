@@ -36,12 +36,18 @@ def group_accuracy(sources: Sources, rest: str = "") -> dict[str, Block]:
 
 
 def group_scores(sources: Sources, method: str) -> dict[str, Block]:
-    """epoch; mean (epoch, test group, train group) of the scores; NaN for an empty group."""
+    """epoch; mean (epoch, test group, train group) of the scores; NaN for an empty group.
+
+    Without the factor 1 - p where the record keeps it apart, so that moments compare.
+    """
     reader = sources.reader
     data = reader.scores(method)
     if "train" not in data.dims:
         raise KeyError("Only the top scores of this method are recorded, not every score.")
-    score = data["score"]
+    score, share = data["score"], None
+    if "weight" in data:
+        share = np.abs(data["weight"].transpose("epoch", "train").values)
+        share = np.where(share != 0, share, np.nan)[:, None]
     rows = _codes(sources, "test", data["test"].values)
     columns = _codes(sources, "train", data["train"].values)
     n = len(sources.faces.groups)
@@ -55,6 +61,7 @@ def group_scores(sources: Sources, method: str) -> dict[str, Block]:
             continue
         # one by one: a store reads a list of rows many times more slowly
         block = np.stack([score.isel(test=int(row)).values for row in mine], axis=1)
+        block = block if share is None else (block / share).astype(np.float32)
         finite = np.isfinite(block)
         sums = np.where(finite, block, 0).sum(1) @ member
         counts = finite.sum(1).astype(np.float32) @ member

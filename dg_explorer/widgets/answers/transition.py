@@ -65,7 +65,8 @@ def influence_course(sources: Sources, method: str) -> dict[str, Block]:
     if "weight" in data:
         weight = data["weight"].sel(epoch=out["epoch"]).reindex(train=train)
         with np.errstate(invalid="ignore", divide="ignore"):
-            plain = np.where(weight.values > 0, mean / weight.values, np.nan)
+            # a residual has a sign, which says which way the example pulls
+            plain = np.where(weight.values != 0, mean / np.abs(weight.values), np.nan)
         out |= _scaled("plain_", plain)
     return out | {
         "flips": flips.astype(np.float32),

@@ -239,8 +239,10 @@ class Transition implements View {
     this.#propertyBox.hidden = !names.length || !rows.length;
     if (this.#propertyBox.hidden) return;
     const name = this.#property.value || names[0]!,
-      list = bars(properties.numbers(`code/${name}`), properties.strings(`kinds/${name}`), rows),
-      most = standout(list);
+      codes = properties.numbers(`code/${name}`),
+      kinds = properties.strings(`kinds/${name}`),
+      list = bars(codes, kinds, rows),
+      most = standout(codes, kinds, rows);
     say(
       this.#propertyBox.querySelector("[data-testid=dg-crowd]")!,
       `The ${count(rows.length)} top gainers by`,
@@ -252,8 +254,8 @@ class Transition implements View {
     say(
       this.#common,
       most
-        ? `${clipped(name, 30)} = ${clipped(most.name, 40)} stands out: ${count(most.count)} of them, ${most.expected.toFixed(1)} expected.`
-        : `No value of ${clipped(name, 30)} stands out beyond chance.`,
+        ? `${clipped(name, 30)} = ${clipped(most.name, 40)} stands out: ${count(most.count)} of them, ${most.expected.toFixed(1)} expected (the furthest of ${count(kinds.length)} kinds comes so far in fewer than 5 % of random draws).`
+        : `No value of ${clipped(name, 30)} stands out further than the furthest of ${count(kinds.length)} kinds does by chance.`,
     );
   }
 
