@@ -37,6 +37,7 @@ _EXPORTS = {
     # evaluation
     "add_unrolled_scores": "evaluation",
     "brittleness": "evaluation",
+    "calibrate": "evaluation",
     "counterfactual_check": "evaluation",
     "lds_over_time": "evaluation",
     "leave_one_out": "evaluation",

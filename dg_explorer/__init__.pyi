@@ -109,6 +109,7 @@ from .evaluation.retraining import (
     subset_retraining as subset_retraining,
 )
 from .evaluation.retrainings.again import replicate as replicate, retrain as retrain
+from .evaluation.retrainings.calibration import calibrate as calibrate
 from .evaluation.retrainings.what_if import what_if as what_if, what_ifs as what_ifs
 from .evaluation.smoothness import metasmoothness as metasmoothness
 from .memory import OutOfMemoryError as OutOfMemoryError

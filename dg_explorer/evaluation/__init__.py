@@ -19,6 +19,8 @@ _EXPORTS = {
     "validity_light": "light",
     "Light": "light",
     "brittleness": "brittle",
+    "calibrate": "retrainings.calibration",
+    "Calibration": "retrainings.calibration",
     "retrain": "retrainings.again",
     "replicate": "retrainings.again",
     "what_if": "retrainings.what_if",

@@ -70,28 +70,21 @@ def linear_datamodeling_score(
     outputs = outputs.transpose("subset", "epoch", "test")
     scores = scores.transpose("epoch", "test", "train")
     kept = masks.transpose("subset", "train").values.astype(np.float64)
-    rng = np.random.default_rng(seed)
     n_subsets, n_test = kept.shape[0], scores.sizes["test"]
     if n_subsets < 3:
         raise MisalignedScoresError(f"{n_subsets} subsets are too few to rank; use 32 or more.")
-    by_subset = rng.multinomial(n_subsets, np.full(n_subsets, 1 / n_subsets), n_bootstrap)
-    by_query = rng.multinomial(n_test, np.full(n_test, 1 / n_test), n_bootstrap) / n_test
     _check_scores(scores)
+    draws = bootstrap_draws(n_subsets, n_test, n_bootstrap, seed)
     rows, means, lows, highs, left_out = [], [], [], [], []
     for epoch in scores["epoch"].values:
         predicted = kept @ scores.sel(epoch=epoch).values.astype(np.float64).T
         truth = outputs.sel(epoch=epoch).values.astype(np.float64)
-        there = ~np.isnan(truth)
-        x = rankdata(np.where(there, predicted, np.nan), axis=0, nan_policy="omit")
-        y = rankdata(truth, axis=0, nan_policy="omit")
-        row = _weighted_correlation(x, y, there, np.ones((1, n_subsets)))[0]
-        again = _weighted_correlation(x, y, there, by_subset)
+        row, mean, low, high = rank_agreement(predicted, truth, *draws)
         rows.append(row)
-        means.append(_mean(row[None], np.ones((1, n_test)))[0])
-        low, high = np.quantile(_mean(again, by_query), [0.025, 0.975])
+        means.append(mean)
         lows.append(low)
         highs.append(high)
-        left_out.append((~there).sum(0))
+        left_out.append(np.isnan(truth).sum(0))
     per_query = np.stack(rows)
     result = xr.Dataset(
         {
@@ -105,6 +98,37 @@ def linear_datamodeling_score(
         attrs={"n_subsets": n_subsets, "n_bootstrap": n_bootstrap, "seed": seed},
     )
     return result if timed else result.squeeze("epoch", drop=True)
+
+
+def bootstrap_draws(
+    n_subsets: int, n_test: int, n_bootstrap: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How often each subset, and which share of the queries, each resampling takes."""
+    rng = np.random.default_rng(seed)
+    by_subset = rng.multinomial(n_subsets, np.full(n_subsets, 1 / n_subsets), n_bootstrap)
+    by_query = rng.multinomial(n_test, np.full(n_test, 1 / n_test), n_bootstrap) / n_test
+    return by_subset, by_query
+
+
+def rank_agreement(
+    predicted: np.ndarray, truth: np.ndarray, by_subset: np.ndarray, by_query: np.ndarray
+) -> tuple[np.ndarray, float, float, float]:
+    """Spearman correlation of each query, their mean and its 95 % interval.
+
+    Parameters
+    ----------
+    predicted, truth : shape (subset, query)
+        A truth that is NaN leaves its subset out.
+    by_subset, by_query : as `bootstrap_draws` gives them
+    """
+    there = ~np.isnan(truth)
+    x = rankdata(np.where(there, predicted, np.nan), axis=0, nan_policy="omit")
+    y = rankdata(truth, axis=0, nan_policy="omit")
+    row = _weighted_correlation(x, y, there, np.ones((1, len(truth))))[0]
+    again = _weighted_correlation(x, y, there, by_subset)
+    mean = float(_mean(row[None], np.ones((1, truth.shape[1])))[0])
+    low, high = np.quantile(_mean(again, by_query), [0.025, 0.975])
+    return row, mean, float(low), float(high)
 
 
 def _weighted_correlation(x, y, there, weights: np.ndarray) -> np.ndarray:

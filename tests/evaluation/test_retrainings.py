@@ -256,3 +256,84 @@ def test_starts_that_a_model_ignores_are_found(training):
     torch.manual_seed(0)
     begins = {s: again.digest_of_start(training, s, training.model) for s in (1, 2)}
     assert begins[1] != begins[2]
+
+
+def scored(run, training, strength=1.0):
+    """The run with exact scores, `strength` times too large."""
+    exact = dg.UnrolledAttributor(training, mode="forward").attribute()["score"]
+    run.add("scores/unrolled", (strength * exact).astype("float32").to_dataset(name="score"))
+    return run
+
+
+@pytest.fixture(scope="module")
+def checked_run(training):
+    """A run with exact scores and 40 retrainings of three sizes."""
+    larger = modular_addition("smooth", p=7, width=16, n_steps=40, record_at=(10, 20, 40))
+    run = scored(run_of(larger), larger)
+    dg.retrain(run, larger, share=(0.04, 0.1, 0.2), n=40)
+    return run, larger
+
+
+def test_scores_of_another_unit_are_calibrated_away(checked_run):
+    run, training = checked_run
+    scaled = run.copy_to(None)
+    scaled.delete("scores/unrolled")
+    scored(scaled, training, strength=20.0)
+    one, other = (dg.calibrate(r) for r in (run, scaled))
+    np.testing.assert_allclose(one.slope, 20 * other.slope, rtol=1e-3)
+    gone, test = training.train_ids[:3], int(training.test_ids[0])
+    xr.testing.assert_allclose(one.predict(gone, test), other.predict(gone, test), rtol=1e-3)
+
+
+def test_expected_curves_hold_what_retraining_gives(checked_run):
+    """Removals that were not used, for every test example; the mean and accuracy too."""
+    run, training = checked_run
+    fresh = again.random_removals(24, training.train_ids, 0.1, seed=9)
+    output, accuracy = again.outputs_and_accuracy(training, fresh)
+    calibration = dg.calibrate(run)
+    inside, mean_inside, right_inside = [], [], []
+    for weight, truth, right in zip(fresh, output, accuracy, strict=True):
+        gone = training.train_ids[weight == 0]
+        found = calibration.predict(gone, training.test_ids)
+        inside.append((found["low"] <= truth) & (truth <= found["high"]))
+        found = calibration.predict(gone)
+        mean_inside.append((found["low"] <= truth.mean(1)) & (truth.mean(1) <= found["high"]))
+        found = calibration.accuracy(gone)
+        right_inside.append((found["low"] <= right) & (right <= found["high"]))
+    assert 0.82 < np.mean(inside) < 0.97
+    assert np.mean(mean_inside) > 0.75
+    assert np.mean(right_inside) > 0.75
+
+
+def test_scores_without_sense_give_no_expected_curve_but_a_band(checked_run):
+    run, training = checked_run
+    fooled = run.copy_to(None)
+    score = fooled["scores/unrolled"]["score"].load()
+    rng = np.random.default_rng(3)
+    permuted = score.copy(data=rng.permuted(score.values, axis=2))
+    fooled.add("scores/unrolled", permuted.to_dataset(name="score"), overwrite=True)
+    answer = dg.what_if(fooled, train=training.train_ids[:3])
+    assert answer.expected is None
+    assert "no better than chance" in answer.reason
+    assert answer.random_low is not None
+    sound = dg.what_if(run, train=training.train_ids[:3])
+    assert sound.reason is None
+    assert (sound.low < sound.expected).all()
+
+
+def test_too_few_retrainings_are_refused(run, training):
+    scored(run, training)
+    dg.retrain(run, training, share=0.2, n=4)
+    with pytest.raises(dg.DataError, match="4 retrainings"):
+        dg.calibrate(run)
+    with pytest.raises(dg.DataError, match="start='any'"):
+        dg.calibrate(run, start="any")
+    assert "4 retrainings" in dg.what_if(run, train=training.train_ids[:1]).reason
+
+
+def test_a_new_retraining_or_new_scores_make_a_new_answer(run, training):
+    scored(run, training)
+    dg.retrain(run, training, share=0.2, n=9)
+    before = dg.what_if(run, train=training.train_ids[:3]).words
+    dg.retrain(run, training, share=0.2, n=12)
+    assert dg.what_if(run, train=training.train_ids[:3]).words != before

@@ -9,8 +9,10 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import checked
-from ...errors import MissingGroupError, UnknownExampleError
+from ...errors import DataError, MissingGroupError, UnknownExampleError
 from ...record.run import as_run
+from ..light import Evidence
+from .calibration import calibration_of
 from .kept import FAMILY, THIS, kept_retrainings
 from .removals import removed_ids, weights_without
 
@@ -195,20 +197,22 @@ def what_if(
     base = _recorded(run, rows, None if test is None else int(test))
     answer = WhatIf(train=ids, level=level, method=method, run=run, **base)
     words = [_asked(run, answer)]
-    if rows is not None:
-        answer, more = _with_true(answer, rows)
-        words += more
-        answer, more = _with_band(answer, rows)
-        words += more
-    else:
-        words.append(
-            "No retraining is kept, so there is no band of random removals: "
+    if rows is None:
+        reason = (
+            "Nothing is expected, and there is no band of random removals: no retraining is kept. "
             "retrain(run, training) makes them."
         )
-    reason = "Nothing is expected: there is no calibration yet."
-    if whole := _whole_classes(run, ids):
-        words.append(whole)
-    return replace(answer, words=tuple(words), reason=reason)
+        words += [whole] if (whole := _whole_classes(run, ids)) else []
+        return replace(answer, words=(*words, reason), reason=reason)
+    for add in (_with_true, _with_band):
+        answer, more = add(answer, rows)
+        words += more
+    reason = _whole_classes(run, ids)
+    if not reason:
+        answer, reason, more = _with_expected(answer, run)
+        words += more
+    words += [reason] if reason else []
+    return replace(answer, words=tuple(words), reason=reason or None)
 
 
 def what_ifs(run) -> list[WhatIf]:
@@ -299,6 +303,67 @@ def _with_true(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
         true=_at(answer.epoch, rows["epoch"].values, _of_test(row["output"], answer.test)),
         accuracy_true=_at(answer.epoch, rows["epoch"].values, row["accuracy"].values),
     ), ["It was trained again without them: this is the truth for this start."]
+
+
+def _with_expected(answer: WhatIf, run) -> tuple[WhatIf, str, list[str]]:
+    """The expected curve where the light allows one; else why not."""
+    try:
+        found = calibration_of(run, answer.method)
+    except (MissingGroupError, DataError) as error:
+        return answer, f"Nothing is expected. {error}", []
+    if answer.test is not None and answer.test not in found.test:
+        return answer, f"Nothing is expected: test example {answer.test} has no scores.", []
+    method = found.methods[0]
+    evidence, table = Evidence(run), found.table
+    lights = [evidence.light(int(epoch), method) for epoch in found.epoch]
+    red = np.array([light.colour == "red" for light in lights])
+    near = np.abs(table["epoch"].values - found.epoch[:, None]).argmin(1)
+    chance = ~(table["low"].values[near] > 0)
+    if (red | chance).all():
+        why = (
+            next(light for light in lights if light.colour == "red").reasons[0]
+            if red.all()
+            else f"the LDS of {method!r} against the kept retrainings is "
+            f"{found.lds['mean']:.2f} ({found.lds['low']:.2f} to {found.lds['high']:.2f}), which "
+            f"is no better than chance"
+        )
+        return answer, f"Nothing is expected: {_lower(why)} Train again to see.", []
+    curves = found.predict(answer.train, answer.test, level=answer.level)
+    filled = {
+        name: _at(answer.epoch, found.epoch, np.where(red | chance, np.nan, curves[name].values))
+        for name in ("expected", "low", "high")
+    }
+    accuracy = found.accuracy(answer.train, level=answer.level)
+    if accuracy is not None:
+        filled |= {
+            f"accuracy_{name}": _at(
+                answer.epoch, found.epoch, np.where(red | chance, np.nan, accuracy[name].values)
+            )
+            for name in ("expected", "low", "high")
+        }
+    words = [
+        f"Expected from the scores of {' and '.join(found.methods)} and {found.n} retrainings; "
+        f"{answer.level:.0%} of single retrainings are to end inside the interval (90 % intervals "
+        f"held {found.coverage:.0%} of those that were tried)."
+    ]
+    sizes = found.sizes
+    if not sizes[0] / _LIKE <= len(answer.train) <= sizes[1] * _LIKE:
+        words.append(
+            f"Removals of {_range(np.array(sizes))} examples were tried; {len(answer.train)} is "
+            f"beyond them, so trust this less."
+        )
+    if (red | chance).any():
+        where = found.epoch[red | chance]
+        words.append(
+            f"At {len(where)} of {len(found.epoch)} moments (such as {where[0]}) the scores "
+            f"predict no better than chance, or their light is red: nothing is expected there."
+        )
+    return replace(answer, method=method, **filled), "", words
+
+
+def _lower(sentence: str) -> str:
+    sentence = sentence[:1].lower() + sentence[1:]
+    return sentence if sentence.endswith(".") else f"{sentence}."
 
 
 def _with_band(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
