@@ -12,7 +12,8 @@ from ..arguments import checked
 from ..errors import DataError, NonFiniteError, SettingError, UnknownExampleError
 from ..maths.crossing import first_crossing
 from ..record.run import as_run
-from ..training.training import Training, outputs_of, train_many
+from ..training.training import Training
+from .removal_draws import Draws, removal_in_words, retrain_with_weights
 from .settings import check_given
 
 
@@ -27,10 +28,15 @@ def counterfactual_check(
     n_random: int = 20,
     among: Sequence[int] | None = None,
     n_curve: int = 40,
+    seeds: Sequence[int] | None = None,
     models_at_once: int = 16,
     seed: int = 0,
+    verbose: bool = True,
 ) -> xr.Dataset:
     """Retrain without some examples, and without as many drawn at random, many at once.
+
+    Two kinds of draws, where examples have classes: any examples, and as many of the same labels
+    as those removed, which asks whether the scores know more than the label.
 
     Parameters
     ----------
@@ -48,14 +54,23 @@ def counterfactual_check(
         label: give those that carry it too, to ask whether the scores know more than the label.
     n_curve : int
         Epochs, evenly spread, at which test accuracy is taken for t50.
+    seeds : ints, optional
+        Other starts and orders to try the same removal from, with draws of their own: what the
+        data do from any start is another claim than what they did from this one. Refused where
+        the training is that of a record, which holds one start.
+    verbose : bool
+        Print what came out, in words.
 
     Returns
     -------
     Dataset
         ``change`` (epoch, test): output without the examples minus output with all of them;
         ``band_low``, ``band_high`` (epoch, test) and ``random_change`` (draw, epoch, test) of
-        the random removals; ``beyond_band`` (epoch, test); ``t50``, ``t50_full``,
-        ``t50_random`` (draw): when test accuracy reaches one half for good (NaN: never).
+        the random removals; ``same_labels_change`` (draw, epoch, test) of those of the same labels;
+        ``beyond_band`` (epoch, test); ``t50``, ``t50_full``, ``t50_random`` (draw): when test
+        accuracy reaches one half for good (NaN: never). With `seeds` also ``start_change`` (start,
+        epoch, test), ``start_random_change`` and ``start_same_labels_change`` (start, start_draw,
+        epoch, test). ``attrs["words"]``: what all this says, a list of sentences.
 
     Raises
     ------
@@ -85,6 +100,9 @@ def counterfactual_check(
     weights[1, np.isin(training.train_ids, remove)] = 0
     for row in weights[2:]:
         row[rng.choice(pool, len(remove), replace=False)] = 0
+    for other in seeds or ():
+        training.start(other)  # refused before anything is trained
+    draws = Draws(training, remove, among)
     epochs = np.union1d(at, grid)
     outputs, accuracy = retrain_with_weights(training, weights, epochs, models_at_once)
     rows = np.flatnonzero(np.isin(training.test_ids, test))
@@ -119,6 +137,14 @@ def counterfactual_check(
             "n_diverged": int(lost[1:].sum()),
         },
     )
+    # trained apart from the above, whose rounding would change with the number of models
+    where = rows[order], at, models_at_once
+    result = result.assign(draws.of_same_labels(training, there[0], n_random, rng, where))
+    if seeds:
+        result = result.assign(draws.from_starts(training, seeds, n_random, where))
+    result.attrs["words"] = removal_in_words(result, training)
+    if verbose:
+        print("\n".join(result.attrs["words"]))
     if run is not None:
         run.keep("checks/removal", result)
     return result
@@ -235,40 +261,6 @@ def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray
         },
     )
     return effects.sel(test=test)
-
-
-def retrain_with_weights(
-    training, weights, epochs, models_at_once, n=None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs (model, epoch, test) and test accuracy (model, epoch) of a model for each row."""
-    training = training.with_changes(record_at=tuple(int(e) for e in epochs))
-    if callable(weights):
-        return _retrain_once(training, weights, n)
-    parts = [
-        _retrain_once(training, torch.as_tensor(weights[start : start + models_at_once]))
-        for start in range(0, len(weights), models_at_once)
-    ]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
-def _retrain_once(training, weights, n=None):
-    theta = training.start().theta
-    if not callable(weights):
-        weights, n = weights.to(theta.dtype), len(weights)
-    right = training.with_changes(output=_is_right)
-    outputs, accuracy = [], []
-
-    def take(_, after):
-        outputs.append(outputs_of(training, after).double())
-        accuracy.append(outputs_of(right, after).double().mean(1))
-
-    train_many(training, weights, theta.expand(n, -1), on_epoch=take)
-    return torch.stack(outputs, 1).numpy(), torch.stack(accuracy, 1).numpy()
-
-
-def _is_right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    right = (logits.argmax(-1) == labels).to(logits.dtype)
-    return right.masked_fill(logits.isnan().any(-1), torch.nan)  # no answer is not a wrong one
 
 
 def _known(ids, known: np.ndarray, kind: str) -> np.ndarray:

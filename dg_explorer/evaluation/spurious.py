@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from ..attribution.attributor.patterns import analyze_attribution_patterns
 from ..attribution.methods.trak import TRAKAttributor
 from ..errors import DataError
+from ..maths.debiasing import advantage, balanced_removal
 from .attribution_quality import class_labels
 
 
@@ -22,7 +25,10 @@ class SpuriousExamples(list):
         Ids of the training examples with the highest mean score for test examples of other
         classes, highest first: `drop` of the training set.
     counterfactual : dict or None
-        What retraining without the suspects did, against as many drawn at random.
+        What retraining without the suspects did to the mean test margin, from several starts,
+        against as many drawn at random and as many of the most frequent classes ("balanced"):
+        by seed `margin_change`, `margin_change_random`, `margin_change_balanced` and the
+        `Advantage` over each, `beyond_random` and `beyond_balanced`.
     """
 
     patterns: dict
@@ -38,8 +44,9 @@ def analyze_bias_attributions(
     *,
     top_k: int = 5,
     training=None,
-    n_random: int = 5,
+    n_random: int = 1,
     drop: float = 0.05,
+    seeds: Sequence[int] = tuple(range(6)),
     seed: int = 0,
     verbose: bool = True,
     **settings,
@@ -48,7 +55,7 @@ def analyze_bias_attributions(
 
     That such examples promote spurious correlations is a hypothesis. With `training` it is
     tested: dropping them should raise the margins of an unbiased test set more than dropping as
-    many at random.
+    many at random, and more than evening out the classes by dropping as many.
 
     Parameters
     ----------
@@ -57,9 +64,15 @@ def analyze_bias_attributions(
     top_k : int
         For each test example.
     training : callable `(kept, seed) -> margins of shape (test,)`, optional
-        Trains on the kept examples (bool, shape (train,)).
-    n_random, drop, seed
-        Random removals to compare with, and the share of the training set to drop.
+        Trains on the kept examples (bool, shape (train,)) from the start of that seed.
+    drop : float
+        The share of the training set to drop.
+    seeds : ints
+        Starts to train from.
+    n_random : int
+        Random and balanced removals to compare with, from each start.
+    seed : int
+        Of the draws.
     **settings
         Of `TRAKAttributor`.
 
@@ -103,32 +116,40 @@ def analyze_bias_attributions(
     found.suspects = train_ids[torch.argsort(mean, descending=True, stable=True).numpy()]
     found.suspects = found.suspects[: max(1, round(drop * len(train_ids)))]
     if training is not None:
-        found.counterfactual = _removal(training, train_ids, found.suspects, n_random, seed)
+        found.counterfactual = _removal(
+            training, train_ids, found.suspects, train_labels.numpy(), n_random, seeds, seed
+        )
     if verbose:
         _tell(found)
     return found
 
 
-def _removal(training, train_ids, suspects, n_random: int, seed: int) -> dict:
+def _removal(training, train_ids, suspects, labels, n_random: int, seeds, seed: int) -> dict:
     rng = np.random.default_rng(seed)
-    everyone = np.ones(len(train_ids), bool)
-    full = np.asarray(training(everyone, seed), dtype=np.float64)
+    n, everyone = len(suspects), np.ones(len(train_ids), bool)
+    changes = {"": [], "_random": [], "_balanced": []}
+    for start in seeds:
+        full = np.asarray(training(everyone, start), dtype=np.float64)
 
-    def without(rows) -> float:
-        kept = everyone.copy()
-        kept[rows] = False
-        return float((np.asarray(training(kept, seed), dtype=np.float64) - full).mean())
+        def without(rows, start=start, full=full) -> float:
+            kept = everyone.copy()
+            kept[rows] = False
+            return float((np.asarray(training(kept, start), dtype=np.float64) - full).mean())
 
-    drawn = [
-        without(rng.choice(len(train_ids), len(suspects), replace=False)) for _ in range(n_random)
-    ]
-    change = without(np.isin(train_ids, suspects))
-    return {
-        "n_dropped": len(suspects),
-        "margin_change": change,
-        "margin_change_random": drawn,
-        "beyond_random": bool(change > max(drawn)),
+        changes[""].append(without(np.isin(train_ids, suspects)))
+        drawn = [rng.choice(len(train_ids), n, replace=False) for _ in range(n_random)]
+        changes["_random"].append([without(rows) for rows in drawn])
+        drawn = [
+            balanced_removal(labels, remove=n, seed=int(rng.integers(2**31)))
+            for _ in range(n_random)
+        ]
+        changes["_balanced"].append([without(rows) for rows in drawn])
+    beyond = {
+        f"beyond{kind}": advantage(np.array(changes[""]), np.array(changes[kind]))
+        for kind in ("_random", "_balanced")
     }
+    by_seed = {f"margin_change{kind}": values for kind, values in changes.items()}
+    return {"n_dropped": n, "seeds": [int(start) for start in seeds], **by_seed, **beyond}
 
 
 def _tell(found: SpuriousExamples) -> None:
@@ -146,8 +167,26 @@ def _tell(found: SpuriousExamples) -> None:
         print("Whether they teach a spurious feature is not tested: pass training= to retrain.")
         return
     c = found.counterfactual
-    low, high = min(c["margin_change_random"]), max(c["margin_change_random"])
-    print(
-        f"Without {c['n_dropped']} of them the mean test margin changes by "
-        f"{c['margin_change']:+.3f}; without as many at random by {low:+.3f} to {high:+.3f}."
+    print(f"Change of the mean test margin without {c['n_dropped']} of them:")
+    rows = zip(
+        c["seeds"],
+        c["margin_change"],
+        c["margin_change_random"],
+        c["margin_change_balanced"],
+        strict=True,
     )
+    for start, change, *others in rows:
+        random, balanced = (
+            " to ".join(dict.fromkeys(f"{end:+.3f}" for end in (min(row), max(row))))
+            for row in others
+        )
+        print(f"  seed {start}: {change:+.3f}; at random {random}; balanced {balanced}")
+    for kind in ("random", "balanced"):
+        mean, low, high = c[f"beyond_{kind}"]
+        holds = "more" if low > 0 else "less" if high < 0 else "no more"
+        print(
+            f"Beyond {kind} removal: {mean:+.3f} (95 % interval {low:+.3f} to {high:+.3f}): they "
+            f"hold the test set back {holds} than {kind} ones."
+            if np.isfinite(low)
+            else f"Beyond {kind} removal: {mean:+.3f}; one start and draw give no interval."
+        )

@@ -125,16 +125,38 @@ def test_the_hypothesis_is_tested_by_retraining(capsys):
             return margin(fit(train, kept)(test.tensors[0]), test.tensors[1]).numpy()
 
     model = fit(train, np.ones(60, bool))
-    found = analyze_bias_attributions(model, train, test, training=training, n_random=3, drop=0.1)
+    found = analyze_bias_attributions(
+        model, train, test, training=training, n_random=3, drop=0.1, seeds=[0]
+    )
     check = found.counterfactual
     assert check["n_dropped"] == 6
     everyone = np.ones(60, bool)
     kept = everyone.copy()
     kept[found.suspects] = False
     change = (training(kept, 0) - training(everyone, 0)).mean()
-    assert check["margin_change"] == pytest.approx(change)
-    assert check["beyond_random"] == (change > max(check["margin_change_random"]))
-    assert "at random by" in capsys.readouterr().out
+    assert check["margin_change"] == pytest.approx([change])
+    beyond = change - np.mean(check["margin_change_random"])
+    assert check["beyond_random"].mean == pytest.approx(beyond)
+    said = capsys.readouterr().out
+    assert f"seed 0: {change:+.3f}; at random" in said
+    assert f"Beyond balanced removal: {check['beyond_balanced'].mean:+.3f} (95 %" in said
+
+
+def test_a_removal_is_tried_from_six_starts_with_an_interval_over_them():
+    train, test = blobs(60, 0, patch=0.8), blobs(30, 1)
+    asked = []
+
+    def training(kept, seed):
+        asked.append((seed, int((~kept).sum())))
+        return np.full(30, (~kept).sum() * (1.0 + seed))
+
+    found = analyze_bias_attributions(
+        fit(train, np.ones(60, bool)), train, test, training=training, drop=0.1, verbose=False
+    )
+    assert asked == [(seed, n) for seed in range(6) for n in (0, 6, 6, 6)]
+    # as many removed, so the same change from each start: nothing beyond the draws
+    assert found.counterfactual["beyond_random"] == (0, 0, 0)
+    assert found.counterfactual["margin_change"] == [6.0 * (1 + seed) for seed in range(6)]
 
 
 def test_what_is_not_tested_is_not_claimed(capsys):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from scipy.stats import ttest_1samp
 from torch import nn
 
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
@@ -22,6 +23,7 @@ from dg_explorer.evaluation.lds import linear_datamodeling_score
 from dg_explorer.evaluation.lds_by_method import NoScoresError, lds_over_time, scores_by_epoch
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.evaluation.mislabels import mislabel_auroc
+from dg_explorer.evaluation.removal_draws import Draws
 from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
 from dg_explorer.evaluation.smoothness import metasmoothness, sign_agreement
 from dg_explorer.run import Run
@@ -80,6 +82,46 @@ def test_random_removals_are_drawn_among_those_given(training):
     assert set(draws.round(9).values) == set((-effects.sel(epoch=12, test=7)).round(9).values)
     with pytest.raises(DataError, match=r"3 examples are to be removed.*among 2"):
         counterfactual_check(training=training, remove=[10, 11, 12], among=[13, 17])
+
+
+def test_draws_of_the_same_labels_leave_out_as_many_of_each(training):
+    removed = [10, 11, 14]
+    check = counterfactual_check(training=training, remove=removed, n_random=3, verbose=False)
+    draws = Draws(training, np.array(removed))
+    labels, rng = training.labels.numpy(), np.random.default_rng(0)
+    wanted = np.bincount(labels[np.isin(training.train_ids, removed)], minlength=2)
+    for weights in (draws.same_labels(rng) for _ in range(20)):
+        np.testing.assert_array_equal(np.bincount(labels[weights == 0], minlength=2), wanted)
+    assert check.same_labels_change.sizes == {"draw": 3, "epoch": 2, "test": 3}
+    among = counterfactual_check(training=training, remove=[10], among=[13, 17], n_random=2)
+    assert "same_labels_change" not in among
+
+
+def test_other_starts_are_trainings_of_their_own(training, capsys):
+    how = {"training": training, "remove": [10], "n_random": 6}
+    check = counterfactual_check(**how, seeds=[3, 4])
+    for seed in (3, 4):
+        again = training.with_changes(seed=seed)
+        effect = -leave_one_out(training=again, train=[10]).sel(train=10)
+        np.testing.assert_allclose(check.start_change.sel(start=seed), effect, atol=1e-12)
+    assert check.start_random_change.sizes["start_draw"] == 3
+    said = capsys.readouterr().out
+    assert said.strip().splitlines() == check.attrs["words"]
+    chosen = check.start_change.sel(epoch=12).mean("test")
+    others = check.start_random_change.sel(epoch=12).mean("test").mean("start_draw")
+    law = ttest_1samp(chosen - others, 0).confidence_interval()
+    assert f"interval {law.low:+.2f} to {law.high:+.2f}" in said
+
+
+def test_the_words_say_which_start_they_are_about(training, capsys):
+    counterfactual_check(training=training, remove=[10], n_random=4)
+    assert "from this start" in (said := capsys.readouterr().out)
+    assert "other starts was not tried" in said
+    recorded = training.with_changes(one_start=True)
+    counterfactual_check(training=recorded, remove=[10], n_random=4)
+    assert "training of a record, which holds one" in capsys.readouterr().out
+    with pytest.raises(SettingError, match="which holds one"):
+        counterfactual_check(training=recorded, remove=[10], seeds=[1])
 
 
 def test_a_check_of_one_removal_is_its_leave_one_out_with_the_sign_turned(training):
