@@ -114,8 +114,8 @@ from .evaluation.retrainings.what_if import what_if as what_if, what_ifs as what
 from .evaluation.smoothness import metasmoothness as metasmoothness
 from .memory import OutOfMemoryError as OutOfMemoryError
 from .record.run import Run as Run
-from .recording.huggingface import HuggingFaceRecorder as HuggingFaceRecorder
-from .recording.lightning import LightningRecorder as LightningRecorder
+from .recording.trainers.huggingface import HuggingFaceRecorder as HuggingFaceRecorder
+from .recording.trainers.lightning import LightningRecorder as LightningRecorder
 from .recording.recorder import Recorder as Recorder
 from .recording.tracker import TrainingDynamicsTracker as TrainingDynamicsTracker
 from .tasks.coupling import CoupledBatchError as CoupledBatchError

@@ -27,7 +27,7 @@ FLOORS = [
 ]
 HEIGHT = {house: height for height, houses in enumerate(FLOORS) for house in houses}
 # Houses whose own folder is a room beside those in it.
-HALLS = {"evaluation", "record", "training"}
+HALLS = {"evaluation", "record", "recording", "training"}
 # Folders with rooms of their own; the rooms of one house form no circle.
 ROOMS = {
     "analysis": {"bias", "examples", "features", "gradients", "sources", "transition"},
@@ -46,6 +46,7 @@ ROOMS = {
     },
     "evaluation": {"retrainings"},
     "record": {"store"},
+    "recording": {"trainers"},
     "training": {"step"},
     "widgets": {"answers", "board", "export", "reading"},
 }

@@ -6,8 +6,8 @@ from ..lazy_names import lazy_names
 _EXPORTS = {
     "Recorder": "recorder",
     "TrainingDynamicsTracker": "tracker",
-    "HuggingFaceRecorder": "huggingface",
-    "LightningRecorder": "lightning",
+    "HuggingFaceRecorder": "trainers.huggingface",
+    "LightningRecorder": "trainers.lightning",
 }
 
 __getattr__, __dir__, __all__ = lazy_names(__name__, _EXPORTS)

@@ -30,6 +30,7 @@ from .optimizer_watch import OptimizerWatch
 from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
 from .targets import TargetsById
+from .trainer_facts import TrainerFacts
 
 NO_TRAIN = (
     "No training example will be recorded: nothing says which they are. Pass train=dg.with_ids("
@@ -234,6 +235,13 @@ class Recorder:
         if self._replay is not None:
             self._replay.batch(ids)
 
+    def next_batch(self, ids) -> None:
+        """Note whom a trainer trains on next; None where it cannot say."""
+        if ids is None:
+            self._replay.miss("who is in some steps: the trainer's loader did not draw them")
+        else:
+            self.order(ids)
+
     def epoch(self, epoch: int) -> dict[str, float]:
         """Record the model as it is now, under this epoch; return the row of `metrics`.
 
@@ -318,6 +326,24 @@ class Recorder:
         self._replaces = any(row > epoch for row in recorded)
         self._calls = sum(row <= epoch for row in recorded)
 
+    def trained_by(self, facts: TrainerFacts) -> None:
+        """Take what a trainer does with batches and gradients beside a plain loop, for a replay.
+
+        Raises
+        ------
+        SettingError
+            Something lies in the way of an exact replay; with its name.
+        """
+        self._replay.trainer = facts
+        self._replay.accumulates = facts.accumulate > 1
+        if self._replay.missing:
+            self.close()
+            raise SettingError(
+                f"replay=True will not allow an exact replay; the record would lack "
+                f"{'; '.join(self._replay.missing)}. Take it out of the training, or record "
+                f"without replay=True."
+            )
+
     def close(self) -> None:
         """Write everything pending and stop watching the optimizer."""
         for handle in self._handles:
@@ -357,7 +383,8 @@ class Recorder:
         if self._replay is not None:
             if self._witness.autocast:
                 self._replay.miss("the precision of each operation: it was chosen by autocast")
-            self._replay.write(self.steps_taken, self._witness.take_weights())
+            weights = self._witness.take_weights()
+            self._replay.write(self.steps_taken, weights, overwrite=self._replaces)
         if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
             self._checkpoint(epoch)
         row = {name: (("epoch",), np.array([value])) for name, value in metrics.items()}
@@ -448,7 +475,8 @@ class Recorder:
         if closure_of(args, kwargs) is None:
             self._witness.before_step()
             return None
-        self._witness.forget()
+        if self._replay is None or not self._replay.accumulates:
+            self._witness.forget()  # but not the batches that a trainer has added up
         return look_after_closure(args, kwargs, self._witness.before_step)
 
     def _loss_of(self, answers, labels):

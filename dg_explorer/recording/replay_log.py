@@ -2,12 +2,13 @@
 
 Written as the group `replay`: for each optimizer step (label `step`, the number of steps taken
 before it) the ids of its examples (`train_id`, -1 pads), its `learning_rate` (one a parameter
-group: `learning_rate_1` and so on for further ones) and, where the examples weigh unevenly, the
-`weight` of each in the step's loss (NaN: 1 / examples of the step). The attributes say the rest:
-the optimizer's class, the settings of its groups and the names of their parameters, whether
-algorithms were deterministic, and `missing`: what an exact replay lacks, empty where it lacks
-nothing. The weights and the optimizer state before step 0 are the checkpoint that
-`load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
+group: `learning_rate_1` and so on for further ones), where a step is made of several batches the
+batch of each slot (`micro`: 0, 1, ...) and, where the examples weigh unevenly, the `weight` of each
+in the step's loss (NaN: 1 / examples of the step). The attributes say the rest: the optimizer's
+class, the settings of its groups and the names of their parameters, whether algorithms were
+deterministic, what the trainer does beside (`trainer`), and `missing`: what an exact replay
+lacks, empty where it lacks nothing. The weights and the optimizer state before step 0 are the
+checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 import xarray as xr
 
 from .gradient_witness import EVEN
+from .trainer_facts import TrainerFacts
 
 WITHOUT_REPLAY = (
     "Exact replay, and with it unrolled influence, needs the order of the examples and the "
@@ -39,12 +41,15 @@ class ReplayLog:
         self._optimizer = optimizer
         self._settings = _settings(model, optimizer)
         self._ids: list[np.ndarray] = []
-        self._steps: list[tuple[np.ndarray, list[float], int]] = []
+        #: of each step: ids, rates, and how many examples each of its batches has
+        self._steps: list[tuple[np.ndarray, list[float], list[int]]] = []
         #: settings that the optimizer itself changes as it steps: its counters
         self._counters: set[str] = set()
         self._looks = 0
         #: whether some step was made of several batches
         self.accumulates = False
+        #: what a trainer does that its callback knows
+        self.trainer: TrainerFacts | None = None
         self._slots, self._written = _there(run)
         self.missing = obstacles(model, optimizer)
 
@@ -68,7 +73,7 @@ class ReplayLog:
         self.accumulates = self.accumulates or len(self._ids) > 1
         ids = np.concatenate(self._ids) if self._ids else np.empty(0, dtype=np.int64)
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        self._steps.append((ids, rates, len(self._ids)))
+        self._steps.append((ids, rates, [len(part) for part in self._ids]))
         self._ids = []
         if self._looks < _LOOKS:
             self._looks += 1
@@ -85,13 +90,17 @@ class ReplayLog:
 
         handle = self._optimizer.register_step_post_hook(after)
 
-    def write(self, steps_taken: int, weights: Mapping[int, np.ndarray]) -> None:
+    def write(
+        self, steps_taken: int, weights: Mapping[int, np.ndarray], *, overwrite: bool = False
+    ) -> None:
         """Append the steps since the last call to the record.
 
         Parameters
         ----------
         weights : mapping of step -> float array, shape (slot,)
             The weight of each slot in the step's loss, 1 for their mean, where it was found.
+        overwrite : bool
+            Steps that are there already were those of a training that was cut off.
         """
         there = _settings(self._model, self._optimizer)
         pairs = [
@@ -123,11 +132,13 @@ class ReplayLog:
         weight = self._weights(steps, first, weights)
         if weight is not None:
             data["weight"] = (("step", "slot"), weight)
+        if self.accumulates:
+            data["micro"] = (("step", "slot"), self._micro(steps))
         # steps that a resumed training takes again are in the record already
-        known = max(0, self._written - first)
+        known = 0 if overwrite else max(0, self._written - first)
         rows = xr.Dataset(data, {"step": np.arange(first, steps_taken)}, self._attrs())
         if known < len(steps):
-            self._run.append("replay", rows.isel(step=slice(known, None)))
+            self._run.append("replay", rows.isel(step=slice(known, None)), overwrite=overwrite)
         self._written = max(self._written, steps_taken)
 
     def _weights(self, steps, first: int, found) -> np.ndarray | None:
@@ -135,15 +146,25 @@ class ReplayLog:
         table = np.full((len(steps), self._slots), np.nan)
         for k, (ids, _, batches) in enumerate(steps):
             own = found.get(first + k)
+            if own is None and self.trainer is not None:
+                own = self.trainer.weights(batches)
             if own is None or len(own) != len(ids):
-                if batches > 1:
+                if len(batches) > 1:
                     self.miss("how gradients of several batches were accumulated into one step")
             elif np.abs(own - 1).max() > EVEN:
                 table[k, : len(ids)] = own / len(ids)
         return None if np.isnan(table).all() else table
 
+    def _micro(self, steps) -> np.ndarray:
+        """Which of its step's batches each slot came in; -1 pads."""
+        table = np.full((len(steps), self._slots), -1, dtype=np.int32)
+        for row, (ids, _, batches) in zip(table, steps, strict=True):
+            row[: len(ids)] = np.repeat(np.arange(len(batches)), batches)
+        return table
+
     def _attrs(self) -> dict:
-        return {
+        trainer = {} if self.trainer is None else {"trainer": json.dumps(self.trainer.told())}
+        return trainer | {
             "optimizer": type(self._optimizer).__name__,
             "settings": json.dumps(self._settings),
             "parameters": json.dumps([name for name, _ in self._model.named_parameters()]),

@@ -84,7 +84,7 @@ def training_of_run(
         compared with finite differences.
     change_gradient, change_theta : callables, optional
         What the training did between backward and step, and to the weights after it; see
-        `OptimizerStep`.
+        `OptimizerStep`. Default: the clipping of a trainer that the record names.
     verify : bool
         Without it nothing is taken again; scores then say how much of the replay is proved.
     progress : callable ``(steps taken again, steps)``, optional
@@ -133,6 +133,7 @@ def training_of_run(
     if loss is None:
         _check_loss(run)
     loss = loss or cross_entropy
+    change_gradient = change_gradient or steps.clip
     rule = _rule(steps, start, optimizer, change_gradient, change_theta)
     own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
     proof = prove_replay(run, own, rule, take=verify, progress=progress)

@@ -7,7 +7,7 @@ training come from here, and only what is linear about them is computed elsewher
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,6 +20,8 @@ from .recorded_steps import RecordedSteps
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
 
+# Weights found by comparison differ by so much, relatively, where they are meant to be equal.
+EVEN = 1e-5
 # What the rules of `OptimizerSettings` remember, by torch's name, in the order of their state.
 _MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 _MEMORY["adamw"] = _MEMORY["adam"]
@@ -97,8 +99,10 @@ class OwnSteps:
         """Take the gradient of the step's loss, and change it as the training did."""
         self.optimizer.zero_grad()
         with torch.enable_grad():
-            loss = self.mean_loss(self.at)
-            loss.backward()
+            loss = 0.0
+            for part in self.parts(self.at):  # added up in `.grad`, as in the training
+                part.backward()
+                loss = loss + part.detach()
         if self.rule.generic:  # some optimizers write into the gradient
             self._used = self._gradient()
             if self.rule.change_gradient:
@@ -126,7 +130,7 @@ class OwnSteps:
             for p, part in zip(self._parameters, self._split(theta), strict=True):
                 p.copy_(part)
         with _threads(self.steps.threads), torch.enable_grad():
-            loss = self.mean_loss(self.at - 1)
+            loss = sum(self.parts(self.at - 1))
             there = [p for p in self._parameters if p.requires_grad]
             got = iter(torch.autograd.grad(loss, there, allow_unused=True, materialize_grads=True))
         with torch.no_grad():
@@ -134,18 +138,28 @@ class OwnSteps:
                 p.copy_(values)
         return _flat([next(got) if p.requires_grad else p * 0 for p in self._parameters])
 
-    def mean_loss(self, step: int) -> torch.Tensor:
-        """The loss of a step's batch at the weights as they are."""
-        batch = torch.as_tensor(self.steps.batches[step])
-        answers = self.model(self.inputs[batch])
-        answers = getattr(answers, "logits", answers)
-        if self.loss is cross_entropy and self.steps.weights is None:
+    def parts(self, step: int) -> Iterator[torch.Tensor]:
+        """The loss of each batch of a step at the weights as they are, which add up to its own."""
+        places, n = self.steps.batches[step], len(self.steps.batches[step])
+        weights = None if self.steps.weights is None else self.steps.weights[step]
+        micro = np.zeros(n, int) if self.steps.micro is None else self.steps.micro[step]
+        for k in range(int(micro.max(initial=0)) + 1):
+            mine = micro == k
+            batch = torch.as_tensor(places[mine])
+            answers = self.model(self.inputs[batch])
+            answers = getattr(answers, "logits", answers)
+            share = np.ones(len(batch)) if weights is None else weights[mine]
+            if np.ptp(share) < EVEN * abs(share).max():  # as the trainer took it, to the bit
+                yield _divided(self._mean(answers, batch), float(share.sum() / n))
+                continue
+            losses = self.loss(answers, self.labels[batch])
+            share = torch.as_tensor(share, dtype=losses.dtype)
+            yield (losses * share.to(losses.device)).sum() / n
+
+    def _mean(self, answers, batch) -> torch.Tensor:
+        if self.loss is cross_entropy:
             return nn.functional.cross_entropy(answers, self.labels[batch])
-        losses = self.loss(answers, self.labels[batch])
-        if self.steps.weights is None:
-            return losses.mean()
-        weights = torch.as_tensor(self.steps.weights[step], dtype=losses.dtype)
-        return (losses * weights.to(losses.device)).mean()
+        return self.loss(answers, self.labels[batch]).mean()
 
     def recorded_losses(self, rows: np.ndarray) -> np.ndarray:
         """The loss that is recorded of some examples, at the weights as they are."""
@@ -233,6 +247,14 @@ class OwnSteps:
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = vector.split([p.numel() for p in self._parameters])
         return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
+
+
+def _divided(mean: torch.Tensor, factor: float) -> torch.Tensor:
+    """A mean times a factor, which is mostly one over a number of batches."""
+    parts = 1 / factor if factor else 0.0
+    if parts >= 0.5 and abs(parts - round(parts)) < EVEN * parts:
+        return mean if round(parts) == 1 else mean / round(parts)
+    return mean * factor
 
 
 def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from ..errors import DGExplorerError
 from .step.by_hand import UnsupportedOptimizerError
 from .step.choose import check_optimizer
+from .step.clipping import Clipping
 from .trained_loss import TrainedLossError
 
 REMAINING = (
@@ -39,6 +40,10 @@ class RecordedSteps:
     weights : list of float64 array, or None
         The weight of each slot, 1 for the mean over the step's slots; None where all are 1.
     rates : float64 array, shape (step, group)
+    micro : list of int array, or None
+        Which batch of its step each slot came in, where several were added up; None for one each.
+    clip : Clipping or None
+        What a trainer did to the gradients.
     optimizer : str
         Its class.
     groups : list of dict
@@ -50,6 +55,8 @@ class RecordedSteps:
 
     batches: list[np.ndarray]
     weights: list[np.ndarray] | None
+    micro: list[np.ndarray] | None
+    clip: Clipping | None
     rates: np.ndarray
     optimizer: str
     groups: list[dict]
@@ -126,6 +133,8 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
     """
     log = _log(run)
     batches = _positions(log["train_id"].values, train_ids)
+    micro = _micro(log, batches)
+    trainer = json.loads(log.attrs.get("trainer", "{}"))
     columns = ["learning_rate"]
     columns += [f"learning_rate_{i}" for i in range(1, len(log.data_vars))]
     rates = np.stack([log[name].values for name in columns if name in log], axis=1)
@@ -136,7 +145,9 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         first += group["n_parameters"]
     return RecordedSteps(
         batches=batches,
-        weights=_weights(log, batches, labels),
+        weights=_weights(log, batches, labels, micro),
+        micro=micro,
+        clip=Clipping(**trainer["clip"]) if trainer.get("clip") else None,
         rates=rates,
         optimizer=log.attrs["optimizer"],
         groups=groups,
@@ -189,7 +200,15 @@ def _positions(ids: np.ndarray, train_ids: np.ndarray) -> list[np.ndarray]:
     return order
 
 
-def _weights(log, batches, labels) -> list[np.ndarray] | None:
+def _micro(log, batches) -> list[np.ndarray] | None:
+    if "micro" not in log:
+        return None
+    rows = np.nan_to_num(log["micro"].values, nan=0.0).astype(np.int64)
+    found = [row[: len(batch)].clip(min=0) for row, batch in zip(rows, batches, strict=True)]
+    return found if any(row.any() for row in found) else None
+
+
+def _weights(log, batches, labels, micro) -> list[np.ndarray] | None:
     """The weight of each slot, 1 for the mean; refused where it follows the answers."""
     if "weight" not in log:
         return None
@@ -199,7 +218,8 @@ def _weights(log, batches, labels) -> list[np.ndarray] | None:
         found.append(np.where(np.isnan(own), 1.0, own))
     if all(np.allclose(own, 1.0, atol=1e-5) for own in found):
         return None
-    spread = min(_spread(found, [labels[b] for b in batches]), _spread(found, batches))
+    keys = [batches] if labels.ndim > 1 else [batches, [labels[b] for b in batches]]
+    spread = min(_spread(found, key, micro) for key in keys)
     if spread > 1e-3:
         raise TrainedLossError(
             "The weights of the examples in the trained loss change from step to step (by "
@@ -210,9 +230,12 @@ def _weights(log, batches, labels) -> list[np.ndarray] | None:
     return found
 
 
-def _spread(weights: list[np.ndarray], keys: list[np.ndarray]) -> float:
-    """How far weights are from a number of each key times a number of each step, at most."""
+def _spread(weights: list[np.ndarray], keys: list[np.ndarray], micro) -> float:
+    """How far weights are from a number of each key times a number of each batch, at most."""
     steps = np.repeat(np.arange(len(weights)), [len(w) for w in weights])
+    if micro is not None:
+        both = np.stack([steps, np.concatenate(micro)])
+        steps = np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
     values, keys = np.concatenate(weights), np.concatenate(keys)
     there = values > 0
     if not there.any() or (values < 0).any():

@@ -131,7 +131,8 @@ class OptimizerStep:
     @property
     def remembers(self) -> bool:
         """Whether something is kept from step to step that no optimizer's state holds."""
-        return bool(self.change_gradient or self.change_theta)
+        changes = [f for f in (self.change_gradient, self.change_theta) if f is not None]
+        return not all(getattr(f, "stateless", False) for f in changes)
 
     def initial_state(self, theta: Tensor) -> State:
         """Parameters and an empty memory, as before the first update."""
@@ -314,8 +315,10 @@ class OptimizerStep:
             optimizers[o].state[parameters[i]][name] = value
         remembered = []
         sizes = [shape.numel() for _, shape, _ in fixed.layout]
+        widest = max((dtype.itemsize for *_, dtype in fixed.layout), default=0)
+        widened = memory.dtype.itemsize > widest  # a check in double precision
         for (key, shape, dtype), part in zip(fixed.layout, memory.split(sizes), strict=True):
-            value = part.view(shape).to(dtype).clone()
+            value = part.view(shape).to(memory.dtype if widened else dtype).clone()
             if key[0] == "remembered":
                 remembered.append(value)
             else:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 
-from ..arguments import checked
-from ..data.ids import yields_ids
-from ..errors import SettingError
-from .recorder import NO_TRAIN, Recorder
+from ...arguments import checked
+from ...data.ids import yields_ids
+from ...errors import SettingError
+from ..recorder import NO_TRAIN, Recorder
+from ..trainer_facts import TrainerFacts
+from .refused import refuse
 
 
 class LightningRecorder(Callback):
@@ -39,7 +42,9 @@ class LightningRecorder(Callback):
         Whether batches end with (labels, ids). By default so if `with_ids` made the dataset; a
         last entry that is something else would be taken for ids.
     **settings
-        As for `Recorder`: layers, checkpoint_every, gradient_every ...
+        As for `Recorder`: layers, checkpoint_every, gradient_every ... With `replay=True`, which
+        needs batches with ids, accumulation, clipping, schedules and parameter groups are recorded
+        too, and what a replay cannot follow is refused by its name before the training.
     """
 
     @checked
@@ -55,11 +60,6 @@ class LightningRecorder(Callback):
     ):
         if every < 1:
             raise SettingError(f"every counts {run.time_unit}s, from 1; got {every}.")
-        if settings.get("replay"):
-            raise SettingError(
-                "This trainer does not say which examples are in a step before it is taken, so "
-                "replay=True cannot be kept. Train with a plain loop and Recorder for replay."
-            )
         self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
@@ -76,10 +76,19 @@ class LightningRecorder(Callback):
             warnings.warn(NO_TRAIN, stacklevel=2)
         if self.run.time_unit == "epoch":
             self._check_whole(trainer)
+        replay = self._settings.get("replay")
+        if replay:
+            refuse("Lightning's Trainer", _in_the_way(trainer, pl_module, self._follow))
         self._recorder = Recorder(self.run, pl_module, optimizer, **self._settings)
         self._recorder.steps_taken = self._last_step = trainer.global_step
         by_epoch = self.run.time_unit == "epoch"
         self._recorder.begin_after(trainer.current_epoch if by_epoch else trainer.global_step)
+        if replay:
+            self._recorder.trained_by(_facts(trainer))
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if self._settings.get("replay"):
+            self._recorder.next_batch(batch[-1])
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if self._follow and isinstance(outputs, Mapping) and "logits" in outputs:
@@ -128,3 +137,39 @@ class LightningRecorder(Callback):
     def _close(self) -> None:
         if self._recorder is not None:
             self._recorder.close()
+
+
+def _in_the_way(trainer, module, follow: bool) -> dict[str, bool]:
+    """What an exact replay cannot follow, by name, and whether this training has it."""
+    loaders = trainer.train_dataloader
+    averaging = [type(c).__name__ for c in trainer.callbacks]
+    return {
+        "manual optimization": not module.automatic_optimization,
+        "several optimizers": len(trainer.optimizers) != 1,
+        f"precision={trainer.precision!r}": trainer.precision not in ("32-true", "64-true"),
+        "examples without ids (give the loader dg.with_ids(dataset))": not follow,
+        "several loaders": not hasattr(loaders, "dataset"),
+        "configure_gradient_clipping of the module's own": _has_own(
+            module, "configure_gradient_clipping"
+        ),
+        "optimizer_step of the module's own": _has_own(module, "optimizer_step"),
+        "StochasticWeightAveraging (it moves the learning rate and the weights)": (
+            "StochasticWeightAveraging" in averaging
+        ),
+    }
+
+
+def _has_own(module, name: str) -> bool:
+    return getattr(type(module), name) is not getattr(LightningModule, name)
+
+
+def _facts(trainer) -> TrainerFacts:
+    """What decides the weight of an example in this trainer."""
+    clip, how = trainer.gradient_clip_val, trainer.gradient_clip_algorithm or "norm"
+    return TrainerFacts(
+        name="lightning.Trainer",
+        accumulate=trainer.accumulate_grad_batches,
+        clip={str(getattr(how, "value", how)): float(clip)} if clip else {},
+        mean_over=trainer.accumulate_grad_batches,
+        more={"lightning": version("lightning")},
+    )

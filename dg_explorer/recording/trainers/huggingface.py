@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
-from transformers import TrainerCallback
+import transformers
 
-from ..arguments import checked
-from ..errors import SettingError
-from .recorder import NO_TRAIN, Recorder
+from ...arguments import checked
+from ...errors import SettingError
+from ..recorder import NO_TRAIN, Recorder
+from ..trainer_facts import TrainerFacts
+from .drawn import Drawn
+from .refused import refuse
 
 
-class HuggingFaceRecorder(TrainerCallback):
+class HuggingFaceRecorder(transformers.TrainerCallback):
     """Records a model that `transformers.Trainer` trains.
 
     ::
@@ -20,7 +24,8 @@ class HuggingFaceRecorder(TrainerCallback):
         Trainer(model, args, train_dataset=train, callbacks=[recorder]).train()
 
     Trainer drops columns that the model does not take, ids among them, so training examples are
-    evaluated at each recorded epoch instead of being followed from batch to batch. Only whole
+    evaluated at each recorded epoch instead of being followed from batch to batch; who is in
+    a step is read off what the loader's sampler draws. Only whole
     epochs are recorded as epochs; a training that ends inside one says so before it begins.
     Resumed from a checkpoint of the trainer's, the run goes on there, and rows beyond it are
     replaced.
@@ -35,22 +40,20 @@ class HuggingFaceRecorder(TrainerCallback):
     every : int
         Epochs or steps from one row to the next.
     **settings
-        As for `Recorder`: layers, checkpoint_every, gradient_every ...
+        As for `Recorder`: layers, checkpoint_every, gradient_every ... With `replay=True`
+        accumulation, clipping, schedules and parameter groups are recorded too, and what a replay
+        cannot follow is refused by its name before the training.
     """
 
     @checked
     def __init__(self, run, *, train=None, test=None, every: int = 1, **settings):
         if every < 1:
             raise SettingError(f"every counts {run.time_unit}s, from 1; got {every}.")
-        if settings.get("replay"):
-            raise SettingError(
-                "This trainer does not say which examples are in a step before it is taken, so "
-                "replay=True cannot be kept. Train with a plain loop and Recorder for replay."
-            )
         self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
         self._recorder: Recorder | None = None
+        self._drawn: Drawn | None = None
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
         if self.run.time_unit == "epoch":
@@ -59,10 +62,28 @@ class HuggingFaceRecorder(TrainerCallback):
             warnings.warn(NO_TRAIN, stacklevel=2)
         # accelerate wraps the optimizer; hooks belong on the one that steps
         optimizer = getattr(optimizer, "optimizer", optimizer)
+        loader, replay = kwargs.get("train_dataloader"), self._settings.get("replay")
+        if replay:
+            refuse("transformers.Trainer", _in_the_way(args, model))
         self._recorder = Recorder(self.run, model, optimizer, **self._settings)
         self._recorder.steps_taken = state.global_step
         by_epoch = self.run.time_unit == "epoch"
         self._recorder.begin_after(int(state.epoch or 0) if by_epoch else state.global_step)
+        if replay:
+            self._recorder.trained_by(_facts(args, model))
+            steps = max(1, -(-len(loader) // args.gradient_accumulation_steps))
+            skip = state.global_step % steps * args.gradient_accumulation_steps
+            self._drawn = Drawn(loader, self._settings["train"], skip=skip)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self._name_batch()
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        self._name_batch()  # the next one of the same step
+
+    def _name_batch(self) -> None:
+        if self._drawn is not None:
+            self._recorder.next_batch(self._drawn.next())
 
     def on_epoch_end(self, args, state, control, **kwargs):
         epoch = round(state.epoch)
@@ -97,3 +118,38 @@ class HuggingFaceRecorder(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self._recorder.close()
+        if self._drawn is not None:
+            self._drawn.close()
+
+
+def _in_the_way(args, model) -> dict[str, bool]:
+    """What an exact replay cannot follow, by name, and whether this training has it."""
+    return {
+        "fp16=True (a scaled loss, and operations in half precision)": args.fp16,
+        "bf16=True (operations in half precision)": args.bf16,
+        "label_smoothing_factor (another loss than the model's)": args.label_smoothing_factor > 0,
+        "neftune_noise_alpha (noise on the embeddings)": bool(args.neftune_noise_alpha),
+        "deepspeed": bool(args.deepspeed),
+        "fsdp": bool(args.fsdp),
+        "a data-parallel model on several devices (n_gpu above 1)": args.n_gpu > 1,
+        "optim_target_modules (projected gradients)": bool(args.optim_target_modules),
+    }
+
+
+def _facts(args, model) -> TrainerFacts:
+    """What decides the weight of an example in this trainer."""
+    own = model.get_base_model() if hasattr(model, "get_base_model") else model
+    takes = inspect.signature(own.forward).parameters.values()
+    keywords = any(p.kind == inspect.Parameter.VAR_KEYWORD for p in takes)
+    return TrainerFacts(
+        name="transformers.Trainer",
+        accumulate=args.gradient_accumulation_steps,
+        clip={"norm": float(args.max_grad_norm)} if args.max_grad_norm else {},
+        more={
+            "transformers": transformers.__version__,
+            "model": type(own).__name__,
+            "loss_type": getattr(own, "loss_type", None),
+            "accepts_loss_kwargs": bool(getattr(own, "accepts_loss_kwargs", keywords)),
+            "label_smoothing_factor": args.label_smoothing_factor,
+        },
+    )

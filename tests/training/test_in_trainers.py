@@ -1,0 +1,296 @@
+"""Trainings that other libraries' trainers took are replayed, and their scores are exact."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+import dg_explorer as dg
+from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
+from dg_explorer.errors import SettingError
+from dg_explorer.training.training import margin
+
+N, M, BATCH, EPOCHS = 13, 4, 3, 2  # five batches an epoch, the last of one example
+G = torch.Generator().manual_seed(3)
+X = torch.randn(N, 5, generator=G).double()
+Y = torch.randint(0, 3, (N,), generator=G)
+XT = torch.randn(M, 5, generator=G).double()
+YT = torch.randint(0, 3, (M,), generator=G)
+
+
+class Rows(Dataset):
+    """Rows of a dict with a weight, which scales an example's loss wherever it is trained on."""
+
+    def __init__(self, x, y, weights=None):
+        self.x, self.y = x, y
+        self.weights = torch.ones(len(x)).double() if weights is None else weights
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, i):
+        return {"inputs": self.x[i], "labels": self.y[i], "weight": self.weights[i]}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(5, 6), nn.Tanh())
+        self.norm = nn.LayerNorm(6)
+        self.head = nn.Linear(6, 3)
+        self.double()
+
+    def logits(self, inputs):
+        return self.head(self.norm(self.body(inputs)))
+
+    def forward(self, inputs, labels=None, weight=None):
+        logits = self.logits(inputs)
+        if labels is None:
+            return logits
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return {"loss": (losses * weight).mean(), "logits": logits}
+
+
+class Undivided(Net):
+    """Takes keywords and ignores them, as transformers' own classifier heads do."""
+
+    def forward(self, inputs, labels=None, weight=None, **kwargs):
+        return super().forward(inputs, labels, weight)
+
+
+def new_run():
+    return dg.Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+
+
+TRAIN, TEST = dg.with_ids(Rows(X, Y)), dg.with_ids(Rows(XT, YT))
+HOW = {"forward": ["inputs"], "label": "labels"}
+
+
+def by_transformers(folder, make=Net, weights=None, run=None, **arguments):
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    model = make()
+    callbacks = []
+    if run is not None:
+        callbacks = [dg.HuggingFaceRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)]
+    settings = {
+        "num_train_epochs": EPOCHS,
+        "per_device_train_batch_size": BATCH,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 0.02,
+        "adam_epsilon": 1e-3,
+        "weight_decay": 0.1,
+        "max_grad_norm": 0.3,
+    }
+    transformers.Trainer(
+        model,
+        transformers.TrainingArguments(
+            output_dir=str(folder),
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+            **(settings | arguments),
+        ),
+        train_dataset=Rows(X, Y, weights),
+        callbacks=callbacks,
+    ).train()
+    return model
+
+
+def differences(train, examples, h=1e-5):
+    """Central differences of the margins by the weight of single examples of the same trainer."""
+    columns = []
+    for i in examples:
+        ends = []
+        for sign in (1, -1):
+            weights = torch.ones(N).double()
+            weights[i] += sign * h
+            ends.append(margin(train(weights).logits(XT), YT).detach())
+        columns.append((ends[0] - ends[1]) / (2 * h))
+    return torch.stack(columns, 1).numpy()
+
+
+def scores(training, mode):
+    attributor = UnrolledAttributor(training, dtype=torch.float64, mode=mode)
+    return attributor.attribute(epochs=[training.recorded_epochs()[-1]]).score.values[0]
+
+
+def replayed(run, model):
+    """The recorded training again, proved to the bit."""
+    training = dg.training_of_run(run, model, train=TRAIN, test=TEST, **HOW)
+    assert str(training.proof) == f"{EPOCHS} of {EPOCHS} segments proved"
+    assert training.proof.all_bits
+    return training
+
+
+def assert_exact(training, train, examples, mode="reverse"):
+    wanted = differences(train, examples)
+    found = scores(training, mode)[:, examples]
+    assert np.abs(found - wanted).max() < 1e-6 * np.abs(wanted).max()
+
+
+def test_transformers_trainer_is_replayed_to_the_bit_and_scores_are_its_differences(tmp_path):
+    run = new_run()
+    training = replayed(run, by_transformers(tmp_path, run=run))
+    assert_exact(training, lambda w: by_transformers(tmp_path, weights=w), [5])
+
+
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("rate", ["linear", "constant"])
+def test_a_loss_that_accumulation_does_not_divide_is_replayed_as_it_was(tmp_path, mode, rate):
+    run = new_run()
+    how = {"make": Undivided, "lr_scheduler_type": rate}
+    training = replayed(run, by_transformers(tmp_path, run=run, **how))
+    assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [0, 12], mode)
+
+
+def in_lightning(folder, weights=None, run=None, ids=True, **settings):
+    import lightning.pytorch as lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            net = Net()
+            self.body, self.norm, self.head = net.body, net.norm, net.head
+
+        logits = forward = Net.logits
+
+        def training_step(self, batch, batch_idx):
+            rows = batch[0] if ids else batch
+            losses = F.cross_entropy(self(rows["inputs"]), rows["labels"], reduction="none")
+            return (losses * rows["weight"]).mean()
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(
+                [
+                    {"params": [*self.body.parameters(), *self.norm.parameters()]},
+                    {"params": self.head.parameters(), "lr": 0.2, "weight_decay": 0.01},
+                ],
+                lr=0.1,
+                momentum=0.5,
+            )
+            return [optimizer], [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)]
+
+    callbacks = []
+    if run is not None:
+        callbacks = [dg.LightningRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)]
+    how = {"precision": "64-true", "accumulate_grad_batches": 2, "gradient_clip_val": 0.3}
+    trainer = lightning.Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **(how | settings),
+    )
+    rows = Rows(X, Y, weights)
+    module = Module()
+    torch.manual_seed(5)
+    trainer.fit(module, DataLoader(dg.with_ids(rows) if ids else rows, BATCH, shuffle=True))
+    return module
+
+
+def test_lightning_is_replayed_to_the_bit_and_scores_are_its_differences(tmp_path):
+    run = new_run()
+    training = replayed(run, in_lightning(tmp_path, run=run))
+    assert_exact(training, lambda w: in_lightning(tmp_path, w), [5])
+
+
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_clip_val": 0.05, "gradient_clip_algorithm": "value"},
+        {"gradient_clip_val": None, "accumulate_grad_batches": 1},
+        {"accumulate_grad_batches": 3, "gradient_clip_val": 1e-2},
+    ],
+)
+def test_lightnings_clipping_and_last_smaller_group_are_followed(tmp_path, settings):
+    run = new_run()
+    training = replayed(run, in_lightning(tmp_path, run=run, **settings))
+    assert_exact(training, lambda w: in_lightning(tmp_path, w, **settings), [0, 12])
+
+
+def test_a_trainers_training_scores_as_the_same_training_by_a_plain_loop(tmp_path):
+    run = new_run()
+    model = by_transformers(tmp_path, run=run, max_grad_norm=0.0)
+    replay = run["replay"].load()
+    by_hand, plain = new_run(), Net()
+    decay = [p for n, p in plain.named_parameters() if p.ndim > 1]
+    others = [p for n, p in plain.named_parameters() if p.ndim == 1]
+    groups = [{"params": decay, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, eps=1e-3, fused=True)  # as the trainer has it
+    recorder = dg.Recorder(by_hand, plain, optimizer, train=TRAIN, test=TEST, replay=True, **HOW)
+    with recorder:
+        for step in range(replay.sizes["step"]):
+            for group in optimizer.param_groups:
+                group["lr"] = float(replay.learning_rate[step])
+            optimizer.zero_grad()
+            ids, micro = replay.train_id.values[step], replay.micro.values[step]
+            for k in range(int(micro.max()) + 1):
+                mine = torch.as_tensor(ids[micro == k].astype(int))
+                logits = plain(X[mine])
+                (F.cross_entropy(logits, Y[mine]) / (micro.max() + 1)).backward()
+                recorder.batch(logits, Y[mine], mine)
+            optimizer.step()
+            if (step + 1) % 3 == 0:
+                recorder.epoch(step // 3 + 1)
+    for one, other in zip(model.state_dict().values(), plain.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    found = scores(replayed(run, model), "reverse")
+    assert np.allclose(found, scores(replayed(by_hand, plain), "reverse"), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"bf16": True}, "bf16=True"),
+    ],
+)
+def test_what_a_replay_cannot_follow_in_transformers_is_named_before_training(
+    tmp_path, argument, words
+):
+    run = new_run()
+    with pytest.raises(SettingError, match=re.escape(words)):
+        by_transformers(tmp_path, run=run, **argument)
+    assert "metrics" not in run
+    assert "replay" not in run
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ids": False}, "examples without ids"),
+        ({"precision": "bf16-mixed"}, "precision='bf16-mixed'"),
+    ],
+)
+def test_what_a_replay_cannot_follow_in_lightning_is_named_before_training(
+    tmp_path, settings, words
+):
+    run = new_run()
+    with pytest.raises(SettingError, match=re.escape(words)):
+        in_lightning(tmp_path, run=run, **settings)
+    assert "replay" not in run
+
+
+def test_dropout_is_named_before_a_trainer_trains(tmp_path):
+    class Dropping(Net):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout(0.1)
+
+    run = new_run()
+    with pytest.raises(SettingError, match="random masks of dropout"):
+        by_transformers(tmp_path, Dropping, run=run)
+    assert "replay" not in run
