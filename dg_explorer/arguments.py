@@ -60,17 +60,37 @@ def checked(function: Function) -> Function:
     @wraps(function)
     def looked_at(*args, **kwargs):
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError as error:  # a misspelt or missing name
             raise SettingError(f"{called}: {error}. It takes {_names(signature)}.") from None
+        given = bound.arguments
         for name, kinds, default in rules:
             if name not in given or (given[name] is None and default is None):
                 continue
             if why := _wrong(name, given[name], kinds):
                 raise SettingError(f"{called}({name}={_short(given[name])}): {name} must be {why}.")
+        if (inner := unwrapped(given.get("model"))) is not given.get("model"):
+            given["model"] = inner
+            return function(*bound.args, **bound.kwargs)
         return function(*args, **kwargs)
 
     return looked_at  # type: ignore[return-value]
+
+
+def unwrapped(model):
+    """The model inside DistributedDataParallel or DataParallel, also where that was compiled.
+
+    It has the same weights, and the names that the model has without the wrapper; and asking it
+    sends nothing to other processes, which a wrapper does where there is batch normalization.
+    """
+    outer = model
+    for _ in range(8):
+        if type(outer).__name__ in ("DistributedDataParallel", "DataParallel"):
+            return unwrapped(outer.module)
+        outer = getattr(outer, "_orig_mod", None)
+        if outer is None:
+            return model
+    return model
 
 
 def _wrong(name: str, value: object, kinds: list[str] | None) -> str | None:

@@ -46,7 +46,7 @@ ROOMS = {
     },
     "evaluation": {"retrainings"},
     "record": {"store"},
-    "recording": {"trainers"},
+    "recording": {"ranks", "trainers"},
     "training": {"step"},
     "widgets": {"answers", "board", "export", "reading"},
 }

@@ -67,6 +67,7 @@ class Checkpoint:
     rng : the states of torch's, NumPy's and Python's random generators, or None
     parameters : names of the parameters in the order of the optimizer's numbering
     extra : what the writer noted besides, such as `steps_taken`
+    rng_of_ranks : as `rng`, one a process where several trained the model, else None
     """
 
     epoch: int
@@ -75,6 +76,7 @@ class Checkpoint:
     rng: dict | None = None
     parameters: list[str] = field(default_factory=list)
     extra: dict = field(default_factory=dict)
+    rng_of_ranks: list[dict] | None = None
 
     @property
     def holds(self) -> tuple[str, ...]:
@@ -116,6 +118,7 @@ def save_checkpoint(
     *,
     rng: bool = True,
     extra=None,
+    rng_of_ranks: list | None = None,
     overwrite: bool = False,
 ) -> str:
     """Write a checkpoint beside the record, list it in `checkpoints`, and return its digest.
@@ -132,6 +135,8 @@ def save_checkpoint(
     rng : bool
         Whether to keep the states of the random generators.
     extra : dict of plain values, optional
+    rng_of_ranks : list of dict, optional
+        `rng_state()` of each process, where several train the model.
     overwrite : replace the checkpoint that this epoch has
 
     Raises
@@ -149,7 +154,7 @@ def save_checkpoint(
     there = f"{folder}/checkpoint.json" in run.blobs
     if there and not overwrite and epoch in saved_epochs(run):
         raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
-    digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra)
+    digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra, rng_of_ranks)
     row = {"path": folder, "digest": digest, "holds": holds}
     values = {name: (("epoch",), np.array([value], dtype=object)) for name, value in row.items()}
     run.append("checkpoints", Rows("epoch", np.array([epoch]), values), overwrite=overwrite)
@@ -281,7 +286,7 @@ def check_finite(state_dict: dict) -> None:
         )
 
 
-def _write(run, folder, epoch, model, optimizer, rng, extra) -> tuple[str, str]:
+def _write(run, folder, epoch, model, optimizer, rng, extra, ranks=None) -> tuple[str, str]:
     """Write the files of one checkpoint; return the digest of the weights and what it holds."""
     names = [name for name, _ in model.named_parameters()] if hasattr(model, "parameters") else []
     weights = Packer()
@@ -296,6 +301,8 @@ def _write(run, folder, epoch, model, optimizer, rng, extra) -> tuple[str, str]:
         "parameters": _optimizer_names(model, optimizer, names),
         "extra": plain_attrs("the checkpoint", extra or {}),
     }
+    if ranks is not None:
+        plain["rng_of_ranks"] = training.pack(ranks, "rng_of_ranks")
     files = {"weights.safetensors": dump_tensors(weights.tensors)}
     if training.tensors:
         files["training.safetensors"] = dump_tensors(training.tensors)
@@ -330,7 +337,8 @@ def _read_folder(run, folder: str, *, training: bool) -> Checkpoint:
                     f"Copy the run again from where it was recorded."
                 )
             tensors |= load_tensors(data)
-    rest = {part: unpack(plain[part], tensors) for part in ("optimizer", "rng") if training}
+    parts = ("optimizer", "rng", "rng_of_ranks") if training else ()
+    rest = {part: unpack(plain.get(part), tensors) for part in parts}
     return Checkpoint(
         epoch=plain["epoch"],
         weights=unpack(plain["weights"], tensors),

@@ -97,7 +97,8 @@ class Run(RunReading):
         ReadOnlyRunError
             The folder cannot be written.
         """
-        check_rank()
+        if path is not None:  # what is in memory is each process's own
+            check_rank()
         if time_unit not in ("epoch", "step"):
             raise SchemaError(f"time_unit is 'epoch' or 'step', not {time_unit!r}.")
         groups = {}

@@ -87,6 +87,8 @@ class GradientWitness:
         Once the weights of examples turn out other than those of a mean, find them at every step.
     every_step : bool
         Find them at every step to come.
+    shared : bool
+        The optimizer gets the gradients of several processes, of which this one sees one.
     """
 
     model: torch.nn.Module
@@ -95,6 +97,7 @@ class GradientWitness:
     targets: Callable[[np.ndarray, torch.Tensor], tuple[Loss, torch.Tensor]] | None = None
     for_replay: bool = False
     every_step: bool = False
+    shared: bool = False
     comparisons: list[Comparison] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -231,6 +234,8 @@ class GradientWitness:
         self.autocast |= any(seen.autocast[1] for seen in passes)
         if not compared:
             pass  # only the weights are wanted
+        elif self.shared:
+            why = "each process sees its own part of the gradient only"
         elif any(type(p.grad) is not torch.Tensor or p.grad.is_sparse for p in parameters):
             why = "gradients are sparse, or shared among processes"
         elif passes and parameters:

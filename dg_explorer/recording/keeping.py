@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 
-from ..errors import ReadOnlyRunError, RunError, SettingError
+from ..errors import ReadOnlyRunError, SettingError
 
 
 class Keeping:
@@ -17,6 +16,8 @@ class Keeping:
     run : Run
     on_error : "warn" or "raise"
         What a full disk, or a folder that may no longer be written, does to the training.
+    silent : bool
+        Another process records: nothing is written.
 
     Attributes
     ----------
@@ -24,10 +25,11 @@ class Keeping:
         Since when nothing is recorded, and why. The run says it too, in `run.repaired`.
     """
 
-    def __init__(self, run, on_error: str):
+    def __init__(self, run, on_error: str, *, silent: bool = False):
         if on_error not in ("warn", "raise"):
             raise SettingError(f"on_error is 'warn' or 'raise', not {on_error!r}.")
         self._run = run
+        self._silent = silent
         self._on_error = on_error
         self._whole: int | None = None
         self._noted = True  # until an epoch was written: a note of an earlier recording
@@ -35,6 +37,8 @@ class Keeping:
 
     def write(self, what: Callable[[], None], epoch: int | None = None) -> None:
         """Do some writing, all of it together; `epoch` where it is that of a whole epoch."""
+        if self._silent:
+            return
         if self.failed is not None:
             if epoch is not None:
                 self._say()
@@ -77,18 +81,4 @@ class Keeping:
             f"{self.failed} The training goes on, but nothing of it is recorded. Make room, and "
             f"begin again from the last checkpoint with rec.resume().",
             stacklevel=4,
-        )
-
-
-def check_alone() -> None:
-    """Raise where several processes train one model together: each would record its part only."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return
-    world, rank = distributed.get_world_size(), distributed.get_rank()
-    if world > 1:
-        raise RunError(
-            f"This is process (rank) {rank} of {world} that train together. A recorder sees the "
-            f"examples of its own process only, so the record would be part NaN. Train in one "
-            f"process, or keep checkpoints and attribute them afterwards."
         )

@@ -25,8 +25,13 @@ class LogitBuffer:
         self._bytes = 0
         self._ids, self._ids_version = None, 0
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor, ids) -> None:
-        """Keep a batch; nothing is computed until `STEPS` batches have come together."""
+    def add(self, logits: torch.Tensor, labels: torch.Tensor, ids, when: int = 0) -> None:
+        """Keep a batch; nothing is computed until `STEPS` batches have come together.
+
+        Parameters
+        ----------
+        when : a number that grows with time, by which tables of several processes join
+        """
         if not self._checked:
             self._look(logits, labels)
         logits = logits.detach()
@@ -34,7 +39,7 @@ class LogitBuffer:
             ids = torch.tensor(ids)  # a copy, so that the caller's array may change
         # in-place changes raise a tensor's version; the sum tells whether any of the three changed
         version = logits._version + labels._version + ids._version
-        entry = (logits, labels, ids, version)
+        entry = (logits, labels, ids, version, when)
         # a full batch served again: only its last logits can end up in the row
         if ids is self._ids and ids._version == self._ids_version:
             self._kept[-1] = entry
@@ -57,7 +62,7 @@ class LogitBuffer:
         kept, self._kept, self._bytes, self._ids = self._kept, [], 0, None
         if not kept:
             return
-        if any(x._version + y._version + i._version != version for x, y, i, version in kept):
+        if any(x._version + y._version + i._version != version for x, y, i, version, _ in kept):
             raise DataError(
                 "Logits, labels or ids were changed in place after rec.batch(...), so what was "
                 "recorded is not what the model said. Hand over a .clone(), or change a copy."
@@ -65,10 +70,11 @@ class LogitBuffer:
         try:
             joined = [torch.cat(column) for column in list(zip(*kept))[:3]]
         except (RuntimeError, IndexError):  # of several widths or devices, so one at a time
-            for logits, labels, ids, _ in kept:
-                self._reduce(logits, labels, ids)
+            for logits, labels, ids, _, when in kept:
+                self._reduce(logits, labels, ids, np.full(len(ids), when))
         else:
-            self._reduce(*joined)
+            when = np.repeat([entry[4] for entry in kept], [len(entry[2]) for entry in kept])
+            self._reduce(*joined, when)
 
     def _look(self, logits, labels) -> None:
         """The first batch, with its graph: what are these answers, and do labels fit them?"""
@@ -78,7 +84,7 @@ class LogitBuffer:
         self.task.check(self.task.read(logits), batch)
         self._checked = True
 
-    def _reduce(self, logits, labels, ids) -> None:
+    def _reduce(self, logits, labels, ids, when) -> None:
         if len(ids) != len(logits):
             raise DataError(
                 f"{len(logits)} rows of logits came with {len(ids)} ids. Pass the ids that the "
@@ -89,7 +95,8 @@ class LogitBuffer:
             prediction = self.task.read(logits)
             self.task.check(prediction, batch)
             found = self.task.measures(prediction, batch)
-        self.table.fill(ids.cpu().numpy(), as_array(self.task.class_labels(batch)), arrays(found))
+        classes = as_array(self.task.class_labels(batch))
+        self.table.fill(ids.cpu().numpy(), classes, arrays(found), when)
 
 
 def arrays(measures: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -82,6 +82,11 @@ class OptimizerWatch:
         return silent
 
     @property
+    def sums(self) -> torch.Tensor:
+        """Numbers that tell the weights at the last look from others, float64."""
+        return self._sums
+
+    @property
     def nested(self) -> bool:
         """Whether the step being taken is part of one: an own `step` that calls its parent's."""
         return self._depth > 0

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import xarray as xr
 
 from ..arguments import checked
-from ..checkpoints.random_state import untouched_rng
+from ..checkpoints.random_state import rng_state, untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
 from ..data.evaluation import LayerOutputs
 from ..data.served import Served
 from ..errors import SettingError
 from ..record.policy import Rows
-from ..record.run import as_run
+from ..record.run import Run, as_run
 from ..tasks import COLUMNS, InferredTask, as_task
 from ..training.step.choose import check_optimizer
 from ..training.trained_loss import TrainedLossWarning, conclude
@@ -23,10 +24,14 @@ from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
 from .gradient_sampling import GradientSampler
 from .gradient_witness import GradientWitness
-from .keeping import Keeping, check_alone
+from .keeping import Keeping
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
 from .optimizer_watch import OptimizerWatch
+from .ranks.joining import check_parts, check_world, checkpoint_for
+from .ranks.processes import Processes
+from .ranks.stand_in import run_in
+from .ranks.steps import joined, plain
 from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
 from .targets import TargetsById
@@ -36,6 +41,9 @@ NO_TRAIN = (
     "No training example will be recorded: nothing says which they are. Pass train=dg.with_ids("
     "dataset) to the callback, which evaluates them at each moment."
 )
+BY_FIRST = ", normalized by what the first process (rank 0) saw of the batches"
+# binary digits for the passes of a step
+_PASSES = 24
 # a recorder left behind by a crashed cell must not go on watching the optimizer
 _watching: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -58,11 +66,16 @@ class Recorder:
     Without `rec.batch` the training examples are evaluated at each `rec.epoch`, if `train` is
     given. Recording changes nothing in the training: same weights, bit for bit.
 
+    Where several processes train one model (DistributedDataParallel), each makes the same recorder
+    and calls it alike, the first with the run and the others with None. `epoch` waits for all of
+    them and writes one row: that of one process that had been given all their batches.
+
     Parameters
     ----------
     run : Run
         Its `train_examples` and `test_examples` say which ids there are.
     model : module
+        Data-parallel wrappers are taken off.
     optimizer : torch optimizer, optional
         Needed for gradients, learning rate, resumption and replay. Watched through its own hooks.
     train, test : data, optional
@@ -95,11 +108,15 @@ class Recorder:
     on_error : "warn" or "raise"
         What a full disk does: by default the training goes on and the recording stops at its
         last whole epoch, with a warning at each one since; `failed` says since when.
+    wait : float
+        Seconds that a process waits for the others at each epoch, where several train.
 
     Raises
     ------
     ShuffledLoaderError
         A shuffled loader without ids.
+    RunError
+        Several processes train, and not all of them make a recorder.
     SettingError
         A layer that does not exist, or a setting out of range.
     UnsupportedOptimizerError
@@ -109,7 +126,7 @@ class Recorder:
     @checked
     def __init__(
         self,
-        run,
+        run: Run | str | Path | None,
         model,
         optimizer=None,
         *,
@@ -127,9 +144,11 @@ class Recorder:
         task=None,
         augment: str | None = None,
         on_error: str = "warn",
+        wait: float = 600,
     ):
-        check_alone()
-        run = as_run(run)
+        self._processes = Processes(wait) if Processes.there() else None
+        self._first = self._processes is None or self._processes.first
+        run = as_run(run) if self._processes is None else run_in(self._processes, run)
         if not hasattr(model, "named_modules"):
             raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
         if batch_size == 0:
@@ -141,7 +160,7 @@ class Recorder:
             feature_every=feature_every,
             feature_examples=feature_examples,
         )
-        self._keeping = Keeping(run, on_error)
+        self._keeping = Keeping(run, on_error, silent=not self._first)
         if isinstance(optimizer, (list, tuple)):
             raise SettingError(
                 f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
@@ -159,12 +178,13 @@ class Recorder:
         self._listen = LayerOutputs(find_layers(model, layers))
         self.run = run
         self.model = model
-        self.optimizer = optimizer
+        self.optimizer = optimizer = _that_steps(optimizer)
         self.layers = list(layers)
         self.task = as_task(task)
         self.task.check_model(model)
         self._needs_batch = self.task.needs_batch  # asked at every step
         self.steps_taken = 0
+        self._passes = 0  # since the last step
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
             split: Served.of(data, split=split, model=model, run=run, **how)
@@ -189,6 +209,7 @@ class Recorder:
         self._noted = False
         self._testified: tuple | None = None
         self._rate: float | None = None
+        self._rng_of_ranks: list[dict] | None = None
         self._handles = []
         self._watch(gradient_every, replay)
 
@@ -217,7 +238,8 @@ class Recorder:
             # functions of the user's own want the whole batch, as the data give it
             self.order(ids)
             return
-        self._buffer.add(logits, labels, ids)
+        self._passes += 1
+        self._buffer.add(logits, labels, ids, (self.steps_taken << _PASSES) + self._passes)
         if self._witness is not None and self._witness.awake:
             self._witness.batch(logits, labels)
         if self._replay is not None:
@@ -254,21 +276,15 @@ class Recorder:
             Epochs do not ascend, or the record has this one already.
         """
         epoch = whole_epoch(epoch)
-        self._check_order(epoch)
-        self._buffer.reduce()
-        unseen = self._watched is not None and self._watched.look()
-        if unseen:
-            self._tell(
-                f"The weights changed before {self.run.time_unit} {epoch}, and no step of a torch "
-                f"optimizer was seen: the learning rate and the steps of the record are not theirs."
+        if self._processes is None:
+            metrics = self._record(epoch, [self._part(epoch)])
+        else:
+            metrics = self._processes.join(
+                f"{self.run.time_unit} {epoch}",
+                lambda: self._part(epoch),
+                lambda parts: self._record(epoch, parts),
             )
-        measured = self._evaluate()
-        self._note_task()
-        self._testify()
-        metrics = self._metrics()
-        if unseen:  # whatever changed the weights, it was not at this optimizer's rate
-            metrics["learning_rate"] = float("nan")
-        self._keeping.write(lambda: self._write(epoch, measured, metrics), epoch)
+            self._go_on_at(metrics.get("steps_taken", self.steps_taken))
         for table in self._tables.values():
             if table.seen:
                 table.clear()
@@ -276,33 +292,62 @@ class Recorder:
         self._last = epoch
         return metrics
 
-    def resume(self) -> int | None:
+    @checked
+    def resume(self, *, rng: bool = True) -> int | None:
         """Go back to the last checkpoint, exactly; return its epoch, or None if there is none.
 
         Weights, optimizer and random generators are restored, so that going on from the epoch
         after it gives what the interrupted training would have given. Rows that the record has
         already beyond it are kept, not written twice. An epoch that was cut short after its
-        checkpoint and before its `metrics` is trained again.
+        checkpoint and before its `metrics` is trained again. Where several processes train, all
+        of them call this, and each has its own random generators back.
+
+        Parameters
+        ----------
+        rng : bool
+            False goes on with other random numbers, which another number of processes needs.
+
+        Raises
+        ------
+        CheckpointError
+            The checkpoint was written by another number of processes.
         """
-        saved = saved_epochs(self.run)
-        if not saved:
+        if self._processes is None:
+            found = self._saved(rng, 1)
+        else:
+            world = self._processes.world
+            where = "resume"
+            found = self._processes.join(where, lambda: None, lambda _: self._saved(rng, world))
+        if found["checkpoint"] is None:
+            # from the beginning, over what the first epoch has written
+            self._resumed_at = found["resumed_at"]
             return None
-        complete = self.run.epochs("metrics").tolist() if "metrics" in self.run else []
-        saved = [epoch for epoch in saved if epoch in complete]
-        if not saved:
-            self._resumed_at = -1  # from the beginning, over what the first epoch has written
-            return None
-        epoch = saved[-1]
-        checkpoint = load_checkpoint(self.run, epoch)
-        checkpoint.restore(self.model, self.optimizer)
+        checkpoint = checkpoint_for(self._processes, found["checkpoint"])
+        checkpoint.restore(self.model, self.optimizer, rng=rng)
         self.steps_taken = checkpoint.extra.get("steps_taken", 0)
-        self._calls = complete.index(epoch) + 1  # so that every n-th epoch stays every n-th
+        self._calls = found["calls"]  # so that every n-th epoch stays every n-th
         if self._witness is not None:
             self._witness.go_on_from(self.steps_taken)
         if self._watched is not None:
             self._watched.settle()
-        self._resumed_at = self._last = epoch
-        return epoch
+        if not rng and self._replay is not None:
+            self._replay.miss(f"the random numbers from step {self.steps_taken} on")
+        self._resumed_at = self._last = checkpoint.epoch
+        return checkpoint.epoch
+
+    def _saved(self, rng: bool, world: int) -> dict:
+        """The checkpoint to go back to, as plain data, and how many epochs were recorded by it."""
+        saved = saved_epochs(self.run)
+        if not saved:
+            return {"checkpoint": None, "resumed_at": None}
+        complete = self.run.epochs("metrics").tolist() if "metrics" in self.run else []
+        saved = [epoch for epoch in saved if epoch in complete]
+        if not saved:
+            return {"checkpoint": None, "resumed_at": -1}
+        checkpoint = load_checkpoint(self.run, saved[-1])
+        if rng:
+            check_world(checkpoint, world)
+        return {"checkpoint": vars(checkpoint), "calls": complete.index(saved[-1]) + 1}
 
     def begin_after(self, epoch: int) -> None:
         """Begin where somebody else has put model and optimizer: after so many epochs or steps.
@@ -370,6 +415,64 @@ class Recorder:
 
     # ------------------------------------------------------------------ inside
 
+    def _part(self, epoch: int) -> dict:
+        """What this process has of an epoch, as plain data."""
+        self._check_order(epoch)
+        self._buffer.reduce()
+        part = {"unseen": self._watched is not None and self._watched.look()}
+        if self._processes is None:
+            return part
+        if self._watched is not None:
+            part["weights"] = self._watched.sums
+        if self._replay is not None:
+            self._witness.finish()  # the last step may still wait to be compared
+            steps = self._replay.take()
+            first, weights = self.steps_taken - len(steps), self._witness.take_weights()
+            part["replay"] = plain(steps, first, weights)
+            part["missing"] = self._replay.missing
+        return part | {
+            "epoch": epoch,
+            "steps_taken": self.steps_taken,
+            "train": self._tables["train"].part(),
+            "rng": rng_state(),
+        }
+
+    def _record(self, epoch: int, parts: list[dict]) -> dict[str, float]:
+        """Write the rows of an epoch, from what each process has of it."""
+        if self._processes is not None:
+            self._join(parts)
+        unseen = any(part["unseen"] for part in parts)
+        if unseen:
+            self._tell(
+                f"The weights changed before {self.run.time_unit} {epoch}, and no step of a torch "
+                f"optimizer was seen: the learning rate and the steps of the record are not theirs."
+            )
+        measured = self._evaluate()
+        self._note_task()
+        self._testify()
+        metrics = self._metrics()
+        if unseen:  # whatever changed the weights, it was not at this optimizer's rate
+            metrics["learning_rate"] = float("nan")
+        self._keeping.write(lambda: self._write(epoch, measured, metrics), epoch)
+        return metrics
+
+    def _join(self, parts: list[dict]) -> None:
+        """Go on as one process that had been given the batches of all."""
+        said = check_parts(parts)
+        self._tables["train"].join([part["train"] for part in parts])
+        self._rng_of_ranks = [part["rng"] for part in parts]
+        self.steps_taken = max(part["steps_taken"] for part in parts)
+        if self._replay is not None:
+            for lack in [*said, *(lack for part in parts for lack in part["missing"])]:
+                self._replay.miss(lack)
+            self._replay.put(joined([part["replay"] for part in parts]))
+
+    def _go_on_at(self, steps: int) -> None:
+        """Count steps as the others do: this process may have been without data before them."""
+        if self._witness is not None and self._witness.step != steps:
+            self._witness.go_on_from(steps)
+        self.steps_taken = steps
+
     def _write(self, epoch: int, measured: dict[str, str], metrics: dict[str, float]) -> None:
         """Put all rows of an epoch into the record."""
         for split, table in self._tables.items():
@@ -410,15 +513,22 @@ class Recorder:
         others.append(self)
         watched = self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
         targets = TargetsById(self.task, self.model, self._data.get("train"), self._tables["train"])
+        several = self._processes is not None
         self._witness = GradientWitness(
-            self.model, self._loss_of, targets=targets, for_replay=replay
+            self.model,
+            self._loss_of,
+            targets=targets,
+            for_replay=replay,
+            every_step=replay and several,  # which batch will be a short one is not known
+            shared=several,
         )
-        if gradient_every:
+        if gradient_every and self._first:
             self._sampler = GradientSampler(
                 self.model, self.optimizer, gradient_every, lambda: watched.nested
             )
         if replay:
-            self._replay = ReplayLog(self.run, self.model, self.optimizer)
+            world = self._processes.world if several else 1
+            self._replay = ReplayLog(self.run, self.model, self.optimizer, world)
             if self._replay.missing:
                 lacks = "; ".join(self._replay.missing)
                 self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
@@ -472,6 +582,7 @@ class Recorder:
             self._replay.step()
             self._witness.every_step |= self._replay.accumulates
         self.steps_taken += 1
+        self._passes = 0
         if closure_of(args, kwargs) is None:
             self._witness.before_step()
             return None
@@ -506,7 +617,7 @@ class Recorder:
 
     def _tell(self, what: str) -> None:
         """Say something to the user once."""
-        if what not in self._told:
+        if self._first and what not in self._told:
             self._told.add(what)
             warnings.warn(what, TrainedLossWarning, stacklevel=3)
 
@@ -528,6 +639,9 @@ class Recorder:
         for split, data in self._data.items():
             if data.augmented and not (split == "train" and seen_in_training):
                 measured[split] += ", on examples that differ from one reading to the next"
+        if self._processes is not None and _normalizes_batches(self.model):
+            for split in self._data:
+                measured[split] += BY_FIRST
         features = self._feature_every and self._calls % self._feature_every == 0
         layers = self._listen.modules if features else []
         wanted = {}
@@ -572,7 +686,13 @@ class Recorder:
             return
         extra = {"steps_taken": self.steps_taken}
         save_checkpoint(
-            self.run, epoch, self.model, self.optimizer, extra=extra, overwrite=self._replaces
+            self.run,
+            epoch,
+            self.model,
+            self.optimizer,
+            extra=extra,
+            rng_of_ranks=self._rng_of_ranks,
+            overwrite=self._replaces,
         )
 
     def _metrics(self) -> dict[str, float]:
@@ -599,6 +719,16 @@ def whole_epoch(epoch) -> int:
             f"recorder.epoch(step)."
         )
     return int(epoch)
+
+
+def _that_steps(optimizer):
+    """The optimizer in accelerate's wrapper, whose hooks see the steps that are taken."""
+    wrapped = type(optimizer).__name__ == "AcceleratedOptimizer"
+    return optimizer.optimizer if wrapped else optimizer
+
+
+def _normalizes_batches(model) -> bool:
+    return any("BatchNorm" in type(module).__name__ for module in model.modules())
 
 
 def _spread(ids: np.ndarray, n: int) -> np.ndarray:

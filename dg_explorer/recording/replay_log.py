@@ -3,12 +3,13 @@
 Written as the group `replay`: for each optimizer step (label `step`, the number of steps taken
 before it) the ids of its examples (`train_id`, -1 pads), its `learning_rate` (one a parameter
 group: `learning_rate_1` and so on for further ones), where a step is made of several batches the
-batch of each slot (`micro`: 0, 1, ...) and, where the examples weigh unevenly, the `weight` of each
-in the step's loss (NaN: 1 / examples of the step). The attributes say the rest: the optimizer's
-class, the settings of its groups and the names of their parameters, whether algorithms were
-deterministic, what the trainer does beside (`trainer`), and `missing`: what an exact replay
-lacks, empty where it lacks nothing. The weights and the optimizer state before step 0 are the
-checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
+batch of each slot (`micro`: 0, 1, ...), where several processes trained the process of each slot
+(`rank`; an example that two were given has two slots) and, where the examples weigh unevenly, the
+`weight` of each in the step's loss (NaN: 1 / examples of the step). The attributes say the rest:
+the optimizer's class, the settings of its groups and the names of their parameters, whether
+algorithms were deterministic, what the trainer does beside (`trainer`), and `missing`: what an
+exact replay lacks, empty where it lacks nothing. The weights and the optimizer state before step 0
+are the checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 import xarray as xr
 
 from .gradient_witness import EVEN
+from .ranks.steps import Step
 from .trainer_facts import TrainerFacts
 
 WITHOUT_REPLAY = (
@@ -35,14 +37,14 @@ _LOOKS = 2
 class ReplayLog:
     """Collects the steps of an optimizer between two recorded epochs."""
 
-    def __init__(self, run, model, optimizer):
+    def __init__(self, run, model, optimizer, processes: int = 1):
         self._run = run
+        self._processes = processes
         self._model = model
         self._optimizer = optimizer
         self._settings = _settings(model, optimizer)
         self._ids: list[np.ndarray] = []
-        #: of each step: ids, rates, and how many examples each of its batches has
-        self._steps: list[tuple[np.ndarray, list[float], list[int]]] = []
+        self._steps: list[Step] = []
         #: settings that the optimizer itself changes as it steps: its counters
         self._counters: set[str] = set()
         self._looks = 0
@@ -71,9 +73,8 @@ class ReplayLog:
         if not self._ids:
             self.miss("the order of the examples: call rec.batch(logits, labels, ids) in each step")
         self.accumulates = self.accumulates or len(self._ids) > 1
-        ids = np.concatenate(self._ids) if self._ids else np.empty(0, dtype=np.int64)
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        self._steps.append((ids, rates, [len(part) for part in self._ids]))
+        self._steps.append(Step(self._ids, rates))
         self._ids = []
         if self._looks < _LOOKS:
             self._looks += 1
@@ -89,6 +90,15 @@ class ReplayLog:
                 self._counters |= {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
 
         handle = self._optimizer.register_step_post_hook(after)
+
+    def take(self) -> list[Step]:
+        """The steps since the last call, which are then no longer kept."""
+        taken, self._steps = self._steps, []
+        return taken
+
+    def put(self, steps: list[Step]) -> None:
+        """Keep the steps of all processes in place of those that were taken."""
+        self._steps = steps
 
     def write(
         self, steps_taken: int, weights: Mapping[int, np.ndarray], *, overwrite: bool = False
@@ -112,19 +122,19 @@ class ReplayLog:
                 "a change of the optimizer's settings (other than the learning rate) or of which "
                 "parameters train"
             )
-        steps, self._steps = self._steps, []
+        steps = self.take()
         if not steps:
             return
-        slots = max(len(ids) for ids, *_ in steps)
+        slots = max(len(step.ids) for step in steps)
         if slots > self._slots:
             self._widen(slots)
         table = np.full((len(steps), self._slots), -1, dtype=np.int32)
-        for row, (ids, *_) in zip(table, steps):
-            row[: len(ids)] = ids
-        groups = max(len(rates) for _, rates, _ in steps)
+        for row, step in zip(table, steps):
+            row[: len(step.ids)] = step.ids
+        groups = max(len(step.rates) for step in steps)
         rates = np.full((groups, len(steps)), np.nan)
-        for column, (_, now, _) in zip(rates.T, steps):
-            column[: len(now)] = now
+        for column, step in zip(rates.T, steps):
+            column[: len(step.rates)] = step.rates
         data = {"train_id": (("step", "slot"), table)}
         for i, rate in enumerate(rates):
             data["learning_rate" if i == 0 else f"learning_rate_{i}"] = ("step", rate)
@@ -133,7 +143,9 @@ class ReplayLog:
         if weight is not None:
             data["weight"] = (("step", "slot"), weight)
         if self.accumulates:
-            data["micro"] = (("step", "slot"), self._micro(steps))
+            data["micro"] = self._by_slot(steps, [step.places for step in steps])
+        if self._processes > 1:
+            data["rank"] = self._by_slot(steps, [step.rank for step in steps])
         # steps that a resumed training takes again are in the record already
         known = 0 if overwrite else max(0, self._written - first)
         rows = xr.Dataset(data, {"step": np.arange(first, steps_taken)}, self._attrs())
@@ -144,23 +156,26 @@ class ReplayLog:
     def _weights(self, steps, first: int, found) -> np.ndarray | None:
         """The weight of each slot in its step's loss; NaN where all weigh the same, their mean."""
         table = np.full((len(steps), self._slots), np.nan)
-        for k, (ids, _, batches) in enumerate(steps):
-            own = found.get(first + k)
+        for k, step in enumerate(steps):
+            own = found.get(first + k) if step.weights is None else step.weights
             if own is None and self.trainer is not None:
-                own = self.trainer.weights(batches)
-            if own is None or len(own) != len(ids):
-                if len(batches) > 1:
+                own = self.trainer.weights([len(ids) for ids in step.passes])
+                own = None if own is None else own / self._processes
+            if own is None or len(own) != len(step.ids):
+                if step.n_passes > 1:
                     self.miss("how gradients of several batches were accumulated into one step")
+                elif not step.even:
+                    self.miss("what an example weighs where processes have batches of other sizes")
             elif np.abs(own - 1).max() > EVEN:
-                table[k, : len(ids)] = own / len(ids)
+                table[k, : len(step.ids)] = own / len(step.ids)
         return None if np.isnan(table).all() else table
 
-    def _micro(self, steps) -> np.ndarray:
-        """Which of its step's batches each slot came in; -1 pads."""
+    def _by_slot(self, steps: list[Step], values: list) -> tuple:
+        """What is said of each pass of a step, for each of its slots; -1 pads."""
         table = np.full((len(steps), self._slots), -1, dtype=np.int32)
-        for row, (ids, _, batches) in zip(table, steps, strict=True):
-            row[: len(ids)] = np.repeat(np.arange(len(batches)), batches)
-        return table
+        for row, step, own in zip(table, steps, values, strict=True):
+            row[: len(step.ids)] = step.by_slot(own)
+        return ("step", "slot"), table
 
     def _attrs(self) -> dict:
         trainer = {} if self.trainer is None else {"trainer": json.dumps(self.trainer.told())}
@@ -175,13 +190,15 @@ class ReplayLog:
             "threads": torch.get_num_threads(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "missing": json.dumps(self.missing),
+            "processes": self._processes,
         }
 
     def _widen(self, slots: int) -> None:
         # the first batch is nearly always the largest, so this hardly ever rewrites anything
         if "replay" in self._run:
             old = self._run["replay"].load()
-            wider = old.pad(slot=(0, slots - self._slots), constant_values={"train_id": -1})
+            empty = dict.fromkeys(("train_id", "micro", "rank"), -1)
+            wider = old.pad(slot=(0, slots - self._slots), constant_values=empty)
             self._run.add("replay", wider, overwrite=True)
         self._slots = slots
 

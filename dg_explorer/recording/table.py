@@ -39,15 +39,22 @@ class ExampleTable:
         """Begin the next row."""
         self.columns: dict[str, np.ndarray] = {}
         self.seen = 0
+        self._when = np.empty(0, dtype=np.int64)
 
     def fill(
-        self, ids: np.ndarray, labels: np.ndarray | None, measures: dict[str, np.ndarray]
+        self,
+        ids: np.ndarray,
+        labels: np.ndarray | None,
+        measures: dict[str, np.ndarray],
+        when: np.ndarray | None = None,
     ) -> None:
         """Put in the measures of some examples; of an id that comes twice the last counts.
 
         Parameters
         ----------
         labels : shape (example,), or None where an example has no single label
+        when : int array, shape (example,), optional
+            A number that grows with time, for `join`.
 
         Raises
         ------
@@ -72,7 +79,32 @@ class ExampleTable:
                 fill, dtype = COLUMNS.get(name, (np.nan, np.float32))
                 self.columns[name] = np.full(len(self.ids), fill, dtype)
             self.columns[name][where] = values
+        if when is not None:
+            self._when = self._when if len(self._when) else np.full(len(self.ids), -1, np.int64)
+            self._when[where] = when
         self.seen += len(ids)
+
+    def part(self) -> dict:
+        """What was seen, as plain data: another process's table can join it."""
+        at = np.flatnonzero(self._when >= 0)
+        columns = {name: column[at] for name, column in self.columns.items()}
+        return {"ids": self.ids[at], "when": self._when[at], "seen": self.seen, "columns": columns}
+
+    def join(self, parts: list[dict]) -> None:
+        """Become the table of all processes: of an example seen by several, the last time counts.
+
+        At the same time that of the last process counts, as if one had seen them in their order.
+        """
+        self.clear()
+        for part in parts:
+            if not len(part["ids"]):
+                continue
+            where = self.positions(part["ids"])
+            known = self._when[where] if len(self._when) else np.full(len(where), -1)
+            later = part["when"] >= known
+            columns = {name: column[later] for name, column in part["columns"].items()}
+            self.fill(part["ids"][later], None, columns, part["when"][later])
+        self.seen = sum(part["seen"] for part in parts)
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Where in the record the ids stand."""

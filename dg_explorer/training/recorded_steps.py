@@ -201,10 +201,15 @@ def _positions(ids: np.ndarray, train_ids: np.ndarray) -> list[np.ndarray]:
 
 
 def _micro(log, batches) -> list[np.ndarray] | None:
-    if "micro" not in log:
+    """The batch of each slot, numbered in its step; each process has batches of its own."""
+    names = [name for name in ("micro", "rank") if name in log]
+    if not names:
         return None
-    rows = np.nan_to_num(log["micro"].values, nan=0.0).astype(np.int64)
-    found = [row[: len(batch)].clip(min=0) for row, batch in zip(rows, batches, strict=True)]
+    tables = [np.nan_to_num(log[name].values, nan=0.0).astype(np.int64) for name in names]
+    found = []
+    for k, batch in enumerate(batches):
+        rows = np.stack([table[k, : len(batch)].clip(min=0) for table in tables])
+        found.append(np.unique(rows, axis=1, return_inverse=True)[1].reshape(-1))
     return found if any(row.any() for row in found) else None
 
 

@@ -85,7 +85,8 @@ def check_rank() -> None:
         if rank > 0:
             raise RunError(
                 f"This is process (rank) {rank} of a distributed training. One run belongs to one "
-                f"process: create it where torch.distributed.get_rank() == 0."
+                f"process: create it where torch.distributed.get_rank() == 0, and give the "
+                f"recorders of the others None."
             )
 
 
