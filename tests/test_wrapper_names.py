@@ -1,12 +1,16 @@
 """Weights find their place whatever wrappers put into their names, or the choice is asked for."""
 
+import inspect
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from dg_explorer.checkpoints import load_into
+import dg_explorer as dg
+from dg_explorer.arguments import unwrapped
+from dg_explorer.checkpoints import load_into, load_weights
 from dg_explorer.checkpoints.reading import CheckpointWarning
 from dg_explorer.errors import ArchitectureMismatchError, CheckpointError
 
@@ -73,6 +77,32 @@ def test_a_wrapped_model_takes_the_weights_of_a_bare_one():
     model = nn.DataParallel(Net(0))
     load_into(model, Net(1).state_dict())
     assert same(model.module, Net(1).state_dict())
+
+
+def test_data_parallel_wrappers_come_off_in_any_order():
+    model = Net(0)
+    data_parallel = type("DistributedDataParallel", (nn.DataParallel,), {})
+    compiled = SimpleNamespace(_orig_mod=model)  # as torch.compile names what it holds
+    assert unwrapped(nn.DataParallel(model)) is model
+    assert unwrapped(SimpleNamespace(_orig_mod=data_parallel(model))) is model
+    for alone in (model, compiled, None):
+        assert unwrapped(alone) is alone
+
+
+def test_whatever_takes_a_model_takes_the_one_in_the_wrapper(tmp_path):
+    run = dg.Run.create(tmp_path / "run", name="wrapped")
+    dg.save_checkpoint(run, 0, nn.DataParallel(Net(0)))
+    assert load_weights(run, 0).keys() == Net(0).state_dict().keys()
+    taken = 0
+    for name in dg.__all__:
+        public = getattr(dg, name)
+        function = public.__init__ if inspect.isclass(public) else public
+        if name == "Training" or not callable(function):
+            continue  # which takes a function that makes models
+        if "model" in inspect.signature(function).parameters:
+            assert hasattr(function, "__wrapped__"), f"{name} does not take wrappers off"
+            taken += 1
+    assert taken > 10
 
 
 def test_what_belongs_to_the_criterion_is_left_out_and_said():

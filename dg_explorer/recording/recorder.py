@@ -28,7 +28,7 @@ from .keeping import Keeping
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
 from .optimizer_watch import OptimizerWatch
-from .ranks.joining import check_parts, check_world, checkpoint_for
+from .ranks.joining import check_parts, check_world, checkpoint_for, refuse_sharded
 from .ranks.processes import Processes
 from .ranks.stand_in import run_in
 from .ranks.steps import joined, plain
@@ -151,6 +151,7 @@ class Recorder:
         run = as_run(run) if self._processes is None else run_in(self._processes, run)
         if not hasattr(model, "named_modules"):
             raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
+        refuse_sharded(model)
         if batch_size == 0:
             raise SettingError("batch_size=0: at least one example in a batch.")
         _check_counts(

@@ -13,7 +13,9 @@ from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # imported once: each process is a copy of one that has them
-_CONTEXT.set_forkserver_preload(["dg_explorer.recording.recorder", "torch.distributed"])
+_CONTEXT.set_forkserver_preload(
+    ["torch._dynamo", "torch.nn.parallel", "dask.array", "dg_explorer.recording.recorder"]
+)
 
 
 class Failed(AssertionError):
