@@ -3,7 +3,7 @@
     python -m benchmarks.mislabels --seeds 3
 
 A tenth of 1,000 labels is that of the nearest example of another class. AUROC: the chance that a
-flipped label is more suspect than a right one.
+flipped label is more suspect than a right one. Self-influence is that of TRAK at five moments.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 import dg_explorer as dg
+from dg_explorer.analysis.examples.mislabeled import WEIGHTS
 from dg_explorer.maths.mislabels import area_under_roc
 
 
@@ -27,6 +28,11 @@ def compared(seed: int) -> dict[str, float]:
     labels = demo.run["train_examples"]["label"].values
     found = dg.find_mislabeled(demo.run).sort_index()
     pixels = demo.train.dataset.tensors[0].flatten(1).numpy()
+    moments = [8, 32, 64, 100, demo.epochs]
+    dg.attribute(demo.run, demo.model(), demo.train, demo.test, epochs=moments, progress=False)
+    own = demo.run["self_influence/trak"]["score"].mean("epoch").values
+    weights = WEIGHTS | {"self_influence": 0.25}
+    with_own = dg.find_mislabeled(demo.run, weights=weights).sort_index()
     named = (found["action"] != "keep").to_numpy()
 
     def out_of_fold(model) -> float:
@@ -37,6 +43,8 @@ def compared(seed: int) -> dict[str, float]:
     return {
         "find_mislabeled": area_under_roc(found["suspicion"].to_numpy(), flipped),
         "mean loss": area_under_roc(found["mean_loss"].to_numpy(), flipped),
+        "  with self-influence": area_under_roc(with_own["suspicion"].to_numpy(), flipped),
+        "self-influence alone": area_under_roc(own, flipped),
         "out-of-fold logistic": out_of_fold(LogisticRegression(max_iter=500)),
         "out-of-fold kNN": out_of_fold(KNeighborsClassifier(10, weights="distance")),
         "of the named, flipped": flipped[named].mean(),

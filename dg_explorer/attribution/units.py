@@ -160,6 +160,9 @@ def _row(attributor, train_features, test_features) -> dict[str, np.ndarray]:
     agreed = attributor.projection_fidelity(train_features, test_features)
     if agreed is not None:
         row["fidelity"] = np.float64(agreed)
+    own = attributor.own_scores(train_features)
+    if own is not None:
+        row["self_influence"] = own.cpu().numpy().astype(np.float32)
     if isinstance(test_features, GradientFeatures):
         row["value"] = test_features.output.mean(0).numpy()
     return row

@@ -113,7 +113,8 @@ def attribute(
     Dataset
         The group as it is in the record: `score` (epoch, test, train), `weight` (epoch, train),
         `damping` (epoch), and with a projection `fidelity` (epoch). With `query=`: `score`
-        (epoch, query, train) and `value` (epoch, query), what the model answers to it.
+        (epoch, query, train) and `value` (epoch, query), what the model answers to it. Where it
+        costs little, each example's score for itself goes to `self_influence/<name>` beside.
 
     Raises
     ------
@@ -226,7 +227,10 @@ def attribute(
         with run.together():
             if new:  # only now, so that a question that cannot be asked leaves nothing
                 keep_questions(run, asked, told)
+            own = row.pop("self_influence", None)
             run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
+            if own is not None and asked is None:
+                _keep_own(run, name or method, epoch, own, train.ids, attrs, now)
         new = False
     run.flush()
     if progress and "fidelity" in run[group]:
@@ -301,6 +305,22 @@ def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
 
 
+def _keep_own(run, name: str, epoch, own, ids, attrs, made_from) -> None:
+    """Write `self_influence/<name>`, unless one made otherwise is there: it is whose wrote it."""
+    group = f"self_influence/{name}"
+    row = xr.Dataset(
+        {"score": (("epoch", "train"), own[None], {"unit": attrs["unit"]})},
+        {"epoch": [epoch], "train": ids},
+        {key: attrs[key] for key in ("method", "settings", "output")},
+    )
+    if group in run:
+        there = run[group]
+        same = all(there.attrs.get(key) == value for key, value in row.attrs.items())
+        if not same or not np.array_equal(there["train"].values, ids):
+            return
+    run.append(group, row, made_from=made_from)
+
+
 def _check_settings(attributor, method, settings) -> None:
     known = [
         p for p in inspect.signature(attributor.__init__).parameters if p not in ("self", "model")
@@ -372,7 +392,14 @@ def _done(run, group, attrs, coords, overwrite) -> set[int]:
             f"({there.attrs.get('settings')}). Pass overwrite=True to replace them, or name= to "
             f"keep both."
         )
+    own = group.replace("scores/", "self_influence/", 1)
     try:
+        if (
+            own != group
+            and own in run
+            and run[own].attrs.get("settings") == there.attrs["settings"]
+        ):
+            run.delete(own)
         run.delete(group)
     except SchemaError as error:
         raise SettingError(f"Cannot replace {group!r}: {error}") from error

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import TRAKAttributor, attribute
+from dg_explorer.attribution.methods import method_class
 from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import (
     ArchitectureMismatchError,
@@ -61,6 +62,29 @@ def test_each_row_is_what_the_attributor_says_of_that_checkpoint(run):
         assert float(row["damping"]) == pytest.approx(alone.damping_used[0])
         features = alone.compute_train_features(TRAIN)
         np.testing.assert_allclose(row["weight"].values, features.weight[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["trak", "gradient_dot"])
+def test_the_scores_of_examples_for_themselves_are_kept_beside(run, method):
+    attribute(run, mlp(99), TRAIN, TEST, method=method, progress=False)
+    own = run[f"self_influence/{method}"]
+    assert own.attrs["settings"] == run[f"scores/{method}"].attrs["settings"]
+    for epoch in EPOCHS:  # asked as test examples, the training examples get the same scores
+        alone = method_class(method)(mlp(seed=epoch))
+        slow = alone.attribute(TRAIN, with_ids(examples(12), TRAIN_IDS)).diagonal().numpy()
+        np.testing.assert_allclose(own["score"].sel(epoch=epoch), slow, rtol=1e-5)
+
+
+def test_scores_for_themselves_go_with_the_scores_and_never_over_anothers(run):
+    attribute(run, mlp(99), TRAIN, TEST, epochs=[0], progress=False)
+    attribute(run, mlp(99), TRAIN, TEST, epochs=[10], damping=0.5, overwrite=True, progress=False)
+    assert run.epochs("self_influence/trak").tolist() == [10]
+    mine = run["self_influence/trak"].load() * 0 + 7
+    run.add("self_influence/mine", mine.assign_attrs(settings="by hand"))
+    attribute(run, mlp(99), TRAIN, TEST, name="mine", progress=False)
+    assert (run["self_influence/mine"]["score"] == 7).all()
+    attribute(run, mlp(99), TRAIN, TEST, method="tracin", learning_rates=1.0, progress=False)
+    assert "self_influence/tracin" not in run  # a sum over epochs, which one checkpoint's is not
 
 
 def test_settings_sign_and_output_are_in_the_record(run):

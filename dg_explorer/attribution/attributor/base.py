@@ -159,6 +159,10 @@ class Attributor:
         """Each training example's score for itself, float64, shape (n_train,)."""
         raise NotImplementedError
 
+    def own_scores(self, train_features) -> torch.Tensor | None:
+        """`self_influence` where it costs little beside the scores just computed, else None."""
+        return None
+
     def attribute(self, train, test) -> torch.Tensor:
         """Features and scores in one go, float64, shape (n_test, n_train)."""
         return self.compute_attributions(

@@ -128,6 +128,9 @@ class GradientSimilarityAttributor(Attributor):
     def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
         return self._combine([self._own(*rows) for rows in train_features.models])
 
+    def own_scores(self, train_features) -> torch.Tensor | None:
+        return self.self_influence(train_features)
+
     def _score(self, train, test) -> torch.Tensor:
         return self._scaled(gram(test, train).double(), train, test)
 
@@ -220,6 +223,10 @@ class TracInAttributor(GradientSimilarityAttributor):
     def _combine(self, scores):
         rates = np.ones(len(scores)) if self.learning_rates is None else self.learning_rates
         return sum(rate * score for rate, score in zip(rates, scores, strict=True)).cpu()
+
+    def own_scores(self, train_features) -> None:
+        """None: the scores of a record are sums over its epochs, one checkpoint's are not."""
+        return None
 
     def over_epochs(self, run, group: str, rows):
         """Turn the scores of single checkpoints of a run into sums up to each of them."""

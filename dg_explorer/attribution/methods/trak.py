@@ -12,7 +12,13 @@ from ..projections.checks import ProjectionChecks
 from ..projections.fidelity import TEST, TRAIN, fidelity, spread_over
 from ..projections.kernel import gram, gram_by_layer
 from ..projections.nystrom import Nystrom
-from ..solve.damping import DEFAULT_RELATIVE, absolute_damping, damped_solver, resting_damping
+from ..solve.damping import (
+    DEFAULT_RELATIVE,
+    absolute_damping,
+    damped_solver,
+    leverage,
+    resting_damping,
+)
 from .projected import (
     KEPT,
     check_projected,
@@ -23,6 +29,9 @@ from .projected import (
     projected_weight,
     projection_of,
 )
+
+# above so many training examples leverage, which costs n^3, is left out
+LEVERAGE_MOST = 2000
 
 
 class TRAKAttributor(ProjectionChecks, Attributor):
@@ -136,11 +145,16 @@ class TRAKAttributor(ProjectionChecks, Attributor):
                 train_features, test_features, self.proj_dim, self.damping, self.task.doubts
             )
             return scores.cpu()
-        total = 0.0
+        total, n = 0.0, len(train_features.ids)
+        self._leverage = [] if n <= LEVERAGE_MOST else None
         for solve, train, test in zip(
             self._solvers(train_features), train_features.models, test_features.models, strict=True
         ):
-            total = total + solve(gram(test[0], train[0]))
+            kernel = gram(test[0], train[0])
+            total = total + solve(kernel)
+            if self._leverage is not None:
+                own = leverage(solve, n, self.damping_used[-1], kernel.device)
+                self._leverage.append(own.cpu())
         return (total / len(train_features.models)).cpu()
 
     def _solvers(self, train_features):
@@ -195,6 +209,13 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         if self.projection is not None:
             return projected_weight(train_features, self.proj_dim).cpu()
         return train_features.weight.mean(0)
+
+    _leverage: list[torch.Tensor] | None = None
+
+    def own_scores(self, train_features) -> torch.Tensor | None:
+        if not self._leverage:
+            return None
+        return torch.stack(self._leverage).mean(0) * self.example_weight(train_features)
 
     def self_influence(self, train_features) -> torch.Tensor:
         scores = self.unweighted(train_features, train_features).diagonal()
