@@ -10,6 +10,7 @@ import numpy as np
 from ...maths.noise_reach import noise_reach
 from ..reading.blocks import Block
 from ..reading.reader import RunReader
+from .exposure import exposure
 
 K = 16  # on each side, at each epoch
 BINS = 40
@@ -153,7 +154,8 @@ def trajectories_of(
         scores, ids = one["score"].values, one["train"].values
     else:
         scores, ids = _spread(one["score"].values, one["train_id"].values)
-    return trajectories(scores, ids, reader.positions("train", ids), k, brief=brief)
+    out = trajectories(scores, ids, reader.positions("train", ids), k, brief=brief)
+    return out | exposure(reader, method, test, out["train"])
 
 
 def _spread(top: np.ndarray, top_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

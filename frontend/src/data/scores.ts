@@ -15,6 +15,15 @@ export interface Histogram {
   readonly bins: number;
 }
 
+/** When in training one example's influence was laid down: a share for each window, edges between. */
+export interface Exposure {
+  /** Of its largest window, -1 to 1. */
+  readonly shares: ArrayLike<number>;
+  readonly edges: ArrayLike<number>;
+  /** The epoch whose output was asked about. */
+  readonly at: number;
+}
+
 export class TestScores {
   readonly epochs: Numbers;
   readonly train: Numbers;
@@ -29,8 +38,10 @@ export class TestScores {
   #k: number;
   #bins: number;
   #none: number;
+  #blocks: Blocks;
 
   constructor(blocks: Blocks, epochs: Numbers) {
+    this.#blocks = blocks;
     this.epochs = epochs;
     this.train = blocks.numbers("train");
     this.position = blocks.numbers("position");
@@ -74,6 +85,19 @@ export class TestScores {
     return Array.from(this.#top.subarray(start, start + this.#k)).filter(
       (column) => column !== this.#none,
     );
+  }
+
+  /** When in training a column's influence was laid down; null where that is not recorded. */
+  exposure(column: number): Exposure | null {
+    if (!this.#blocks.has("exposure/share")) return null;
+    const { values, shape } = this.#blocks.grid("exposure/share"),
+      windows = shape[1] ?? 0,
+      own = values.subarray(column * windows, (column + 1) * windows);
+    return {
+      shares: Float32Array.from(own, (value) => value / 127),
+      edges: this.#blocks.numbers("exposure/edge"),
+      at: this.#blocks.numbers("exposure/at")[0] ?? NaN,
+    };
   }
 
   /** How many a side are known at most. */

@@ -202,6 +202,7 @@ class Influencers implements View {
       floor: scores.floor(epoch) * scale,
       total: record.attrs.count.train,
       method,
+      unit: record.unit,
     };
     const floor = Math.min(1, now.floor / bars);
     this.#body.style.setProperty("--dg-floor", Number.isFinite(floor) ? String(floor) : "0");

@@ -6,7 +6,7 @@ import { FaceBox, nameOf } from "../../ui/face";
 import { clipped, count, moment, rankName } from "../../ui/format";
 import { scoreWords, share } from "../../ui/unit";
 import { chipsOf, isNamedByLabel } from "./chips";
-import { Sparkline } from "./sparkline";
+import { exposureWords, Sparkline } from "./sparkline";
 
 /** What the rows of a list have in common at a moment. */
 export interface Moment {
@@ -19,6 +19,8 @@ export interface Moment {
   readonly total: number;
   readonly method: Method | null;
   readonly side: string;
+  /** What the epochs of the run count. */
+  readonly unit: string;
 }
 
 export class InfluencerRow {
@@ -32,6 +34,7 @@ export class InfluencerRow {
   #spark = new Sparkline();
   #filled: unknown[] = [];
   #shown: Face | null = null;
+  #laid: { scores: TestScores; column: number; words: string } | null = null;
 
   constructor() {
     this.#barBox = el("div", { class: "dg-bar", "aria-hidden": "true" }, this.#bar);
@@ -100,11 +103,21 @@ export class InfluencerRow {
         ? ""
         : `among the outermost 5 % on this side ${onset ? `since ${moment(scores.epochs[onset]!)}` : "from the start"}, without a break`,
       noise ? "within the reach of noise" : "",
+      this.#laidDown(scores, column, now.unit),
     ].filter(Boolean);
     put(this.element, {
       "aria-label": `${place}: ${name}, ${[...this.#chips.children].map((chip) => chip.textContent).join(", ")}${noise ? ", within the reach of noise" : ""}`,
       title: `${place}\n${figures.join("\n")}`,
     });
     this.#spark.mark(now.when);
+  }
+
+  /** When its influence was laid down, in words; "" where that is not recorded. */
+  #laidDown(scores: TestScores, column: number, unit: string): string {
+    if (this.#laid?.scores !== scores || this.#laid.column !== column) {
+      const exposure = scores.exposure(column);
+      this.#laid = { scores, column, words: exposure ? exposureWords(exposure, unit) : "" };
+    }
+    return this.#laid.words;
   }
 }
