@@ -98,6 +98,7 @@ export function mountBoard(session: Session, host: HTMLElement): () => void {
     record: session.record,
     isStatic: session.model.isStatic ?? false,
     store: session.store,
+    asking: session.asking,
     player: session.player,
     signal: life.signal,
     redraw,

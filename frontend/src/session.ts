@@ -1,4 +1,5 @@
 // What lives as long as a board's model: the record, the selection, the player.
+import { Asking } from "./data/asking";
 import { Blocks } from "./data/blocks";
 import { indexNearest } from "./data/epochs";
 import { Record } from "./data/record";
@@ -24,6 +25,7 @@ export class Session {
   readonly model: Model;
   readonly store: Store;
   readonly player: Player;
+  readonly asking: Asking;
   record: Record;
   /** The kernel went away; what is loaded stays on screen. */
   lost = false;
@@ -42,6 +44,7 @@ export class Session {
     model.on("change:_preview", this.#reread);
     this.lost = !model.isStatic && isCut(model);
     if (this.lost) this.record.source.cut();
+    this.asking = new Asking(model, () => !this.lost && !model.isStatic, this.store.value.test);
     // Jupyter's widget manager says so when the line to the kernel is cut, as by a restart
     model.on("comm_live_update", this.#cut);
   }
@@ -81,6 +84,7 @@ export class Session {
     this.#lossListeners.clear();
     this.#unlink();
     this.player.destroy();
+    this.asking.destroy();
     this.record.source.destroy();
     this.#listeners.clear();
     this.model.off("change:_preview", this.#reread);

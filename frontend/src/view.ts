@@ -1,4 +1,5 @@
 // What a view is. See main.ts for how to add one.
+import type { Asking } from "./data/asking";
 import type { Record } from "./data/record";
 import type { Player } from "./state/player";
 import type { Selection } from "./state/selection";
@@ -26,6 +27,8 @@ export interface Context {
   /** A saved page: no kernel will ever answer. */
   readonly isStatic: boolean;
   readonly store: Store;
+  /** Questions about removals, their answers, and the job under way. */
+  readonly asking: Asking;
   readonly player: Player;
   /** Ends with the view: pass it to every addEventListener. */
   readonly signal: AbortSignal;

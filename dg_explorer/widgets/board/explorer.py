@@ -30,6 +30,7 @@ from ..reading import tables
 from ..reading.faces import Faces
 from ..reading.reader import RunReader
 from ..reading.selection import Selection
+from .asking import AsksWhatIf
 from .following import Follower
 from .later import send_later
 from .linked import LinkedSelection
@@ -41,7 +42,7 @@ from .standing_in import stand_in
 VIEWS = (*READS, "comparison")  # as in frontend/src/views/registry.ts
 
 
-class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
+class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
     """One board on one run. `explore` makes it; it fits in any ipywidgets container.
 
     Attributes
@@ -76,8 +77,12 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         show: Callable | None = None,
         name: str | None = None,
         live: bool = False,
+        training=None,
+        check: bool = False,
         **selection,
     ):
+        if check and training is None:
+            raise SettingError("check=True retrains, and lacks training=, a Training.")
         self.run = GrowingRun.of(run) if live else as_run(run)
         self._follower: Follower | None = None
         self._show = show
@@ -106,6 +111,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         self.observe(self._browser_selected, "_selection")
         if live:
             self._follower = Follower(self)
+        self._allow(training, check)
         send_later(self, self._on_screen)
 
     # ------------------------------------------------------------------ what is shown, as data
@@ -183,6 +189,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
                 self._more = b""
                 self._preview = preview(self._sources, first=now)
             self._apply(now, "growth")  # no step to undo
+            self._asking.publish()
             send_later(self, self._on_screen)
 
     @property
@@ -209,6 +216,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
         if self.comm is None:
             return
         self.live = False
+        self._asking.stop()
         super().close()
         self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets forbids to show it again
         self._own_layout.close()
@@ -246,6 +254,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
 
     def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
         state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
+        state |= {"_asked": self._asked, "_job": self._job}
         sources = replace(self._sources, k=k, brief=True, views=tuple(self._views))
         held = preview(sources, everything=True, first=self.selection.value, scores=scores)
         return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
@@ -378,6 +387,7 @@ class Explorer(OnlyWhatIsThere, anywidget.AnyWidget):
             if is_replaced(self, self._made_by):
                 self.close()
         if content.get("kind") != "get":
+            self._asking.hear(content)
             return
         key = str(content.get("key"))
         if key.partition("/")[0] in SLOW:
@@ -410,6 +420,8 @@ def explore(
     name: str | None = None,
     views: Sequence[str] = (),
     live: bool = False,
+    training=None,
+    check: bool = False,
     **selection,
 ) -> Explorer:
     """Open the linked board on a run.
@@ -425,6 +437,11 @@ def explore(
     views : names of the views to show; all by default
     live : follow a run in a folder while another process records it
         New rows appear within seconds. `ex.live = False` stops it.
+    training : Training, optional
+        Allows the board to train again, in a process of its own, where somebody asks for it; what
+        it finds is kept in the run. `training_of_run` makes one.
+    check : have the board check itself: it trains again without random examples, beside your work
+        On at most half of the cores, and never where there is only one. Needs `training`.
     **selection : where to start, as fields of `Selection`: `epoch=400, test=12`
 
     Returns
@@ -437,6 +454,8 @@ def explore(
             f"There is no view {', '.join(map(repr, unknown))}; there are {', '.join(VIEWS)}."
         )
     run = as_run(run)
-    explorer = Explorer(run, show=show, name=name, live=live, **selection)
+    explorer = Explorer(
+        run, show=show, name=name, live=live, training=training, check=check, **selection
+    )
     explorer._views = list(views)
     return explorer

@@ -7,4 +7,6 @@ export const ADVICE = {
   smooth: "metasmoothness(run, training=training)",
   lds: "lds_over_time(run, training=training)",
   removal: "counterfactual_check(run, remove=ids, training=training)",
+  whatIf: "what_if(run, train=ids, test=id)",
+  allow: "explore(run, training=training)",
 } as const;

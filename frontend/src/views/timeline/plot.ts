@@ -1,9 +1,11 @@
 // The still part of the timeline: phases, grid, curves, marks, ticks. Drawn once a size.
 
+import type { WhatIf } from "../../data/asking";
 import { valueAt } from "../../data/epochs";
 import type { Record } from "../../data/record";
 import { svg } from "../../ui/dom";
 import { moment } from "../../ui/format";
+import { curvesOf, drawCurves } from "../whatif/plot";
 import { linear, logTicks, path, placeLabels, type Scale, ticks } from "./axis";
 import { ceiling, type Line } from "./lines";
 import { phasesOf } from "./phases";
@@ -26,6 +28,7 @@ export function drawPlot(
   x: Scale,
   width: number,
   early: boolean,
+  answer: WhatIf | null = null,
 ): void {
   const y = yScale(lines),
     parts: SVGElement[] = [],
@@ -73,6 +76,8 @@ export function drawPlot(
         "no accuracy or loss is recorded",
       ),
     );
+  // what an answer says of test accuracy, under the recorded curves
+  if (answer && share) parts.push(...drawCurves(curvesOf(answer, true), x, y, false));
   for (const line of [...lines].reverse()) {
     parts.push(
       svg("path", {

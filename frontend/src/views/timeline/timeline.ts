@@ -3,6 +3,7 @@ import { indexNearest, neighbour } from "../../data/epochs";
 import { el, put, svg } from "../../ui/dom";
 import { moment, percent } from "../../ui/format";
 import type { Context, State, View, ViewKind } from "../../view";
+import { WhatIfPanel } from "../whatif/whatif";
 import { linear, logarithmic, type Scale } from "./axis";
 import { Controls } from "./controls";
 import { drag } from "./drag";
@@ -23,6 +24,7 @@ class Timeline implements View {
   #names = svg("g");
   #band: RangeBand;
   #playhead: Playhead;
+  #whatIf: WhatIfPanel;
   #x: Scale = linear(0, 1, 0, 1);
   #width = 0;
 
@@ -69,9 +71,11 @@ class Timeline implements View {
       },
       this.#picture,
     );
+    this.#whatIf = new WhatIfPanel(context, () => this.#layout());
     slot.append(
       this.#controls.element,
       el("div", { class: "dg-track" }, this.#slider, this.#band.handles),
+      this.#whatIf.element,
     );
     if (!record.epochs.length)
       slot.append(
@@ -98,6 +102,7 @@ class Timeline implements View {
 
   update(state: State): void {
     this.#controls.update(state);
+    this.#whatIf.update(state);
     if (!this.#width) return;
     const { record } = this.#context,
       { epochs } = record;
@@ -139,7 +144,9 @@ class Timeline implements View {
         ? logarithmic(first, last, (epochs[1] ?? last) - first || 1, LEFT, right)
         : linear(first, last, LEFT, right);
     put(this.#picture, { viewBox: `0 0 ${this.#width} ${HEIGHT}` });
-    drawPlot(this.#plot, record, this.#drawn, this.#x, this.#width, this.#early);
+    const { answer } = this.#whatIf;
+    drawPlot(this.#plot, record, this.#drawn, this.#x, this.#width, this.#early, answer);
+    this.#whatIf.layout(this.#x, this.#width);
     drawNames(this.#names, record, this.#drawn, this.#x, this.#width);
     this.#playhead.layout(this.#drawn);
   }

@@ -1,0 +1,294 @@
+"""*What if these were gone?* on a board: answers at once, and jobs where they were allowed.
+
+The board computes nothing: `what_if` reads the record, and retraining is a job of `evaluation`,
+whose rows are written here, by the kernel's one writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import traitlets
+
+from ...errors import DGExplorerError
+from ...record.growing_run import GrowingRun
+from .live import LiveBoard
+
+LINE = "explore(run, training=training)"
+CHECKS = 32  # random removals that a board's check of itself makes
+SHARE = 0.05  # of the training examples that each of them lacks
+_BAND = 16  # random removals that stand beside a true answer
+_KEPT = 20  # answers that a board carries
+_EVERY = 0.25  # seconds between two reports of progress
+_LISTS = ("train", "epoch", "words")
+_IDLE = {"name": "", "state": "", "done": 0, "total": 0, "left": None, "words": "", "answer": ""}
+
+
+class AsksWhatIf(traitlets.HasTraits):
+    """The part of a board that answers questions and says how far a job has come."""
+
+    _asked = traitlets.List().tag(sync=True)  # answers, the newest first
+    _job = traitlets.Dict().tag(sync=True)
+
+    _asking: Asking | None = None
+
+    def _allow(self, training, check: bool) -> None:
+        """Take questions from now on; jobs where there is a training."""
+        self._asking = Asking(self, training)
+        self._asked = self._asking.kept()
+        self._asking.publish()
+        if check:
+            self._asking.check(True)
+
+
+class Asking:
+    """What one board was asked, and the job that it runs.
+
+    Parameters
+    ----------
+    board : it is held weakly
+    training : Training, optional
+        Without it nothing is retrained.
+    """
+
+    def __init__(self, board, training=None):
+        self._board: Callable[[], LiveBoard | None] = weakref.ref(board)
+        self._training = training
+        self._jobs = None
+        self._answer = ""  # which answer the job under way is for
+        self._checking = False  # whether the board is to check itself
+        self._again = False  # whether it goes on to when the job under way is over
+        self._told = 0.0
+        self._lock = threading.RLock()
+        if training is not None:
+            from ...evaluation.jobs.running import Jobs
+            from ...evaluation.retrainings.kept import check_of_this_run
+
+            check_of_this_run(board.run, training)
+            self._jobs = Jobs(training, self._changed)
+
+    # ------------------------------------------------------------------ questions
+
+    def kept(self) -> list[dict]:
+        """The answers in the record, newest first."""
+        board = self._board()
+        if board is None or not board.run.kept("checks/what_if"):
+            return []
+        from ...evaluation.retrainings.what_if import what_ifs
+
+        return [_plain(answer) for answer in what_ifs(board.run)[:_KEPT]]
+
+    def hear(self, content: dict) -> None:
+        """Do what the browser asks for; a refusal goes back to it in words."""
+        board, kind = self._board(), content.get("kind")
+        if board is None:
+            return
+        try:
+            if kind == "what_if":
+                self._ask(list(content["train"]), content.get("test"), content.get("method"))
+            elif kind == "retrain":
+                self._retrain(list(content["train"]), content.get("test"))
+            elif kind == "check":
+                self.check(bool(content.get("on")))
+            elif kind == "job" and self._jobs is not None and self._jobs.current is not None:
+                act = str(content.get("act"))
+                if act in ("pause", "resume", "cancel"):
+                    getattr(self._jobs.current, act)()
+        except DGExplorerError as error:
+            board.send({"kind": "what_if_refused", "error": str(error)})
+        except Exception as error:
+            board.send(
+                {"kind": "what_if_refused", "error": f"{type(error).__name__}: {error}"}
+            )
+
+    def _ask(self, train, test, method) -> dict | None:
+        board = self._board()
+        if board is None:
+            return None
+        from ...evaluation.retrainings.what_if import what_if
+
+        answer = _plain(what_if(board.run, train, test=test, method=method))
+        with self._lock:
+            board._asked = [answer, *(a for a in board._asked if a["id"] != answer["id"])][:_KEPT]
+        return answer
+
+    # ------------------------------------------------------------------ jobs
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing is retrained from this board, in words; "" where it may be."""
+        board = self._board()
+        if self._jobs is None or board is None:
+            return "This board was opened without a training."
+        if isinstance(board.run, GrowingRun):
+            return "This board follows a run that is being recorded, and only reads it."
+        path = board.run.path
+        if path is not None and (os.path.isfile(path) or not _writable(path)):
+            return "This run is read-only: what a retraining finds could not be kept in it."
+        current = self._jobs.current
+        busy = current is not None and not current.is_over
+        return "" if busy else self._jobs.refusal
+
+    def check(self, on: bool) -> None:
+        """Have the board check itself by random removals, or let that rest."""
+        with self._lock:
+            self._checking = on
+            current = self._jobs.current if self._jobs else None
+            if current is not None and not current.is_over and current.name == "retrain":
+                (current.resume if on else current.pause)()
+            elif on and not self.refusal and (current is None or current.is_over):
+                self._start_check()
+        self.publish()
+
+    def _start_check(self) -> None:
+        from ...evaluation.retrainings.removals import random_removals
+
+        known = self._training.train_ids
+        removals = random_removals(CHECKS, known, SHARE)
+        weights = np.concatenate([np.ones_like(removals[:1]), removals])
+        self._start("retrain", weights, ["whole", *["random"] * CHECKS], "")
+
+    def _retrain(self, train, test) -> None:
+        from ...evaluation.retrainings.removals import random_removals, weights_without
+
+        with self._lock:
+            if why := self.refusal:
+                raise DGExplorerError(why)
+            current = self._jobs.current
+            if current is not None and not current.is_over:
+                if current.name != "retrain":
+                    raise DGExplorerError("A retraining is under way; wait for it or cancel it.")
+                self._again = True
+                current.cancel()  # its finished rows are kept; it goes on afterwards
+            asked = weights_without(train, self._training.train_ids)
+            k = int((asked == 0).sum())
+            random = random_removals(_BAND, self._training.train_ids, k / len(asked))
+            weights = np.concatenate([asked[None], random])
+            self._test, self._train = test, train
+            self._start(
+                "what_if", weights, ["asked", *["random"] * _BAND], _name_of(train, test)
+            )
+
+    def _start(self, name: str, weights: np.ndarray, why: list[str], answer: str) -> None:
+        from ...evaluation.jobs.asked import Asked
+        from ...evaluation.retrainings.again import digest_of
+        from ...evaluation.retrainings.kept import THIS, finished, name_of
+
+        board, training = self._board(), self._training
+        there = finished(
+            board.run, digest_of(training), training.recorded_epochs(), training.test_ids
+        )
+        todo = [i for i, row in enumerate(weights) if name_of(row, "this") not in there]
+        self._answer = answer
+        if not todo:
+            if name == "what_if":
+                self._conclude()
+            return
+        asked = Asked(weights[todo], np.full(len(todo), THIS), [why[i] for i in todo])
+        self._jobs.start(name, asked, self._write)
+
+    def _write(self, rows) -> None:
+        from ...evaluation.retrainings.kept import add_rows
+
+        board = self._board()
+        if board is None:
+            return
+        with board._lock:
+            add_rows(board.run, rows)
+        if self._answer and "asked" in rows["why"].values:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """The true answer is there: keep it, and show it."""
+        from ...evaluation.retrainings.what_if import what_if
+
+        board = self._board()
+        if board is None:
+            return
+        answer = self._ask(self._train, self._test, None)
+        if answer is not None:
+            what_if(board.run, self._train, test=self._test).keep()
+
+    def _changed(self, job) -> None:
+        if job.is_over:
+            if job.name == "what_if" and job.state == "done":
+                self._conclude()
+            self.publish()
+            with self._lock:
+                again, self._again = self._again and job.name == "what_if", False
+            if again and self._checking:
+                threading.Thread(target=self.check, args=(True,), daemon=True).start()
+        elif job.state == "paused" or time.monotonic() - self._told > _EVERY:
+            self.publish()
+
+    def publish(self) -> None:
+        """Tell the browser how things stand."""
+        board = self._board()
+        if board is None or board.comm is None:
+            return
+        self._told = time.monotonic()
+        job = self._jobs.current if self._jobs else None
+        said = dict(_IDLE)
+        if job is not None:
+            left = job.seconds_left
+            said |= {
+                "name": job.name,
+                "state": job.state,
+                "done": round(job.done, 2),
+                "total": job.total,
+                "left": None if left is None else round(left, 1),
+                "words": job.words,
+                "answer": self._answer,
+                "pauses": job.can_pause,
+                "where": job.where,
+            }
+        why = self.refusal
+        board._job = {
+            **said,
+            "allowed": not why,
+            "why": why,
+            "line": LINE,
+            "check": self._checking,
+            "checked": retrainings_of(board.run),
+        }
+
+    def stop(self) -> None:
+        """End the job under way."""
+        if self._jobs is not None:
+            self._checking = self._again = False
+            self._jobs.stop()
+
+
+def retrainings_of(run) -> int:
+    """How many retrainings a run keeps."""
+    return sum(run.sizes(group)["retraining"] for group in run.kept("checks/retrainings"))
+
+
+def _plain(answer) -> dict:
+    """An answer as the browser takes it, with a name that the same question has again."""
+    said = answer.to_dict()
+    curves = {k: [_short(v) for v in c] for k, c in said.items() if k not in _LISTS and _is_list(c)}
+    return {**said, **curves, "id": _name_of(said["train"], said["test"])}
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, list)
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")  # a saved notebook holds them all
+
+
+def _name_of(train, test) -> str:
+    told = hashlib.sha256(repr((sorted(map(int, train)), test)).encode())
+    return told.hexdigest()[:16]
+
+
+def _writable(path) -> bool:
+    return "://" in str(path) or os.access(path, os.W_OK)

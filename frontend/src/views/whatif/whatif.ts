@@ -1,0 +1,356 @@
+// What if these were gone? A question about training examples, its answer under the timeline, the truth
+// by retraining where that is allowed, and the answers that were given before.
+
+import type { Job, WhatIf } from "../../data/asking";
+import { indexNearest, valueAt } from "../../data/epochs";
+import { ADVICE } from "../../ui/advice";
+import { el, put, say } from "../../ui/dom";
+import { nameOf } from "../../ui/face";
+import { clipped, percent, plural } from "../../ui/format";
+import { wordsFor } from "../../ui/words";
+import type { Context, State } from "../../view";
+import type { Scale } from "../timeline/axis";
+import { curvesOf, said, WhatIfPlot } from "./plot";
+import { type Choice, choicesOf, firstOf, idList, leftWords } from "./which";
+
+const KEYS = [
+  ["now", "as recorded"],
+  ["expected", "expected"],
+  ["random", "as many at random"],
+  ["true", "retrained"],
+] as const;
+
+export class WhatIfPanel {
+  readonly element: HTMLElement;
+  #context: Context;
+  #changed: () => void;
+  #which: HTMLSelectElement;
+  #ask: HTMLButtonElement;
+  #past: HTMLSelectElement;
+  #answer: HTMLElement;
+  #title = el("b", { class: "dg-clip" });
+  #keys = new Map<string, { element: HTMLElement; value: HTMLElement }>();
+  #accuracy = el("span", { class: "dg-key dg-whatif-accuracy" });
+  #retrain: HTMLButtonElement;
+  #close: HTMLButtonElement;
+  #plot = new WhatIfPlot();
+  #figure: HTMLElement;
+  #words = el("p", { class: "dg-whatif-words", "data-testid": "dg-whatif-words" });
+  #code = el("code", { class: "dg-whatif-code", "data-testid": "dg-whatif-code", tabindex: 0 });
+  #how = el("p", { class: "dg-whatif-how" });
+  #job: HTMLElement;
+  #bar: HTMLProgressElement;
+  #jobWords = el("span");
+  #pause: HTMLButtonElement;
+  #cancel: HTMLButtonElement;
+  #choices: readonly Choice[] = [];
+  #chosen = ""; // by the user; "" follows what is likeliest
+  #options = "";
+  #drawn: WhatIf | null = null;
+  #announced = "";
+  #lastTest: number | null = null;
+
+  /** `changed`: the timeline draws another answer's accuracy, or none. */
+  constructor(context: Context, changed: () => void) {
+    this.#context = context;
+    this.#changed = changed;
+    const { signal, guard, asking, store, redraw } = context;
+    const on = (element: Element, act: () => void, event = "click"): void =>
+      element.addEventListener(event, guard(act), { signal });
+    const button = (text: string, test: string, kind = "dg-act"): HTMLButtonElement =>
+      el("button", { type: "button", class: kind, "data-testid": test }, text);
+    this.#which = el("select", {
+      class: "dg-menu dg-which",
+      "aria-label": "Training examples to ask about",
+      "data-testid": "dg-which",
+    });
+    this.#ask = button("What if these were gone?", "dg-whatif-ask", "dg-act dg-main-act");
+    this.#past = el("select", {
+      class: "dg-menu dg-past",
+      "aria-label": "Answers given before",
+      "data-testid": "dg-past",
+    });
+    this.#retrain = button("Retrain to see", "dg-retrain", "dg-act dg-main-act");
+    this.#close = button("Close", "dg-whatif-close");
+    this.#pause = button("Pause", "dg-job-pause");
+    this.#cancel = button("Cancel", "dg-job-cancel");
+    this.#bar = el("progress", { max: 1, value: 0, "aria-label": "Retraining" });
+    this.#job = el(
+      "div",
+      { class: "dg-whatif-job", hidden: true, "data-testid": "dg-job" },
+      this.#bar,
+      this.#jobWords,
+      this.#pause,
+      this.#cancel,
+    );
+    const legend = el("div", { class: "dg-legend" });
+    for (const [kind, name] of KEYS) {
+      const value = el("b"),
+        element = el(
+          "span",
+          { class: `dg-key dg-whatif-key dg-whatif-key-${kind}` },
+          el("i"),
+          name,
+          value,
+        );
+      this.#keys.set(kind, { element, value });
+      legend.append(element);
+    }
+    legend.append(this.#accuracy);
+    this.#figure = el("div", { class: "dg-whatif-figure" }, legend, this.#plot.element);
+    this.#answer = el(
+      "div",
+      { class: "dg-whatif-answer", hidden: true, "data-testid": "dg-whatif-answer" },
+      el("div", { class: "dg-whatif-head" }, this.#title, this.#retrain, this.#close),
+      this.#figure,
+      this.#job,
+      this.#words,
+      this.#how,
+      this.#code,
+    );
+    this.element = el(
+      "div",
+      {
+        class: "dg-whatif",
+        role: "group",
+        "aria-label": "What if examples were gone?",
+        "data-testid": "dg-whatif",
+      },
+      el("div", { class: "dg-whatif-bar" }, this.#which, this.#ask, this.#past),
+      this.#answer,
+    );
+    on(
+      this.#which,
+      () => {
+        this.#chosen = this.#which.value;
+        redraw();
+      },
+      "change",
+    );
+    on(this.#ask, () => {
+      const choice = this.#choice();
+      const { test, method } = store.value;
+      if (choice) asking.ask(choice.ids, test, method);
+    });
+    on(
+      this.#past,
+      () => {
+        const id = this.#past.value;
+        this.#past.value = "";
+        const answer = asking.answers.find((one) => one.id === id);
+        if (!answer) return;
+        asking.show(id);
+        if (answer.test !== null) store.set({ test: answer.test });
+      },
+      "change",
+    );
+    on(this.#retrain, () => {
+      if (asking.shown) asking.retrain(asking.shown);
+    });
+    on(this.#close, () => {
+      asking.show(null);
+      this.#ask.focus();
+    });
+    on(this.#pause, () => asking.act(asking.job.state === "paused" ? "resume" : "pause"));
+    on(this.#cancel, () => asking.act("cancel"));
+    const stop = asking.listen(redraw);
+    signal.addEventListener("abort", stop);
+    this.#lastTest = store.value.test;
+  }
+
+  /** The answer whose accuracy the timeline draws. */
+  get answer(): WhatIf | null {
+    return this.#drawn;
+  }
+
+  layout(x: Scale, width: number): void {
+    this.#plot.layout(x, width);
+  }
+
+  update({ selection, moving }: State): void {
+    const { record, asking } = this.#context,
+      { test } = selection;
+    this.element.hidden =
+      !record.attrs.methods.length && !asking.answers.length && !selection.selected.length;
+    if (!moving) this.#follow(test, selection.method);
+    const shown = asking.shown;
+    if (!moving) this.#fill(selection);
+    if (shown !== this.#drawn) {
+      this.#drawn = shown;
+      this.#plot.set(shown);
+      this.#changed();
+    }
+    this.#plot.update(selection.epoch);
+    if (shown) this.#values(shown, selection.epoch);
+    if (!moving) this.#state(shown);
+  }
+
+  /** An open answer goes along with the selected test example. */
+  #follow(test: number | null, method: string | null): void {
+    const { asking } = this.#context,
+      shown = asking.shown;
+    if (test === this.#lastTest) return;
+    this.#lastTest = test;
+    if (!shown || shown.test === test) return;
+    const known = asking.find(shown.train, test);
+    if (asking.live) asking.ask(shown.train, test, method);
+    else if (known) asking.show(known.id);
+  }
+
+  #choice(): Choice | null {
+    return this.#choices.find((one) => one.value === this.#chosen) ?? firstOf(this.#choices);
+  }
+
+  #fill(selection: State["selection"]): void {
+    const { record, asking } = this.#context;
+    const method = record.method(selection.method),
+      scores =
+        method && selection.test !== null ? record.scoresNow(method.id, selection.test) : null;
+    const epoch = scores?.epochs.length ? indexNearest(scores.epochs, selection.epoch) : 0;
+    const words = wordsFor(record.light(selection.epoch, method?.id ?? null));
+    this.#choices = choicesOf(selection, scores?.epochs.length ? scores : null, epoch, words);
+    // what was just selected is what one wants to ask about
+    if (!this.#choices.some((one) => one.value === this.#chosen)) this.#chosen = "";
+    const options = this.#choices.map(({ value, text }) => `${value} ${text}`).join("\n");
+    if (options !== this.#options) {
+      if (!this.#options.startsWith("selected") && options.startsWith("selected"))
+        this.#chosen = "selected";
+      this.#options = options;
+      this.#which.replaceChildren(
+        ...this.#choices.map(({ value, text }) => el("option", { value }, text)),
+      );
+    }
+    const choice = this.#choice();
+    if (choice) this.#which.value = choice.value;
+    this.#which.disabled = this.#ask.disabled = !choice || selection.test === null;
+    const past = asking.answers;
+    this.#past.hidden = !past.length;
+    const listed = past.map((one) => ({ value: one.id, text: this.#pastName(one) }));
+    const key = listed.map(({ value, text }) => value + text).join("\n");
+    if (this.#past.dataset.key !== key) {
+      this.#past.dataset.key = key;
+      this.#past.replaceChildren(
+        el("option", { value: "" }, `${plural(past.length, "answer")} so far`),
+        ...listed.map(({ value, text }) => el("option", { value }, text)),
+      );
+    }
+  }
+
+  #pastName(one: WhatIf): string {
+    return `${one.true ? "retrained: " : ""}without ${plural(one.train.length, "example")}, ${this.#testName(one.test)}`;
+  }
+  #testName(test: number | null): string {
+    if (test === null) return "all test examples";
+    const face = this.#context.record.examples.test.byId(test);
+    return face ? clipped(nameOf(face), 40) : `#${test}`;
+  }
+
+  #values(shown: WhatIf, when: number): void {
+    const curves = curvesOf(shown),
+      accuracy = curvesOf(shown, true);
+    const text: { [kind: string]: string } = {
+      now: said(curves.epochs, curves.now, when),
+      expected: span(
+        said(curves.epochs, curves.expected, when),
+        said(curves.epochs, curves.low, when),
+        said(curves.epochs, curves.high, when),
+      ),
+      random: span(
+        "",
+        said(curves.epochs, curves.randomLow, when),
+        said(curves.epochs, curves.randomHigh, when),
+      ),
+      true: said(curves.epochs, curves.true, when),
+    };
+    for (const [kind, { element, value }] of this.#keys) {
+      element.hidden = !text[kind];
+      say(value, text[kind] ?? "");
+    }
+    const at = (values: Float64Array): string =>
+      values.length ? percent(valueAt(accuracy.epochs, values, when)) : "";
+    const parts = [
+      at(accuracy.now) && `${at(accuracy.now)} as recorded`,
+      at(accuracy.expected) && `${at(accuracy.expected)} expected`,
+      at(accuracy.true) && `${at(accuracy.true)} retrained`,
+    ].filter((part) => part && !part.startsWith("–"));
+    this.#accuracy.hidden = parts.length < 2;
+    say(this.#accuracy, `test accuracy: ${parts.join(", ")}`);
+  }
+
+  #state(shown: WhatIf | null): void {
+    const { asking, isStatic, announce } = this.#context,
+      { job, unanswered, pending, trouble } = asking;
+    const open = shown !== null || pending || trouble !== "" || unanswered !== null;
+    this.#answer.hidden = !open;
+    put(this.#ask, { "aria-expanded": String(open) });
+    put(this.#answer, { "data-pending": pending || null });
+    this.#figure.hidden = !shown;
+    if (!open) return;
+    say(
+      this.#title,
+      shown
+        ? `Without ${plural(shown.train.length, "example")}: margin of ${this.#testName(shown.test)}${shown.unit ? `, in ${shown.unit}` : ""}`
+        : pending
+          ? "Asking …"
+          : "What if these were gone?",
+    );
+    put(this.#plot.element, {
+      "aria-label": shown ? `${this.#title.textContent}. ${shown.words.join(" ")}` : null,
+    });
+    const mine = shown !== null && job.answer === shown.id && job.name === "what_if",
+      busy = mine && (job.state === "running" || job.state === "paused");
+    this.#retrain.hidden = !shown || shown.true !== null || busy || !job.allowed || !asking.live;
+    this.#working(job, busy);
+    const words = trouble
+      ? [trouble]
+      : shown
+        ? [...shown.words, shown.expected ? "" : (shown.reason ?? "")]
+        : [];
+    if (mine && job.state === "failed") words.push(job.words);
+    say(this.#words, words.filter(Boolean).join(" "));
+    put(this.#words, { "data-wrong": trouble !== "" || (mine && job.state === "failed") || null });
+    // without a kernel, or without leave, the line to write
+    const question = shown && !shown.true && !busy && !this.#retrain.hidden ? null : unanswered;
+    const asked = shown && shown.true === null && (!job.allowed || !asking.live) ? shown : question;
+    this.#how.hidden = this.#code.hidden = !asked || busy;
+    if (asked) {
+      const call = ADVICE.whatIf
+        .replace("train=ids", `train=${idList(asked.train)}`)
+        .replace("test=id", `test=${asked.test ?? "None"}`);
+      const reopen = asking.live && shown !== null;
+      say(
+        this.#how,
+        reopen
+          ? `To train again from here: ${job.why || "no training was given."} Open it with`
+          : `${isStatic ? "This page has no kernel" : "No kernel answers here"}, so it shows the answers it was saved with. In a notebook write`,
+      );
+      say(
+        this.#code,
+        reopen ? job.line || ADVICE.allow : shown ? `${call}.retrain(training)` : call,
+      );
+    }
+    const news = shown ? `${shown.id} ${shown.true !== null}` : "";
+    if (shown && news !== this.#announced)
+      announce(`${this.#title.textContent}. ${words.join(" ")}`);
+    this.#announced = news;
+  }
+
+  #working(job: Job, busy: boolean): void {
+    this.#job.hidden = !busy;
+    if (!busy) return;
+    const share = job.total ? Math.min(1, job.done / job.total) : 0;
+    this.#bar.value = share;
+    const paused = job.state === "paused";
+    say(
+      this.#jobWords,
+      `${paused ? "Paused" : "Training again without them"}: ${Math.round(share * 100)} %${paused ? "" : leftWords(job.left) && `, ${leftWords(job.left)}`}`,
+    );
+    say(this.#pause, paused ? "Go on" : "Pause");
+    this.#pause.hidden = job.pauses === false;
+  }
+}
+
+function span(middle: string, low: string, high: string): string {
+  if (!low || !high) return middle;
+  return middle ? `${middle} (${low} to ${high})` : `${low} to ${high}`;
+}
