@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -216,6 +217,7 @@ def train_again(
     models_at_once: int = 64,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    on_moment: Callable[[float], None] | None = None,
 ) -> Iterator[xr.Dataset]:
     """Retrain and give the finished ones batch by batch; nothing is written.
 
@@ -227,6 +229,8 @@ def train_again(
         Seed of each; -1 is the start and the order of the training itself.
     why : words, shape (retraining,), optional
         Default "whole" where nothing is removed, else "random".
+    on_moment : callable ``(done)``, optional
+        Called at each recorded moment with how many are done: a fraction while some are under way.
 
     Yields
     ------
@@ -245,7 +249,8 @@ def train_again(
             if stop and stop():
                 return
             part = rows[first : first + models_at_once]
-            output, accuracy = outputs_and_accuracy(begun, weights[part])
+            along = partial(_along, on_moment, done, len(part) / len(training.recorded_epochs()))
+            output, accuracy = outputs_and_accuracy(begun, weights[part], along)
             done += len(part)
             yield xr.Dataset(
                 {
@@ -266,6 +271,11 @@ def train_again(
             )
             if progress:
                 progress(done, len(weights))
+
+
+def _along(on_moment, done: int, each: float, taken: int) -> None:
+    if on_moment:
+        on_moment(done + each * taken)
 
 
 def from_start(training: Training, start: int, model: Model | None = None) -> Training:
@@ -296,7 +306,9 @@ def from_start(training: Training, start: int, model: Model | None = None) -> Tr
     return training.with_changes(**changes)
 
 
-def outputs_and_accuracy(training: Training, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def outputs_and_accuracy(
+    training: Training, weights: np.ndarray, on_moment: Callable[[int], None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Output (model, epoch, test) and test accuracy (model, epoch) of a model for each row.
 
     Accuracy is NaN where the answers are not those of a classifier.
@@ -315,6 +327,8 @@ def outputs_and_accuracy(training: Training, weights: np.ndarray) -> tuple[np.nd
             output, accuracy = vmap(one)(theta)
         outputs.append(output.double())
         accuracies.append(accuracy.double())
+        if on_moment:
+            on_moment(len(outputs))
 
     rows = torch.as_tensor(weights).to(flat.theta.dtype)
     train_many(training, rows, flat.theta.expand(len(rows), -1), on_epoch=take)

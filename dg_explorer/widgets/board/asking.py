@@ -103,9 +103,7 @@ class Asking:
         except DGExplorerError as error:
             board.send({"kind": "what_if_refused", "error": str(error)})
         except Exception as error:
-            board.send(
-                {"kind": "what_if_refused", "error": f"{type(error).__name__}: {error}"}
-            )
+            board.send({"kind": "what_if_refused", "error": f"{type(error).__name__}: {error}"})
 
     def _ask(self, train, test, method) -> dict | None:
         board = self._board()
@@ -171,9 +169,7 @@ class Asking:
             random = random_removals(_BAND, self._training.train_ids, k / len(asked))
             weights = np.concatenate([asked[None], random])
             self._test, self._train = test, train
-            self._start(
-                "what_if", weights, ["asked", *["random"] * _BAND], _name_of(train, test)
-            )
+            self._start("what_if", weights, ["asked", *["random"] * _BAND], _name_of(train, test))
 
     def _start(self, name: str, weights: np.ndarray, why: list[str], answer: str) -> None:
         from ...evaluation.jobs.asked import Asked

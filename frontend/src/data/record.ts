@@ -135,8 +135,17 @@ export class Record {
     return this.preview.maybe(`light/${method}/level`)?.includes(0 as never) ?? false;
   }
 
-  light(moment: number, method: string | null): Light {
-    const base = method && this.preview.has(`light/${method}/epoch`) ? `light/${method}` : "light";
+  /** The light of a method's scores; `any`: as claims about trainings from other starts. */
+  light(moment: number, method: string | null, start: "this" | "any" = "this"): Light {
+    if (start === "any" && !this.preview.has(`light/${method}/any/epoch`))
+      return {
+        level: "grey",
+        text: "not tried",
+        detail:
+          "Not tried: do these scores hold where training begins with other weights and another order? They are about this training alone.",
+      };
+    const known = start === "any" ? `light/${method}/any` : `light/${method}`;
+    const base = method && this.preview.has(`${known}/epoch`) ? known : "light";
     const epochs = this.preview.maybe(`${base}/epoch`);
     if (!epochs?.length)
       return {

@@ -1,6 +1,7 @@
-// Title, method menu, validity light, undo and redo.
+// Title, method menu, the lights of both truths, how often the board was checked, undo and redo.
 import { iconButton, menu } from "../ui/controls";
 import { el, put, say } from "../ui/dom";
+import { count, plural } from "../ui/format";
 import { icon, turnInto } from "../ui/icons";
 import type { Context, State, View, ViewKind } from "../view";
 
@@ -9,6 +10,11 @@ class Head implements View {
   #method: HTMLSelectElement | null = null;
   #light: HTMLButtonElement;
   #lightText: HTMLElement;
+  #any: HTMLButtonElement;
+  #anyText: HTMLElement;
+  #checked: HTMLElement;
+  #checkedText = el("span", { "data-testid": "dg-checked" });
+  #check: HTMLButtonElement;
   #slot: HTMLElement;
   #tab: HTMLElement | null = null;
   #undo: HTMLButtonElement;
@@ -17,6 +23,8 @@ class Head implements View {
   constructor(context: Context, slot: HTMLElement) {
     this.#context = context;
     this.#slot = slot;
+    const stop = context.asking.listen(context.redraw);
+    context.signal.addEventListener("abort", stop);
     const { record, store, signal } = context;
     this.#undo = iconButton("undo", "Undo selection (Ctrl+Z)", "dg-undo");
     this.#redo = iconButton("redo", "Redo selection (Ctrl+Shift+Z)", "dg-redo");
@@ -29,14 +37,29 @@ class Head implements View {
       icon("grey"),
       this.#lightText,
     );
-    this.#light.addEventListener(
+    this.#anyText = el("span", { class: "dg-clip" });
+    this.#any = el(
+      "button",
+      { type: "button", class: "dg-light", "data-testid": "dg-light-any" },
+      icon("grey"),
+      this.#anyText,
+    );
+    for (const light of [this.#light, this.#any])
+      light.addEventListener(
+        "click",
+        () => {
+          store.set({ tab: "validity" });
+          this.#tab?.focus();
+        },
+        { signal },
+      );
+    this.#check = iconButton("play", "Have this board check itself", "dg-check");
+    this.#check.addEventListener(
       "click",
-      () => {
-        store.set({ tab: "validity" });
-        this.#tab?.focus();
-      },
+      context.guard(() => context.asking.check(!this.#isChecking)),
       { signal },
     );
+    this.#checked = el("span", { class: "dg-checked" }, this.#checkedText, this.#check);
     const methods = record.attrs.methods;
     if (methods.length > 1) {
       this.#method = menu(
@@ -82,6 +105,8 @@ class Head implements View {
               )
             : null),
         methods.length ? this.#light : null,
+        methods.length ? this.#any : null,
+        methods.length ? this.#checked : null,
       ),
     );
   }
@@ -99,8 +124,42 @@ class Head implements View {
     put(this.#light, { "data-level": light.level, title: light.detail, disabled: !this.#tab });
     turnInto(this.#light, light.level);
     say(this.#lightText, light.text);
+    const any = record.light(selection.epoch, method?.id ?? null, "any");
+    put(this.#any, { "data-level": any.level, title: any.detail, disabled: !this.#tab });
+    turnInto(this.#any, any.level);
+    say(this.#anyText, `any start: ${any.text}`);
+    this.#truth();
     this.#undo.disabled = !store.canUndo;
     this.#redo.disabled = !store.canRedo;
+  }
+
+  get #isChecking(): boolean {
+    const { job } = this.#context.asking;
+    return job.name === "retrain" && job.state === "running";
+  }
+
+  /** How many retrainings stand behind this board, and whether more are under way. */
+  #truth(): void {
+    const { asking } = this.#context,
+      { job } = asking,
+      checking = this.#isChecking,
+      left =
+        job.name === "retrain" && !checking && job.state !== "paused" ? 0 : job.total - job.done;
+    const more = job.name === "retrain" && left > 0 ? Math.ceil(left) : 0;
+    const able = asking.live && (job.allowed || checking || job.state === "paused");
+    this.#checked.hidden = !job.checked && !able;
+    say(
+      this.#checkedText,
+      `${job.checked ? `checked by ${plural(job.checked, "retraining")}` : "not checked yet"}${more ? `, ${count(more)} to go${checking ? "" : " (paused)"}` : ""}`,
+    );
+    this.#check.hidden = !able || (checking && job.pauses === false);
+    const label = checking
+      ? "Pause the check"
+      : more
+        ? "Go on with the check"
+        : "Have this board check itself: train again without random examples, in the background";
+    put(this.#check, { "aria-label": label, title: label });
+    turnInto(this.#check, checking ? "pause" : "play");
   }
 
   destroy(): void {
