@@ -97,9 +97,10 @@ class Job:
             if self.state != "running" or not self.can_pause:
                 return
             self._worked += time.monotonic() - self._began
+            self.state = "paused"
             self._go.clear()
             self._signal("SIGSTOP")
-            self._turn("paused")
+        self._changed(self)
 
     def resume(self) -> None:
         """Go on after a pause."""
@@ -107,20 +108,17 @@ class Job:
             if self.state != "paused":
                 return
             self._began = time.monotonic()
+            self.state = "running"
             self._go.set()
             self._signal("SIGCONT")
-            self._turn("running")
+        self._changed(self)
 
     def cancel(self) -> None:
         """End it; the models that are finished stay."""
-        with self._lock:
-            if self.is_over:
-                return
-            self._turn("cancelled")
-            self._go.set()
-            if self._process is not None:
-                self._process.kill()
-        self._over.set()
+        self._end("cancelled")
+        self._go.set()
+        if self._process is not None:
+            self._process.kill()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over; False where that takes longer than `timeout` seconds."""
@@ -130,13 +128,6 @@ class Job:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(getattr(signal, name))
-
-    def _turn(self, state: str, words: str = "") -> None:
-        with self._lock:
-            if self.is_over:
-                return
-            self.state, self.words = state, words
-        self._changed(self)
 
     def _heard(self, done: float) -> None:
         self.done = done
@@ -148,7 +139,12 @@ class Job:
             self.rows += rows.sizes["retraining"]
 
     def _end(self, state: str, words: str = "") -> None:
-        self._turn(state, words)
+        with self._lock:
+            if self.is_over:
+                return
+            self.state, self.words = state, words
+        # told outside the lock: who is told may hold one of its own
+        self._changed(self)
         self._over.set()
 
 

@@ -64,6 +64,7 @@ class Asking:
         self._answer = ""  # which answer the job under way is for
         self._checking = False  # whether the board is to check itself
         self._again = False  # whether it goes on to when the job under way is over
+        self._train, self._test = [], None  # what it is about
         self._told = 0.0
         self._lock = threading.RLock()
         if training is not None:
@@ -198,22 +199,22 @@ class Asking:
         with board._lock:
             add_rows(board.run, rows)
         if self._answer and "asked" in rows["why"].values:
-            self._conclude()
+            self._ask(self._train, self._test, None)  # true from now on
 
     def _conclude(self) -> None:
-        """The true answer is there: keep it, and show it."""
-        from ...evaluation.retrainings.what_if import what_if
-
+        """The true answer is there: show it, and keep it in the record."""
         board = self._board()
         if board is None:
             return
+        from ...evaluation.retrainings.what_if import what_if
+
         answer = self._ask(self._train, self._test, None)
-        if answer is not None:
+        if answer is not None and answer["true"] is not None:
             what_if(board.run, self._train, test=self._test).keep()
 
     def _changed(self, job) -> None:
         if job.is_over:
-            if job.name == "what_if" and job.state == "done":
+            if job.name == "what_if":
                 self._conclude()
             self.publish()
             with self._lock:

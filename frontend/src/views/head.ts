@@ -11,7 +11,7 @@ class Head implements View {
   #light: HTMLButtonElement;
   #lightText: HTMLElement;
   #any: HTMLButtonElement;
-  #anyText: HTMLElement;
+  #anyText = el("span", { class: "dg-more" });
   #checked: HTMLElement;
   #checkedText = el("span", { "data-testid": "dg-checked" });
   #check: HTMLButtonElement;
@@ -37,12 +37,11 @@ class Head implements View {
       icon("grey"),
       this.#lightText,
     );
-    this.#anyText = el("span", { class: "dg-clip" });
     this.#any = el(
       "button",
       { type: "button", class: "dg-light", "data-testid": "dg-light-any" },
       icon("grey"),
-      this.#anyText,
+      el("span", { class: "dg-clip" }, "any start", this.#anyText),
     );
     for (const light of [this.#light, this.#any])
       light.addEventListener(
@@ -125,9 +124,14 @@ class Head implements View {
     turnInto(this.#light, light.level);
     say(this.#lightText, light.text);
     const any = record.light(selection.epoch, method?.id ?? null, "any");
-    put(this.#any, { "data-level": any.level, title: any.detail, disabled: !this.#tab });
+    put(this.#any, {
+      "data-level": any.level,
+      title: any.detail,
+      "aria-label": `from any start: ${any.text}`,
+      disabled: !this.#tab,
+    });
     turnInto(this.#any, any.level);
-    say(this.#anyText, `any start: ${any.text}`);
+    say(this.#anyText, `: ${any.text}`);
     this.#truth();
     this.#undo.disabled = !store.canUndo;
     this.#redo.disabled = !store.canRedo;

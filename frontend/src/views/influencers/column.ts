@@ -19,6 +19,8 @@ export interface Layout {
 
 export class Column {
   readonly element: HTMLElement;
+  /** Whether a click marks an example, for a question about several, rather than choosing it. */
+  marking = false;
   #context: Context;
   #list: HTMLElement;
   #none: HTMLElement;
@@ -57,7 +59,10 @@ export class Column {
       "click",
       guard((event) => {
         const id = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset.id;
-        if (id !== undefined) this.#choose(Number(id));
+        if (id === undefined) return;
+        const several = event.shiftKey || event.ctrlKey || event.metaKey;
+        if (several || this.marking) this.#mark(Number(id));
+        else this.#choose(Number(id));
       }),
       { signal },
     );
@@ -69,8 +74,11 @@ export class Column {
           event.key
         ];
         if (last < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (event.key === "Enter" || event.key === " ") this.#choose(this.#order[this.#active]!);
-        else if (to !== undefined) {
+        if (event.key === "Enter" || event.key === " ") {
+          const id = this.#order[this.#active]!;
+          if (event.shiftKey || this.marking) this.#mark(id);
+          else this.#choose(id);
+        } else if (to !== undefined) {
           this.#active = Math.min(last, Math.max(0, to));
           this.#focus(true);
         } else return;
@@ -100,6 +108,7 @@ export class Column {
     now: Omit<Moment, "side">,
     test: Face | null,
     chosen: number | null,
+    marked: readonly number[],
     { rows, height, raw }: Layout,
   ): number[] {
     const { record } = this.#context,
@@ -137,6 +146,7 @@ export class Column {
       put(row.element, {
         role: "option",
         "aria-selected": String(id === chosen),
+        "aria-checked": marked.length || this.marking ? String(marked.includes(id)) : null,
         "aria-posinset": rank + 1,
         "aria-setsize": columns.length,
       });
@@ -169,6 +179,18 @@ export class Column {
     const { store } = this.#context;
     this.#active = Math.max(0, this.#order.indexOf(id));
     store.set({ train: store.value.train === id ? null : id });
+  }
+
+  /** Add an example to what is selected, or take it out. */
+  #mark(id: number): void {
+    const { store } = this.#context,
+      { selected } = store.value;
+    this.#active = Math.max(0, this.#order.indexOf(id));
+    store.set({
+      selected: selected.includes(id)
+        ? selected.filter((one) => one !== id)
+        : [...selected, id].sort((a, b) => a - b),
+    });
   }
 
   #focus(scroll: boolean): void {

@@ -26,6 +26,7 @@ class Influencers implements View {
   #removal: Removal;
   #light: HTMLElement;
   #fixed: HTMLButtonElement;
+  #mark: HTMLButtonElement;
   #body: HTMLElement;
   #message: HTMLElement;
   #helped: Column;
@@ -70,6 +71,28 @@ class Influencers implements View {
       }),
       { signal },
     );
+    this.#mark = el(
+      "button",
+      {
+        type: "button",
+        class: "dg-chip",
+        "aria-pressed": "false",
+        title:
+          "Mark several examples by clicking them, to ask what if these were gone (or Shift-click)",
+        "data-testid": "dg-mark",
+      },
+      "mark",
+    );
+    this.#mark.addEventListener(
+      "click",
+      guard(() => {
+        const on = !this.#helped.marking;
+        this.#helped.marking = this.#hurt.marking = on;
+        put(this.#mark, { "aria-pressed": String(on) });
+        redraw();
+      }),
+      { signal },
+    );
     this.#helped = new Column(context, 0);
     this.#hurt = new Column(context, 1);
     this.#body = el("div", { class: "dg-columns" }, this.#helped.element, this.#hurt.element);
@@ -88,6 +111,7 @@ class Influencers implements View {
         this.#light,
         this.#where,
         el("span", { class: "dg-push" }),
+        this.#mark,
         this.#fixed,
       ),
       this.#caution,
@@ -206,8 +230,9 @@ class Influencers implements View {
     };
     const floor = Math.min(1, now.floor / bars);
     this.#body.style.setProperty("--dg-floor", Number.isFinite(floor) ? String(floor) : "0");
-    const helped = this.#helped.update(scores, now, test, selection.train, layout),
-      hurt = this.#hurt.update(scores, now, test, selection.train, layout);
+    const { train, selected } = selection;
+    const helped = this.#helped.update(scores, now, test, train, selected, layout),
+      hurt = this.#hurt.update(scores, now, test, train, selected, layout);
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
     this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words);
     this.#removal.update(method.id, selection.test, selection.epoch);
@@ -270,6 +295,7 @@ class Influencers implements View {
       this.#spread.element.hidden =
       this.#removal.element.hidden =
       this.#fixed.hidden =
+      this.#mark.hidden =
       this.#light.hidden =
         !scores;
     this.#message.hidden = scores;

@@ -124,7 +124,7 @@ export class WhatIfPlot {
           y1: at,
           y2: at,
         }),
-        svg("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, nats(value)),
+        svg("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, value ? nats(value) : "0"),
       );
     }
     parts.push(...drawCurves(curves, this.#x, y, true));

@@ -1,24 +1,19 @@
 // What if these were gone? A question about training examples, its answer under the timeline, the truth
 // by retraining where that is allowed, and the answers that were given before.
-
-import type { Job, WhatIf } from "../../data/asking";
-import { indexNearest, valueAt } from "../../data/epochs";
+import type { WhatIf } from "../../data/asking";
+import { indexNearest } from "../../data/epochs";
 import { ADVICE } from "../../ui/advice";
+import { iconButton } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
 import { nameOf } from "../../ui/face";
-import { clipped, percent, plural } from "../../ui/format";
+import { clipped, plural } from "../../ui/format";
 import { wordsFor } from "../../ui/words";
 import type { Context, State } from "../../view";
 import type { Scale } from "../timeline/axis";
-import { curvesOf, said, WhatIfPlot } from "./plot";
-import { type Choice, choicesOf, firstOf, idList, leftWords } from "./which";
-
-const KEYS = [
-  ["now", "as recorded"],
-  ["expected", "expected"],
-  ["random", "as many at random"],
-  ["true", "retrained"],
-] as const;
+import { act, JobLine } from "./job";
+import { Legend } from "./legend";
+import { WhatIfPlot } from "./plot";
+import { type Choice, choicesOf, firstOf, idList } from "./which";
 
 export class WhatIfPanel {
   readonly element: HTMLElement;
@@ -29,20 +24,16 @@ export class WhatIfPanel {
   #past: HTMLSelectElement;
   #answer: HTMLElement;
   #title = el("b", { class: "dg-clip" });
-  #keys = new Map<string, { element: HTMLElement; value: HTMLElement }>();
-  #accuracy = el("span", { class: "dg-key dg-whatif-accuracy" });
   #retrain: HTMLButtonElement;
   #close: HTMLButtonElement;
+  #select: HTMLButtonElement;
   #plot = new WhatIfPlot();
   #figure: HTMLElement;
   #words = el("p", { class: "dg-whatif-words", "data-testid": "dg-whatif-words" });
   #code = el("code", { class: "dg-whatif-code", "data-testid": "dg-whatif-code", tabindex: 0 });
   #how = el("p", { class: "dg-whatif-how" });
-  #job: HTMLElement;
-  #bar: HTMLProgressElement;
-  #jobWords = el("span");
-  #pause: HTMLButtonElement;
-  #cancel: HTMLButtonElement;
+  #job: JobLine;
+  #legend = new Legend();
   #choices: readonly Choice[] = [];
   #chosen = ""; // by the user; "" follows what is likeliest
   #options = "";
@@ -55,55 +46,35 @@ export class WhatIfPanel {
     this.#context = context;
     this.#changed = changed;
     const { signal, guard, asking, store, redraw } = context;
-    const on = (element: Element, act: () => void, event = "click"): void =>
-      element.addEventListener(event, guard(act), { signal });
-    const button = (text: string, test: string, kind = "dg-act"): HTMLButtonElement =>
-      el("button", { type: "button", class: kind, "data-testid": test }, text);
+    const on = (element: Element, then: () => void, event = "click"): void =>
+      element.addEventListener(event, guard(then), { signal });
     this.#which = el("select", {
       class: "dg-menu dg-which",
       "aria-label": "Training examples to ask about",
       "data-testid": "dg-which",
     });
-    this.#ask = button("What if these were gone?", "dg-whatif-ask", "dg-act dg-main-act");
+    this.#ask = act("What if these were gone?", "dg-whatif-ask", "dg-act dg-main-act");
     this.#past = el("select", {
       class: "dg-menu dg-past",
       "aria-label": "Answers given before",
       "data-testid": "dg-past",
     });
-    this.#retrain = button("Retrain to see", "dg-retrain", "dg-act dg-main-act");
-    this.#close = button("Close", "dg-whatif-close");
-    this.#pause = button("Pause", "dg-job-pause");
-    this.#cancel = button("Cancel", "dg-job-cancel");
-    this.#bar = el("progress", { max: 1, value: 0, "aria-label": "Retraining" });
-    this.#job = el(
+    this.#retrain = act("Retrain to see", "dg-retrain", "dg-act dg-main-act");
+    this.#close = iconButton("wrong", "Close the answer", "dg-whatif-close");
+    this.#select = act("Select them", "dg-whatif-select");
+    this.#job = new JobLine(context);
+    this.#figure = el(
       "div",
-      { class: "dg-whatif-job", hidden: true, "data-testid": "dg-job" },
-      this.#bar,
-      this.#jobWords,
-      this.#pause,
-      this.#cancel,
+      { class: "dg-whatif-figure" },
+      this.#legend.element,
+      this.#plot.element,
     );
-    const legend = el("div", { class: "dg-legend" });
-    for (const [kind, name] of KEYS) {
-      const value = el("b"),
-        element = el(
-          "span",
-          { class: `dg-key dg-whatif-key dg-whatif-key-${kind}` },
-          el("i"),
-          name,
-          value,
-        );
-      this.#keys.set(kind, { element, value });
-      legend.append(element);
-    }
-    legend.append(this.#accuracy);
-    this.#figure = el("div", { class: "dg-whatif-figure" }, legend, this.#plot.element);
     this.#answer = el(
       "div",
       { class: "dg-whatif-answer", hidden: true, "data-testid": "dg-whatif-answer" },
-      el("div", { class: "dg-whatif-head" }, this.#title, this.#retrain, this.#close),
+      el("div", { class: "dg-whatif-head" }, this.#title, this.#retrain, this.#select, this.#close),
       this.#figure,
-      this.#job,
+      this.#job.element,
       this.#words,
       this.#how,
       this.#code,
@@ -151,8 +122,9 @@ export class WhatIfPanel {
       asking.show(null);
       this.#ask.focus();
     });
-    on(this.#pause, () => asking.act(asking.job.state === "paused" ? "resume" : "pause"));
-    on(this.#cancel, () => asking.act("cancel"));
+    on(this.#select, () => {
+      if (asking.shown) store.set({ selected: [...asking.shown.train].sort((a, b) => a - b) });
+    });
     const stop = asking.listen(redraw);
     signal.addEventListener("abort", stop);
     this.#lastTest = store.value.test;
@@ -181,7 +153,7 @@ export class WhatIfPanel {
       this.#changed();
     }
     this.#plot.update(selection.epoch);
-    if (shown) this.#values(shown, selection.epoch);
+    if (shown) this.#legend.update(shown, selection.epoch);
     if (!moving) this.#state(shown);
   }
 
@@ -245,36 +217,14 @@ export class WhatIfPanel {
     return face ? clipped(nameOf(face), 40) : `#${test}`;
   }
 
-  #values(shown: WhatIf, when: number): void {
-    const curves = curvesOf(shown),
-      accuracy = curvesOf(shown, true);
-    const text: { [kind: string]: string } = {
-      now: said(curves.epochs, curves.now, when),
-      expected: span(
-        said(curves.epochs, curves.expected, when),
-        said(curves.epochs, curves.low, when),
-        said(curves.epochs, curves.high, when),
-      ),
-      random: span(
-        "",
-        said(curves.epochs, curves.randomLow, when),
-        said(curves.epochs, curves.randomHigh, when),
-      ),
-      true: said(curves.epochs, curves.true, when),
-    };
-    for (const [kind, { element, value }] of this.#keys) {
-      element.hidden = !text[kind];
-      say(value, text[kind] ?? "");
-    }
-    const at = (values: Float64Array): string =>
-      values.length ? percent(valueAt(accuracy.epochs, values, when)) : "";
-    const parts = [
-      at(accuracy.now) && `${at(accuracy.now)} as recorded`,
-      at(accuracy.expected) && `${at(accuracy.expected)} expected`,
-      at(accuracy.true) && `${at(accuracy.true)} retrained`,
-    ].filter((part) => part && !part.startsWith("–"));
-    this.#accuracy.hidden = parts.length < 2;
-    say(this.#accuracy, `test accuracy: ${parts.join(", ")}`);
+  /** Which examples an answer is about, by name where they are at hand. */
+  #removed({ train }: WhatIf): string {
+    const { examples } = this.#context.record,
+      names = train.slice(0, 24).map((id) => {
+        const face = examples.train.byId(id);
+        return face ? clipped(nameOf(face), 60) : `#${id}`;
+      });
+    return `Without ${names.join(", ")}${train.length > names.length ? " …" : ""}`;
   }
 
   #state(shown: WhatIf | null): void {
@@ -294,13 +244,15 @@ export class WhatIfPanel {
           ? "Asking …"
           : "What if these were gone?",
     );
+    this.#select.hidden = !shown;
+    this.#title.title = shown ? this.#removed(shown) : "";
     put(this.#plot.element, {
       "aria-label": shown ? `${this.#title.textContent}. ${shown.words.join(" ")}` : null,
     });
     const mine = shown !== null && job.answer === shown.id && job.name === "what_if",
       busy = mine && (job.state === "running" || job.state === "paused");
     this.#retrain.hidden = !shown || shown.true !== null || busy || !job.allowed || !asking.live;
-    this.#working(job, busy);
+    this.#job.update(busy ? job : null);
     const words = trouble
       ? [trouble]
       : shown
@@ -334,23 +286,4 @@ export class WhatIfPanel {
       announce(`${this.#title.textContent}. ${words.join(" ")}`);
     this.#announced = news;
   }
-
-  #working(job: Job, busy: boolean): void {
-    this.#job.hidden = !busy;
-    if (!busy) return;
-    const share = job.total ? Math.min(1, job.done / job.total) : 0;
-    this.#bar.value = share;
-    const paused = job.state === "paused";
-    say(
-      this.#jobWords,
-      `${paused ? "Paused" : "Training again without them"}: ${Math.round(share * 100)} %${paused ? "" : leftWords(job.left) && `, ${leftWords(job.left)}`}`,
-    );
-    say(this.#pause, paused ? "Go on" : "Pause");
-    this.#pause.hidden = job.pauses === false;
-  }
-}
-
-function span(middle: string, low: string, high: string): string {
-  if (!low || !high) return middle;
-  return middle ? `${middle} (${low} to ${high})` : `${low} to ${high}`;
 }
