@@ -44,7 +44,7 @@ ROOMS = {
         ),
         *("traker", "unrolled"),
     },
-    "evaluation": {"retrainings"},
+    "evaluation": {"jobs", "retrainings"},
     "record": {"store"},
     "recording": {"ranks", "trainers"},
     "training": {"step"},

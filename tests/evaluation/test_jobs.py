@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from dg_explorer.demos.modular_addition import modular_addition
+from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.jobs import running
 from dg_explorer.evaluation.jobs.asked import Asked, as_arrays, as_rows
 from dg_explorer.evaluation.jobs.frames import read_frame, write_frame
-from dg_explorer.evaluation.jobs.running import JobRefusedError, Jobs
+from dg_explorer.evaluation.jobs.running import Jobs
 from dg_explorer.evaluation.jobs.sending import packed
 from dg_explorer.evaluation.retrainings.again import train_again
 from dg_explorer.evaluation.retrainings.removals import random_removals
@@ -82,7 +83,7 @@ def test_rows_are_the_same_after_their_way():
 def test_no_job_is_started_on_one_core(monkeypatch):
     monkeypatch.setattr(running, "cores", lambda: 1)
     training = small()
-    with pytest.raises(JobRefusedError, match="one processor core"):
+    with pytest.raises(SettingError, match="one processor core"):
         Jobs(training).start("retrain", asked_of(training), lambda rows: None)
 
 
@@ -136,7 +137,7 @@ def test_a_job_hands_over_what_training_here_gives_and_its_progress():
     rows, on_rows = held("rows")
     jobs = Jobs(training, lambda job: told.append((job.state, job.done)))
     job = jobs.start("retrain", asked, on_rows)
-    with pytest.raises(JobRefusedError, match="under way"):
+    with pytest.raises(SettingError, match="under way"):
         jobs.start("retrain", asked, on_rows)
     assert job.wait(PATIENCE)
     assert (job.state, job.words, job.rows) == ("done", "", 3)

@@ -22,7 +22,7 @@ from contextlib import suppress
 import numpy as np
 import xarray as xr
 
-from ...errors import DGExplorerError
+from ...errors import SettingError
 from ...training.training import Training
 from .asked import Asked, as_rows
 from .frames import read_frame, write_frame
@@ -34,10 +34,6 @@ _CHILD = "from dg_explorer.evaluation.jobs.child import main; main()"
 
 class _Stopped(Exception):
     """A job in this process was cancelled."""
-
-
-class JobRefusedError(DGExplorerError, RuntimeError):
-    """A job cannot be started here and now; the message says why."""
 
 
 def cores() -> int:
@@ -184,12 +180,12 @@ class Jobs:
 
         Raises
         ------
-        JobRefusedError
+        SettingError
             Another job is under way, or there is one core only.
         """
         with self._lock:
             if self.refusal:
-                raise JobRefusedError(self.refusal)
+                raise SettingError(self.refusal)
             job = self.current = Job(name, len(asked), on_rows, self._changed)
         threading.Thread(
             target=_run, args=(job, self.training, asked), name="dg-job", daemon=True
