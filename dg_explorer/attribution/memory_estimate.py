@@ -45,7 +45,7 @@ def estimate_memory(attributor, train: Served, test: Served) -> MemoryEstimate:
     train, test : Served
     """
     n, m = len(train), len(test)
-    scores = 12 * n * m
+    scores = _scores(attributor, n, m)
     if getattr(attributor, "projection", None) is not None:
         width = attributor.proj_dim
         # features in float32 as kept and float64 in the solve; the system, its factor, its inverse
@@ -101,4 +101,13 @@ def fits_easily(attributor, train: Served, test: Served) -> bool:
         return True
     n, m = len(train), len(test)
     entries = sum(p.numel() for p in attributor.model.parameters())
-    return 8 * 10 * entries * (n + m) + 28 * n * n + 12 * n * m < there
+    return 8 * 10 * entries * (n + m) + 28 * n * n + _scores(attributor, n, m) < there
+
+
+def _scores(attributor, n: int, m: int) -> int:
+    """Bytes of the matrix, float64 and float32, and of all layers' where they are kept."""
+    each = 12 * n * m
+    if not attributor.layers_too:
+        return each
+    names = {name.rpartition(".")[0] for name, _ in attributor.model.named_parameters()}
+    return each + (12 + 4) * n * m * len(names)

@@ -152,6 +152,11 @@ def _features(attributor, split: str, data):
 def _row(attributor, train_features, test_features) -> dict[str, np.ndarray]:
     scores = attributor.compute_attributions(train_features, test_features)
     row = {"score": scores.cpu().numpy().astype(np.float32)}
+    if attributor.layers_too:
+        found = attributor.compute_attributions_by_layer(train_features, test_features)
+        row["layer"] = np.array(list(found), dtype=object)
+        parts = [each.cpu().numpy().astype(np.float32) for each in found.values()]
+        row["by_layer"] = np.stack(parts)
     weight = getattr(attributor, "example_weight", None)
     if weight is not None:
         row["weight"] = weight(train_features).cpu().numpy()

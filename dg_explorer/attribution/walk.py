@@ -19,6 +19,7 @@ from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss, trained_loss
+from .attributor.by_layer import NAMES, check_sums, layers_of
 from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
 from .attributor.outputs_on_record import AS_RECORDED, compared
 from .attributor.settling import settled
@@ -56,6 +57,7 @@ def attribute(
     batch_size: int = 256,
     block_size: int = BLOCK,
     overwrite: bool = False,
+    per_layer: bool = False,
     outputs: str = "check",
     progress: bool = True,
     seed: int | None = None,
@@ -96,6 +98,10 @@ def attribute(
         Examples in a unit of work, in whole batches.
     overwrite : bool
         Begin anew where scores of other settings are already there.
+    per_layer : bool
+        Also add `by_layer/scores/<name>`, the scores layer by layer from the same pass: `score`
+        (epoch, layer, test, train), which sums over the layers to the score. For methods whose
+        scores are such a sum, without `proj_dim=`.
     outputs : "check" or "unchecked"
         Compare what the model answers to test examples with what the record says it answered.
         "unchecked" is for a model that is meant to differ; the scores say so.
@@ -164,6 +170,9 @@ def attribute(
     epochs = _check_epochs(run, epochs)
     scratch = copied(model)
     made = attributor(scratch, batch_size=batch_size, **settings)
+    if per_layer:
+        made.check_by_layer()
+    made.layers_too = per_layer or made.layers_needed(run)
     how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
     how |= {"model": scratch, "by_task": made.task.reads_batch}
     asked = None if query is None else query.served(**how)
@@ -197,19 +206,23 @@ def attribute(
         made_of |= told
         new = check_questions(run, asked, told, made, overwrite)
     done = _done(run, group, attrs, coords, overwrite)
-    if done:
-        then = run[group].attrs.get("outputs")
+    apart = f"by_layer/{group}"
+    kept = _done(run, apart, attrs, coords, overwrite) if per_layer or overwrite else set()
+    if per_layer:
+        check_sums(made, group, done, kept)
+    for there in [group] * bool(done) + [apart] * bool(kept):
+        then = run[there].attrs.get("outputs")
         check_made_from(
             run,
-            group,
+            there,
             made_of,
-            lambda: (
+            lambda then=then: (
                 then
                 == compared(made, served["test"], run, sorted(done), outputs, test is not None)
                 == AS_RECORDED
             ),
         )
-    todo = [epoch for epoch in epochs if epoch not in done]
+    todo = [epoch for epoch in epochs if epoch not in (done & kept if per_layer else done)]
     if todo:
         attrs |= {"outputs": compared(made, served["test"], run, todo, outputs, test is not None)}
         attrs |= {"trained_loss": _said_of_loss(run)}
@@ -220,7 +233,7 @@ def attribute(
             check_memory(made, train, asked or test)
     rows = _compute(run, made, train, asked or test, todo, executor, block_size)
     if hasattr(made, "over_epochs"):  # a method that adds up over epochs
-        rows = made.over_epochs(run, group, rows)
+        rows = made.over_epochs(run, group, rows, per_layer)
     rows = tqdm(rows, total=len(todo), unit=run.time_unit, disable=not progress, desc=method)
     for epoch, row in rows:  # each is in the record once it is computed, in whatever order
         now = made_of | {"weights": weights_of(run, epoch)}
@@ -228,7 +241,10 @@ def attribute(
             if new:  # only now, so that a question that cannot be asked leaves nothing
                 keep_questions(run, asked, told)
             own = row.pop("self_influence", None)
-            run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
+            if epoch not in done:
+                run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
+            if per_layer:
+                run.append(apart, layers_of(epoch, row, coords, attrs), made_from=now)
             if own is not None and asked is None:
                 _keep_own(run, name or method, epoch, own, train.ids, attrs, now)
         new = False
@@ -299,7 +315,8 @@ def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
         "fidelity": ("epoch",),
         "value": ("epoch", "query"),
     }
-    row = row if asked else {name: value for name, value in row.items() if name != "value"}
+    left_out = NAMES if asked else (*NAMES, "value")
+    row = {name: value for name, value in row.items() if name not in left_out}
     data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
     data["score"] = (*data["score"], {"unit": attrs["unit"]})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)

@@ -14,6 +14,8 @@ from ..errors import SettingError
 from .batch import Batch
 from .signature import signature_of
 
+#: parts of the names of masks that are true at padding, as torch's attention layers take them
+_TRUE_AT_PADDING = ("padding_mask", "pad_mask", "is_pad")
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -83,8 +85,8 @@ class LayerOutputs:
     def __call__(self, model, batch: Batch, predict=None):
         """What the model answers, and each layer's output as (example, unit).
 
-        Means are over positions, without padding where the batch has an attention mask, and over
-        space. A layer that runs twice counts with its last output.
+        Means are over positions, without padding (see `mask_of`), and over space. A
+        layer that runs twice counts with its last output.
 
         Parameters
         ----------
@@ -163,14 +165,65 @@ class LayerOutputs:
 
 
 def mask_of(batch: Batch, model) -> torch.Tensor | None:
-    """The attention mask of a batch, 1 for real positions and 0 for padding, where it has one."""
-    found = batch.keywords.get("attention_mask")
-    if found is None:
-        signature = signature_of(model)
-        if signature is not None and "attention_mask" in signature.names:
-            place = signature.names.index("attention_mask")
-            found = batch.inputs[place] if place < len(batch.inputs) else None
-    return found if torch.is_tensor(found) and found.ndim == 2 else None
+    """1 for real positions and 0 for padding, shape (example, position); None where it is not told.
+
+    In this order: `attention_mask`; a mask that is true at padding by its name, such as
+    `src_key_padding_mask`; another mask of two values that begins or ends each row with a run of
+    one of them; tokens that are the `padding_idx` of the model's embedding.
+    """
+    named = _named(batch, model)
+    mask = named.get("attention_mask")
+    if mask is not None:
+        return mask if torch.is_tensor(mask) and mask.ndim == 2 else None
+    flat = {k: x for k, x in named.items() if torch.is_tensor(x) and x.ndim == 2}
+    for name, x in flat.items():
+        if any(part in name for part in _TRUE_AT_PADDING):
+            return ~x.bool()
+    for name, x in flat.items():
+        beside = [y for k, y in named.items() if k != name and torch.is_tensor(y)]
+        if "mask" in name and (found := _of_two_values(x, beside)) is not None:
+            return found
+    return _of_tokens(flat, model)
+
+
+def _named(batch: Batch, model) -> dict:
+    """The inputs of a batch by the names that the model has for them, or else by their places."""
+    signature = signature_of(model)
+    names = signature.names if signature is not None else ()
+    places = {names[i] if i < len(names) else str(i): x for i, x in enumerate(batch.inputs)}
+    return {str(name).lower(): x for name, x in (places | dict(batch.keywords)).items()}
+
+
+def _of_two_values(x: torch.Tensor, beside: list[torch.Tensor]) -> torch.Tensor | None:
+    """The real positions of a mask that does not say which of its values they are.
+
+    Padding is where the inputs beside it hold one value only. Where none tells: every row has a
+    real position, so that rows that are padded at one end are all real at the other.
+    """
+    if x.is_complex() or not bool(((x == 0) | (x == 1)).all()) or x.shape[1] < 2:
+        return None
+    one = x.bool()
+    if not bool(((one[:, 1:] != one[:, :-1]).sum(1) <= 1).all()):
+        return None  # no run at one end: this mask means something else
+    for y in beside:
+        if y.shape[:2] == x.shape:
+            alike = [bool((y[k] == y[k][:1]).all()) for k in (one, ~one) if k.any()]
+            if alike in ([False, True], [True, False]):
+                return one if alike[1] else ~one
+    for column in (0, -1):
+        if bool((one[:, column] == one[0, column]).all()):
+            return one if bool(one[0, column]) else ~one
+    return None
+
+
+def _of_tokens(flat: dict, model) -> torch.Tensor | None:
+    """Tokens that are not the padding of the model's one embedding that has such a token."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    pads = {m.padding_idx for m in modules if isinstance(m, nn.Embedding)} - {None}
+    whole = [x for x in flat.values() if not x.is_floating_point() and not x.is_complex()]
+    if len(pads) != 1 or not whole:
+        return None
+    return flat.get("input_ids", whole[0]) != pads.pop()
 
 
 def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> Layout:

@@ -351,10 +351,10 @@ class Run(RunReading):
         if name not in self.queries():
             there = ", ".join(map(repr, self.queries())) or "none"
             raise MissingGroupError(f"This run has no query set {name!r}; it has {there}.")
-        mine = (f"queries/{name}", f"queries/{name}/")
+        mine = (f"queries/{name}/", f"by_layer/queries/{name}/")
         with self.together():
             for group in self.groups():
-                if group == mine[0] or group.startswith(mine[1]):
+                if f"{group}/".startswith(mine):
                     self.delete(group)
 
     @contextmanager

@@ -141,6 +141,24 @@ GROUPS: dict[str, GroupSpec] = {
         grows=True,
         by_row=True,
     ),
+    "by_layer/queries/*": GroupSpec(
+        f"the scores of `queries/*`, layer by layer; over the layers they sum to those; {SIGN}",
+        {
+            "score": Variable(
+                ("epoch", "layer", "query", "train"), "change of output", required=True
+            )
+        },
+        extra=(("epoch",), ("layer",)),
+        grows=True,
+        by_row=True,
+    ),
+    "by_layer/scores/*": GroupSpec(
+        f"the scores of `scores/*`, layer by layer; over the layers they sum to those; {SIGN}",
+        {"score": Variable(("epoch", "layer", "test", "train"), "change of output", required=True)},
+        extra=(("epoch",), ("layer",)),
+        grows=True,
+        by_row=True,
+    ),
     "top_scores/*": GroupSpec(
         "the highest and lowest scores of each test example",
         {

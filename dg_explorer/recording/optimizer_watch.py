@@ -146,6 +146,11 @@ class OptimizerWatch:
             return torch.tensor([float(s) for s in sums + norms])
 
 
+def rates_of(optimizer) -> list[float]:
+    """The learning rate of each parameter group as it is now."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
 def _steps_on_the_way(optimizer) -> int:
     """How many calls of an optimizer's step are being made: one that raised is none of them."""
     frame, found = sys._getframe(), 0

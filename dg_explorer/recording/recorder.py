@@ -27,7 +27,7 @@ from .gradient_witness import GradientWitness
 from .keeping import Keeping
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
-from .optimizer_watch import OptimizerWatch
+from .optimizer_watch import OptimizerWatch, rates_of
 from .ranks.joining import check_parts, check_world, checkpoint_for, refuse_sharded
 from .ranks.processes import Processes
 from .ranks.stand_in import run_in
@@ -209,7 +209,7 @@ class Recorder:
         self._told: set[str] = set()
         self._noted = False
         self._testified: tuple | None = None
-        self._rate: float | None = None
+        self._rates: list[float] | None = None
         self._rng_of_ranks: list[dict] | None = None
         self._handles = []
         self._watch(gradient_every, replay)
@@ -452,8 +452,10 @@ class Recorder:
         self._note_task()
         self._testify()
         metrics = self._metrics()
+        if "learning_rate_1" in metrics:
+            self._note_groups()
         if unseen:  # whatever changed the weights, it was not at this optimizer's rate
-            metrics["learning_rate"] = float("nan")
+            metrics |= {n: float("nan") for n in metrics if n.startswith("learning_rate")}
         self._keeping.write(lambda: self._write(epoch, measured, metrics), epoch)
         return metrics
 
@@ -569,6 +571,16 @@ class Recorder:
                 f"beside it. Record into a new run, or pass task= as before."
             )
 
+    def _note_groups(self) -> None:
+        """Write down which parameters go at which learning rate, in the order of the rates."""
+        named = {id(p): name for name, p in self.model.named_parameters()}
+        groups = [
+            [named[id(p)] for p in group["params"] if id(p) in named]
+            for group in self.optimizer.param_groups
+        ]
+        if self.run.attrs.get("parameter_groups") != groups:
+            self._keeping.write(lambda: self.run.set_attrs(parameter_groups=groups))
+
     def _note_replay(self, replay: bool) -> None:
         said = "recorded, see the group 'replay'" if replay else WITHOUT_REPLAY
         self._keeping.write(lambda: self.run.set_attrs(replay=said))
@@ -576,7 +588,7 @@ class Recorder:
     def _before_step(self, optimizer, args, kwargs):
         if self._watched.nested:
             return None
-        self._rate = float(optimizer.param_groups[0]["lr"])
+        self._rates = rates_of(optimizer)
         if self._replay is not None:
             if self.steps_taken == 0:
                 self._keeping.write(lambda: save_initial(self.run, self.model, self.optimizer))
@@ -705,8 +717,10 @@ class Recorder:
                 row[f"{split}_{name}"] = value
         if self.optimizer is not None:
             # that of the last step: a scheduler has moved on by now
-            rate = self.optimizer.param_groups[0]["lr"] if self._rate is None else self._rate
-            row["learning_rate"] = float(rate)
+            rates = rates_of(self.optimizer) if self._rates is None else self._rates
+            row["learning_rate"] = rates[0]
+            if len(set(rates)) > 1:
+                row |= {f"learning_rate_{i}": rate for i, rate in enumerate(rates) if i}
             row["steps_taken"] = self.steps_taken
         return row
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from attribution_models import examples, mlp
 from scipy.stats import entropy, linregress
 from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
@@ -99,6 +100,58 @@ def test_positions_of_a_sequence_are_averaged():
     attributor = RepresentationSimilarityAttributor(model, layer="1")
     found = attributor.compute_train_features(data).values[0]
     torch.testing.assert_close(found.float(), model[:2](tokens).mean(1).detach())
+
+
+class Reader(nn.Module):
+    """Sequences whose padding is told by a mask with a plain name or not, or by the token."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.embed = nn.Embedding(11, 8, padding_idx=0)
+        self.layer, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.mask = mask
+
+    def read(self, x, real):
+        z = torch.tanh(self.layer(self.embed(x))) * real[..., None]
+        return self.head(z.sum(1) / real.sum(1, keepdim=True))
+
+
+class ByPaddingMask(Reader):
+    def forward(self, x, src_key_padding_mask):
+        return self.read(x, (~src_key_padding_mask).float())
+
+
+class ByMask(Reader):
+    def forward(self, x, mask):
+        return self.read(x, (mask == self.mask).float())
+
+
+class ByToken(Reader):
+    def forward(self, x):
+        return self.read(x, (x != 0).float())
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+@pytest.mark.parametrize(
+    ("kind", "real"), [(ByPaddingMask, False), (ByMask, True), (ByMask, False), (ByToken, None)]
+)
+def test_padding_counts_for_nothing_however_it_is_told(kind, real, left):
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(2, 7, (16,), generator=generator)
+    lengths[3] = 6
+    texts = [torch.randint(1, 11, (n,), generator=generator) for n in lengths.tolist()]
+    labels = torch.randint(0, 3, (16,), generator=generator)
+    torch.manual_seed(0)
+    model, found = kind(real), []
+    for width in (6, 15):
+        rows = []
+        for text in texts:
+            pad = (width - len(text), 0) if left else (0, width - len(text))
+            x, here = (F.pad(t, pad) for t in (text, torch.ones_like(text)))
+            rows.append((x, here.bool() == real) if real is not None else (x,))
+        data = TensorDataset(*map(torch.stack, zip(*rows)), labels)
+        found.append(FeatureKNNAttributor(model, layer="layer").attribute(data, data))
+    torch.testing.assert_close(*found)
 
 
 def test_without_class_labels_similarity_is_not_signed():

@@ -1,7 +1,9 @@
 """Fitted once and asked later; absolute damping; scores by layer; projected gradients."""
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from attribution_models import examples, mlp
 from torch.func import functional_call, jacrev, vmap
 
@@ -10,16 +12,22 @@ from dg_explorer.attribution import (
     GradientDotAttributor,
     GradientSimilarityAttributor,
     InfluenceFunctionAttributor,
+    Query,
+    QuerySet,
     SourceAttributor,
     TracInAttributor,
     TRAKAttributor,
+    attribute,
 )
 from dg_explorer.attribution.projections.sketches import FactoredSketch
+from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import SettingError
+from dg_explorer.run import Run
 from dg_explorer.tasks import as_task
 
 TRAIN, TEST, NEW = examples(12), examples(4, seed=1), examples(5, seed=2)
 HIDDEN = 5
+DATA = {"train": TRAIN, "test": TEST}
 
 
 def gradients(model, data, kind):
@@ -184,6 +192,63 @@ def test_the_score_of_a_layer_is_that_of_the_querys_gradient_in_it_alone(model, 
         alone[:, columns] = query[:, columns]
         close(layers[name], alone @ inverse(model, 0.3) @ v.T)
         torch.testing.assert_close(dots[name], alone @ v.T)
+
+
+@pytest.fixture
+def run():
+    table = [{s: np.arange(len(d)), "label": d.tensors[1].numpy()} for s, d in DATA.items()]
+    run = Run.create(None, name="t", train_examples=table[0], test_examples=table[1])
+    for epoch in (0, 3):
+        save_checkpoint(run, epoch, mlp(epoch, hidden=HIDDEN))
+    run.add("metrics", xr.Dataset({"learning_rate": ("epoch", [0.1, 0.2])}, {"epoch": [0, 3]}))
+    return run
+
+
+@pytest.mark.parametrize("method", ["trak", "influence", "tracin", "gradient_cosine"])
+def test_layers_are_kept_beside_the_scores_that_they_sum_to(run, model, method):
+    plain = attribute(run, model, *DATA.values(), method=method, name="plain", progress=False)
+    found = attribute(run, model, *DATA.values(), method=method, per_layer=True, progress=False)
+    layers = run[f"by_layer/scores/{method}"]
+    assert layers["score"].dims == ("epoch", "layer", "test", "train")
+    assert layers["layer"].values.tolist() == ["0", "2"]
+    np.testing.assert_array_equal(found["score"], plain["score"])
+    np.testing.assert_allclose(layers["score"].sum("layer"), plain["score"], rtol=1e-4, atol=1e-6)
+
+
+def test_layers_are_added_to_scores_that_are_there_and_go_with_them(run, model):
+    how = {"method": "gradient_dot", "progress": False}
+    first = attribute(run, model, *DATA.values(), **how)["score"].values
+    attribute(run, model, *DATA.values(), per_layer=True, **how)
+    layers = run["by_layer/scores/gradient_dot"]["score"]
+    np.testing.assert_allclose(layers.sum("layer"), first, rtol=1e-4, atol=1e-6)
+    attribute(run, model, *DATA.values(), overwrite=True, **how)
+    assert "by_layer/scores/gradient_dot" not in run
+
+
+def test_layers_of_a_question_are_kept_and_deleted_with_it(run, model):
+    asked = QuerySet("mine", {"all": Query.mean(TEST)})
+    how = {"method": "trak", "query": asked, "progress": False}
+    attribute(run, model, TRAIN, TEST, per_layer=True, **how)
+    layers = run["by_layer/queries/mine/trak"]["score"]
+    whole = run["queries/mine/trak"]["score"]
+    np.testing.assert_allclose(layers.sum("layer"), whole, rtol=1e-4, atol=1e-6)
+    run.delete_query("mine")
+    assert not [group for group in run.groups() if "mine" in group]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"method": "source"}, {"method": "feature_knn"}, {"proj_dim": 8}]
+)
+def test_scores_that_are_no_sum_over_layers_say_so_before_the_work(run, model, settings):
+    with pytest.raises(SettingError, match="layers"):
+        attribute(run, model, TRAIN, TEST, per_layer=True, progress=False, **settings)
+    assert [group for group in run.groups() if "score" in group] == []
+
+
+def test_sums_over_epochs_without_layers_get_none_later(run, model):
+    attribute(run, model, TRAIN, TEST, method="tracin", progress=False)
+    with pytest.raises(SettingError, match="overwrite=True"):
+        attribute(run, model, TRAIN, TEST, method="tracin", per_layer=True, progress=False)
 
 
 @pytest.mark.parametrize(

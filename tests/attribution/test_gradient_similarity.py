@@ -1,12 +1,15 @@
 """Gradient similarity and TracIn, against gradients taken one by one."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from attribution_models import TinyTransformer, examples, mlp
 from torch.utils.data import TensorDataset
 
-from dg_explorer import Run, with_ids
+from dg_explorer import Recorder, Run, with_ids
 from dg_explorer.attribution import GradientSimilarityAttributor, TracInAttributor, attribute
 from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.errors import CheckpointError, SettingError
@@ -140,6 +143,53 @@ def test_an_epoch_cannot_be_added_before_a_sum(data):
     attribute(run, mlp(9), *data, method="tracin", epochs=[5], progress=False)
     with pytest.raises(SettingError, match="before it"):
         attribute(run, mlp(9), *data, method="tracin", progress=False)
+
+
+def run_of_two_rates(model, rates, path=None):
+    """A training whose body and head go at rates of their own, halved after each epoch."""
+    train, test = examples(10), examples(3, seed=1)
+    tables = [{"label": d.tensors[1].numpy()} for d in (train, test)]
+    run = Run.create(path, name="t", train_examples=tables[0], test_examples=tables[1])
+    groups = [{"params": model[i].parameters(), "lr": rate} for i, rate in zip((0, 2), rates)]
+    optimizer = torch.optim.SGD(groups)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    states = []
+    with Recorder(run, model, optimizer, train=with_ids(train), test=test) as recorder:
+        for epoch in range(2):
+            optimizer.zero_grad()
+            F.cross_entropy(model(train.tensors[0]), train.tensors[1]).backward()
+            optimizer.step()
+            schedule.step()
+            recorder.epoch(epoch)
+            states.append(copy.deepcopy(model))
+    return run, with_ids(train), test, states
+
+
+def test_each_layer_is_scored_at_the_rate_of_its_parameter_group():
+    model = mlp(0)
+    run, train, test, states = run_of_two_rates(model, (0.01, 1.0))
+    found = attribute(run, model, train, test, method="tracin", progress=False)["score"].values
+    body = sum(p.numel() for p in model[0].parameters())
+    total = 0
+    for scale, state in zip((1, 0.5), states):
+        g, h = by_hand(state, examples(10), test)
+        rates = torch.where(torch.arange(g.shape[1]) < body, 0.01, 1.0) * scale
+        total = total + (g * rates) @ h.T
+    np.testing.assert_allclose(found[-1], total, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(run["metrics"]["learning_rate"], [0.01, 0.005])
+    np.testing.assert_array_equal(run["metrics"]["learning_rate_1"], [1.0, 0.5])
+
+
+def test_rates_of_several_groups_cannot_be_kept_apart_in_a_projection():
+    model = mlp(0)
+    run, train, test, _ = run_of_two_rates(model, (0.01, 1.0))
+    with pytest.raises(SettingError, match=r"several learning rates.*learning_rates="):
+        attribute(run, model, train, test, method="tracin", proj_dim=8, progress=False)
+
+
+def test_groups_of_one_rate_are_recorded_as_one():
+    run, *_ = run_of_two_rates(mlp(0), (0.1, 0.1))
+    assert "learning_rate_1" not in run["metrics"]
 
 
 def test_a_run_without_learning_rates_is_refused_until_one_is_given(data):

@@ -14,8 +14,8 @@ from dg_explorer.attribution.gradients.explicit import explicit_gradients
 from dg_explorer.attribution.gradients.joining import FactorMismatchError, concatenate
 from dg_explorer.attribution.gradients.layout import Layout, find_layout, owners_of
 from dg_explorer.attribution.projections.kernel import gram
-from dg_explorer.errors import NonFiniteError
-from dg_explorer.tasks import as_task
+from dg_explorer.errors import NonFiniteError, SettingError
+from dg_explorer.tasks import as_task, margin
 
 TASK = as_task("classification")
 
@@ -176,6 +176,81 @@ def test_a_row_that_is_not_finite_is_named(row):
     attributor = GradientDotAttributor(mlp(dtype=torch.float32), batch_size=6)
     with pytest.raises(NonFiniteError, match=rf"id {row}\b"):
         attributor.compute_train_features(TensorDataset(x, y))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_row_whose_gradient_alone_is_not_finite_is_named(value):
+    """Behind a tanh an infinite input has a finite output, and a gradient of 0 times infinity."""
+    x, y = examples(20, dtype=torch.float32).tensors
+    x = x.clone()
+    x[7, 0] = value
+    attributor = GradientDotAttributor(mlp(dtype=torch.float32), batch_size=6)
+    with pytest.raises(NonFiniteError, match=r"id 7\b"):
+        attributor.compute_train_features(TensorDataset(x, y))
+
+
+class TwoPrecisions(nn.Module):
+    """A body in one precision and a head in another, as after `model.body.double()`."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 5).to(kind), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.body(x.to(self.body.weight.dtype))).float())
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_parameters_of_several_precisions_are_scored_together(kind):
+    torch.manual_seed(0)
+    model, data = TwoPrecisions(kind), examples(9, classes=3, dtype=torch.float32)
+    rows = []
+    for x, y in data:
+        logits = model(x[None])
+        found = torch.autograd.grad(margin(logits, y[None])[0], list(model.parameters()))
+        rows.append(torch.cat([g.flatten().double() for g in found]))
+    rows = torch.stack(rows)
+    features = GradientDotAttributor(model).compute_test_features(data)
+    torch.testing.assert_close(
+        gram(features.models[0][0]).double(), rows @ rows.T, rtol=0.02, atol=1e-3
+    )
+
+
+class Shortened(nn.Module):
+    """A table whose forward writes to it: rows longer than `max_norm` are made shorter."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(11, 6, max_norm=1.0), nn.Linear(6, 3)
+
+    def forward(self, tokens):
+        return self.head(torch.tanh(self.embed(tokens)).mean(1))
+
+
+def test_a_table_that_shortens_its_rows_is_left_as_it_was():
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(11, (12, 5), generator=generator)
+    labels = torch.randint(3, (12,), generator=generator)
+    torch.manual_seed(0)
+    model, data = Shortened(), TensorDataset(tokens, labels)
+    before = model.embed.weight.detach().clone()
+    found = GradientDotAttributor(model).attribute(data, data)
+    assert torch.equal(model.embed.weight, before)
+    model(tokens)  # now the rows are short
+    torch.testing.assert_close(found, GradientDotAttributor(model).attribute(data, data))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: nn.LazyLinear(3), "Call the model once"),
+        (torch.inference_mode()(lambda: nn.Linear(6, 4)), "inference_mode"),
+        (lambda: nn.Linear(6, 4).requires_grad_(False), "requires_grad_"),
+    ],
+)
+def test_a_model_without_gradients_says_why_and_what_to_do(make, told):
+    with pytest.raises(SettingError, match=told):
+        GradientDotAttributor(make()).attribute(examples(6), examples(3))
 
 
 # ------------------------------------------------------------------- padding

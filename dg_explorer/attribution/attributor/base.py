@@ -24,6 +24,7 @@ from ..gradients.factors import Explicit
 from ..gradients.joining import compact, concatenate
 from ..gradients.plan import Plan
 from ..gradients.proof import prove
+from ..gradients.watching import check_ready
 from ..projections.dense import Projection
 from ..projections.fidelity import TEST, TRAIN, fidelity, half_of, spread_over
 from ..projections.of_gradients import of_checkpoint, projected_factor
@@ -85,6 +86,7 @@ class Attributor:
     ):
         if not isinstance(model, nn.Module):
             raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
+        check_ready(model)
         check_damping(damping)
         self.task: Task = as_task(task)
         self.model = model if device is None else model.to(device)
@@ -188,13 +190,29 @@ class Attributor:
 
     def compute_attributions_by_layer(self, train_features, test_features):
         """`attribute_by_layer` from features."""
-        raise SettingError(
+        raise self.refused_by_layer()
+
+    def check_by_layer(self) -> None:
+        """Raise `SettingError` where scores of this method and these settings are no such sum."""
+        one = type(self).compute_attributions_by_layer is Attributor.compute_attributions_by_layer
+        if one or self.sketch is not None or getattr(self, "projection", None) is not None:
+            raise self.refused_by_layer()
+
+    def refused_by_layer(self) -> SettingError:
+        """The error that says why scores are no sum over layers."""
+        return SettingError(
             f"Scores of {self.method!r} {self.not_by_layer}. Those of 'trak', 'influence', "
             f"'tracin', 'gradient_dot' and 'gradient_cosine' are, without proj_dim=."
         )
 
     #: why `attribute_by_layer` is refused
     not_by_layer = "are no sum over layers"
+    #: whether a row of a run has the scores of each layer beside their sum
+    layers_too = False
+
+    def layers_needed(self, run) -> bool:
+        """Whether scores of this run are made from those of its layers."""
+        return False
 
     def projection_fidelity(self, train_features, test_features) -> float | None:
         """The correlation with exact scores that two halves of the projection speak for, 0 to 1.

@@ -77,6 +77,12 @@ def concatenate(blocks: Sequence[Sequence[Factor]]) -> list[Factor]:
     return [_join(list(layer)) for layer in zip(*aligned(*blocks), strict=True)]
 
 
+def in_one_precision(layers: Sequence[Factor]) -> list[Factor]:
+    """The same gradients in the widest precision among them: parameters may be of several."""
+    kinds = {(f.d if hasattr(f, "d") else f.gradient).dtype for f in layers}
+    return [f.to(torch.float64) for f in layers] if len(kinds) > 1 else list(layers)
+
+
 def compact(found: Factor) -> Factor:
     """The same gradients in the smaller form: written out where that beats the factors."""
     if isinstance(found, Convolution):

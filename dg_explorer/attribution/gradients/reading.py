@@ -22,6 +22,7 @@ from .examples import length, signature
 from .explicit import Outputs, as_real, by_vmap, one_by_one, wide
 from .factors import Explicit, Factor, Lookup, Outer
 from .graph import Graph, Use, operation, result_shape
+from .joining import in_one_precision
 from .layout import Layout, agrees, busy_rows, counted, owners_of
 from .plan import Plan
 from .rules import ENTRY_BY_ENTRY, RULES, Products, Rows, Saved, Split
@@ -101,7 +102,7 @@ class Reading:
             check_finite(rows, "output", ids, ids is not None)
             factors = self._factors(rows, n, signature(batch), ids)
         for found, more in zip(factors, self._raw(batch, outputs, rows.shape[1]), strict=True):
-            found.extend(more)
+            found[:] = in_one_precision([*found, *more])
             found.sort(key=lambda f: plan.parameters.index(next(iter(f.sizes))))
         if outputs == task.output:
             output, weight = self._answers(prediction, batch, values)
@@ -138,8 +139,8 @@ class Reading:
                 self._find_owners(sites, d, whose, n, shapes)
             layers = self._layers(sites, d, parameters, n, rows)
             for factor in layers:
-                if isinstance(factor, Explicit):  # others are read when they are multiplied
-                    check_finite(factor.gradient, "gradient", ids, ids is not None)
+                for part in ("gradient", "d", "a", "x"):
+                    check_finite(getattr(factor, part, None), "gradient", ids, ids is not None)
             found.append(layers)
         return found
 

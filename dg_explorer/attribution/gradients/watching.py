@@ -33,7 +33,8 @@ def select_parameters(model: nn.Module, layers=None) -> list[str]:
             chosen += hits
     if not chosen:
         raise SettingError(
-            "The model has no trainable parameter: every one has requires_grad=False."
+            "The model has no trainable parameter: every one has requires_grad=False, as in an "
+            "averaged copy (EMA). Name those to attribute: model.requires_grad_(True)."
         )
     wanted = set(chosen)
     return [name for name in names if name in wanted]
@@ -65,6 +66,9 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if any(_compiled(module) for module in training):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
+            for module in training:
+                if getattr(module, "max_norm", None) is not None:
+                    stack.enter_context(_written_back(module.weight))
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
@@ -72,6 +76,36 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
                 module.training = mode
             for parameter, flag in flags.items():
                 parameter.requires_grad_(flag)
+
+
+def check_ready(model: nn.Module) -> None:
+    """Refuse parameters that do not exist yet, or that autograd may never see.
+
+    Raises
+    ------
+    SettingError
+    """
+    for name, parameter in model.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise SettingError(
+                f"The parameter {name!r} has no shape yet (a lazy layer). Call the model once on a "
+                f"batch before it is given: model(inputs)."
+            )
+        if parameter.is_inference():
+            raise SettingError(
+                f"The parameter {name!r} was made in torch.inference_mode(), so that it never has "
+                f"a gradient. Make or load the model outside of it; torch.no_grad() does no harm."
+            )
+
+
+@contextmanager
+def _written_back(weight: torch.Tensor):
+    """A table with `max_norm` shortens its rows as they are looked up; they are put back."""
+    before = weight.detach().clone()
+    try:
+        yield
+    finally:
+        weight.data.copy_(before)
 
 
 @contextmanager

@@ -172,7 +172,8 @@ class TracInAttributor(GradientSimilarityAttributor):
     Parameters
     ----------
     learning_rates : float or sequence of float, optional
-        One for each checkpoint, or one for all; by default 1, or the run's own.
+        One for each checkpoint, or one for all; by default 1, or the run's own. A run whose
+        parameter groups were trained at several rates has each layer's scores times its own.
     **settings
         `proj_dim`, `projection`, `projection_seed`, as for `GradientSimilarityAttributor`;
         `task`, `checkpoints`, `layers`, `device`, `batch_size`, as for every attributor.
@@ -228,22 +229,74 @@ class TracInAttributor(GradientSimilarityAttributor):
         """None: the scores of a record are sums over its epochs, one checkpoint's are not."""
         return None
 
-    def over_epochs(self, run, group: str, rows):
+    def layers_needed(self, run) -> bool:
+        """Whether parameter groups of the run were trained at several learning rates."""
+        rates = run["metrics"] if self.learning_rates is None and "metrics" in run else ()
+        if "learning_rate_1" not in rates:
+            return False
+        if self.sketch is not None:
+            raise SettingError(
+                "This run trained its parameter groups at several learning rates, and proj_dim= "
+                "mixes the layers. Leave proj_dim= out, or pass learning_rates=, one for all."
+            )
+        return True
+
+    def over_epochs(self, run, group: str, rows, per_layer: bool = False):
         """Turn the scores of single checkpoints of a run into sums up to each of them."""
-        total, last = None, -1
+        total, layers, last = 0.0, 0.0, -1
         if group in run:
             there = run[group]
             last = int(there["epoch"].values[-1])
             total = there["score"].sel(epoch=last).values
+            if per_layer:
+                layers = run[f"by_layer/{group}"]["score"].sel(epoch=last).values
+        several = self.layers_needed(run)
         for epoch, row in rows:
             if epoch < last:
                 raise SettingError(
                     f"{group!r} holds sums of TracIn up to {run.time_unit} {last}, so {epoch} "
                     f"cannot be added before it. Pass overwrite=True with all the epochs."
                 )
-            score = np.float32(self._rate_at(run, epoch)) * row["score"]
-            total = score if total is None else total + score
-            yield epoch, row | {"score": total}
+            if several:
+                rates = self._rates_at(run, epoch, row["layer"])
+                row |= {"by_layer": rates[:, None, None] * row["by_layer"]}
+                total = total + row["by_layer"].sum(0)
+            else:
+                rate = np.float32(self._rate_at(run, epoch))
+                row |= {"by_layer": rate * row.get("by_layer", 0.0)}
+                total = total + rate * row["score"]
+            layers = layers + row["by_layer"]
+            yield epoch, row | {"score": total, "by_layer": layers}
+
+    def _rates_at(self, run, epoch: int, layers) -> np.ndarray:
+        """The learning rate of each layer's parameters, float32, 0 where none was trained."""
+        metrics = run["metrics"]
+        names = [name for name in metrics if name.startswith("learning_rate")]
+        groups = run.attrs.get("parameter_groups") or []
+        known = metrics[names].dropna("epoch", how="all")
+        before = known["epoch"].values <= epoch
+        if len(groups) != len(names) or not before.any():
+            raise CheckpointError(
+                f"TracIn needs the learning rates at {run.time_unit} {epoch} of the run's "
+                f"{len(names)} parameter groups, and the record has not which are in which. Pass "
+                f"learning_rates=, one for all."
+            )
+        row = known.isel(epoch=int(np.flatnonzero(before)[-1]))
+        first = float(row["learning_rate"])  # of all groups, where the others have none noted
+        rates = [float(row[name]) if np.isfinite(row[name]) else first for name in names]
+        of = {p: rate for group, rate in zip(groups, rates, strict=True) for p in group}
+        found = []
+        for layer in layers:
+            mine = [p for p in self._plan.parameters if layer in (p, p.rpartition(".")[0])]
+            each = {of.get(p, 0.0) for p in mine}
+            if len(each) > 1:
+                raise SettingError(
+                    f"The parameters of layer {layer!r} were trained at several learning rates "
+                    f"({', '.join(f'{rate:g}' for rate in sorted(each))}), and TracIn takes one a "
+                    f"layer. Pass learning_rates=, one for all."
+                )
+            found.append(each.pop())
+        return np.array(found, np.float32)
 
     def _rate_at(self, run, epoch: int) -> float:
         if self.learning_rates is not None:

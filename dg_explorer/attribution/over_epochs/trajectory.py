@@ -177,6 +177,11 @@ def segment_times(run, epochs: list[int], segments: int) -> list[float]:
             "The run's metrics do not say how long its training took: they lack learning_rate or "
             "steps_taken. Pass time=, the sum of the learning rates of each segment's steps."
         )
+    if "learning_rate_1" in metrics:
+        raise CheckpointError(
+            "This run trained its parameter groups at several learning rates, and a segment has "
+            "one time. Pass time=, the sum of the learning rates of each segment's steps."
+        )
     known = metrics[["learning_rate", "steps_taken"]].dropna("epoch")
     steps = known["steps_taken"].values
     taken = np.diff(steps, prepend=0) * known["learning_rate"].values
