@@ -19,9 +19,9 @@ from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
 from ..training.trained_loss import check_assumed_loss, trained_loss
-from .attributor.by_layer import NAMES, check_sums, layers_of
 from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
 from .attributor.outputs_on_record import AS_RECORDED, compared
+from .attributor.rows import as_dataset, check_sums, keep_own, layers_of
 from .attributor.settling import settled
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
@@ -242,11 +242,11 @@ def attribute(
                 keep_questions(run, asked, told)
             own = row.pop("self_influence", None)
             if epoch not in done:
-                run.append(group, _as_dataset(epoch, row, coords, attrs), made_from=now)
+                run.append(group, as_dataset(epoch, row, coords, attrs), made_from=now)
             if per_layer:
                 run.append(apart, layers_of(epoch, row, coords, attrs), made_from=now)
-            if own is not None and asked is None:
-                _keep_own(run, name or method, epoch, own, train.ids, attrs, now)
+            if own is not None and asked is None and epoch not in done:
+                keep_own(run, name or method, epoch, own, train.ids, attrs, now)
         new = False
     run.flush()
     if progress and "fidelity" in run[group]:
@@ -304,38 +304,6 @@ def _say_fidelity(scores: xr.Dataset) -> None:
         f"{settings['projection']}: by its two halves, scores correlate about {float(worst):.2f} "
         f"with those of exact gradients. proj_dim= raises it; without proj_dim= scores are exact."
     )
-
-
-def _as_dataset(epoch, row, coords, attrs) -> xr.Dataset:
-    asked = "query" in coords
-    dims = {
-        "score": ("epoch", *coords),
-        "weight": ("epoch", "train"),
-        "damping": ("epoch",),
-        "fidelity": ("epoch",),
-        "value": ("epoch", "query"),
-    }
-    left_out = NAMES if asked else (*NAMES, "value")
-    row = {name: value for name, value in row.items() if name not in left_out}
-    data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
-    data["score"] = (*data["score"], {"unit": attrs["unit"]})
-    return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
-
-
-def _keep_own(run, name: str, epoch, own, ids, attrs, made_from) -> None:
-    """Write `self_influence/<name>`, unless one made otherwise is there: it is whose wrote it."""
-    group = f"self_influence/{name}"
-    row = xr.Dataset(
-        {"score": (("epoch", "train"), own[None], {"unit": attrs["unit"]})},
-        {"epoch": [epoch], "train": ids},
-        {key: attrs[key] for key in ("method", "settings", "output")},
-    )
-    if group in run:
-        there = run[group]
-        same = all(there.attrs.get(key) == value for key, value in row.attrs.items())
-        if not same or not np.array_equal(there["train"].values, ids):
-            return
-    run.append(group, row, made_from=made_from)
 
 
 def _check_settings(attributor, method, settings) -> None:
