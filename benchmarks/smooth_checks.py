@@ -1,6 +1,7 @@
 """Sign flips, windows and negative controls on the `smooth` recipe, each really retrained.
 
-``python -m benchmarks.smooth_checks --path FOLDER [--queries 8]``
+``python -m benchmarks.smooth_checks --path FOLDER [--queries 8]``, or without exact scores
+``python -m benchmarks.smooth_checks --checks controls --seed 0``
 """
 
 from __future__ import annotations
@@ -83,46 +84,85 @@ def verify_windows(training, *, n: int = 20, n_windows: int = 4, n_queries: int 
     return float(np.mean(hits))
 
 
-def negative_controls(scores: xr.DataArray, seed: int = 0, drop: float = 0.05) -> dict:
-    """LDS with interval of scores that ought to predict nothing, at the last epoch.
+def negative_controls(seed: int = 0, *, n_queries: int = 64, drop: float = 0.05) -> dict:
+    """LDS with interval, at the last epoch, of scores that ought to predict nothing, and of some
+    that explain one of them.
 
-    Those of an untrained network do predict a little here: which numbers two pairs share is in
-    the gradients before any training. They are the floor for the others, not a zero.
+    TRAK of an untrained network does predict a little, and that of a network trained on shuffled
+    labels a little the wrong way round: which numbers and answers two pairs share is in their
+    gradients, and as it is in the data it predicts without a network too. What is left of each
+    query's scores without that predicts nothing; of the trained network's LDS more than half is
+    left. (To step 75, where the network is hardly past its start, an untrained one's does predict
+    retraining.)
     """
     truth = smooth_truth(seed, drop).sel(epoch=RECORD_AT[-1])
-    test = scores["test"].values
-    real = scores.sel(epoch=RECORD_AT[-1])
-    rng = np.random.default_rng(0)
+    test = queries_of(seed, n_queries)
+    last = smooth_training(seed).with_changes(record_at=RECORD_AT[-1:])
     untrained = modular_addition("smooth", seed=seed, n_steps=1, record_at=(0,))
     shuffled = modular_addition(
         "smooth", seed=seed, n_steps=200, record_at=(200,), shuffled_labels=True
     )
-    controls = {
-        "permuted scores": real.copy(data=rng.permuted(real.values, axis=1)),
-        "untrained network, trak": scores_by_epoch(untrained, "trak", test).squeeze(drop=True),
-        "shuffled labels, trak": scores_by_epoch(shuffled, "trak", test).isel(epoch=0, drop=True),
+    real, blank, memorized = (
+        scores_by_epoch(training, "trak", test).squeeze(drop=True)
+        for training in (last, untrained, shuffled)
+    )
+    shared = what_pairs_share(test, real["train"].values)
+    rng = np.random.default_rng(0)
+    scores = {
+        "trained": real,
+        "permuted": real.copy(data=rng.permuted(real.values, axis=1)),
+        "of shuffled labels": memorized,
+        "untrained": blank,
+        "the same answer, without a network": real.copy(data=shared["answer"].astype(float)),
+        "untrained, without what pairs share": real.copy(data=without(blank.values, shared)),
+        "of shuffled labels, without what pairs share": real.copy(
+            data=without(memorized.values, shared)
+        ),
+        "trained, without what pairs share": real.copy(data=without(real.values, shared)),
     }
     return {
-        name: linear_datamodeling_score(control, truth["mask"], truth["output"])
-        for name, control in controls.items()
+        name: linear_datamodeling_score(score, truth["mask"], truth["output"])
+        for name, score in scores.items()
     }
+
+
+def what_pairs_share(test: np.ndarray, train: np.ndarray, p: int = 23) -> dict[str, np.ndarray]:
+    """Whether each (test, train) pair of sums has the same first number, second, or answer."""
+    (a, b), (c, d) = np.divmod(test[:, None], p), np.divmod(train[None], p)
+    return {"first": a == c, "second": b == d, "answer": (a + b - c - d) % p == 0}
+
+
+def without(scores: np.ndarray, shared: dict[str, np.ndarray]) -> np.ndarray:
+    """Each query's scores less what a linear model of the shared parts says of them."""
+    left = scores.astype(float).copy()
+    for q, row in enumerate(left):
+        known = np.stack([np.ones(len(row)), *(part[q] for part in shared.values())], 1)
+        row -= known @ np.linalg.lstsq(known, row, rcond=None)[0]
+    return left
 
 
 def main() -> None:
     """Print the three checks for one seed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--path", required=True, help="folder of exact scores")
+    parser.add_argument("--path", help="folder of exact scores; controls need none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--checks", nargs="+", default=["controls", "flips", "windows"])
     settings = parser.parse_args()
     torch.set_num_threads(1)
+    if "controls" in settings.checks:
+        for name, lds in negative_controls(settings.seed).items():
+            value, low, high = (float(lds[part]) for part in ("lds", "low", "high"))
+            print(
+                f"seed {settings.seed}, {name}: LDS {value:.3f} ({low:.3f} to {high:.3f})",
+                flush=True,
+            )
+    if set(settings.checks) <= {"controls"}:
+        return
+    if settings.path is None:
+        parser.error("--path is needed for all but controls")
     training = smooth_training(settings.seed)
     scores = unrolled_scores(settings.seed, settings.queries, Path(settings.path))
-    if "controls" in settings.checks:
-        for name, lds in negative_controls(scores, settings.seed).items():
-            value, low, high = (float(lds[part]) for part in ("lds", "low", "high"))
-            print(f"{name}: LDS {value:.3f} ({low:.3f} to {high:.3f})", flush=True)
     if "flips" in settings.checks:
         early, late = RECORD_AT[0], RECORD_AT[-1]
         both, each = verify_sign_flips(scores, training, early=early, late=late)

@@ -1,6 +1,6 @@
 """When does a + b rest on b + a? The transformer's top helpers, checked by removing them.
 
-``python -m benchmarks.transformer_twins --path FOLDER [--steps 4000] [--starts 2]``
+``python -m benchmarks.transformer_twins --path FOLDER [--starts 0 1] [--until 2000]``
 
 A one-layer transformer learns to add modulo 59 (six minutes on two quiet cores, kept in FOLDER
 with TRAK scores at each recorded moment). Printed at each moment: for what share of the test pairs
@@ -13,7 +13,6 @@ the twin's doing; from the same start, and from others, whose trainings know not
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +22,18 @@ import dg_explorer as dg
 from dg_explorer.demos import transformer
 from dg_explorer.training.training import margin
 
-AT = (400, 1000, 2000, 4000)
+AT = (200, 400, 1000, 1500, 2000, 3000, 4000)
 
 
-def recorded(path: Path, steps: int):
+def recorded(path: Path, recipe, train, test) -> dg.Run:
     """The demo, trained or opened, and its scores at each recorded moment."""
-    recipe = replace(transformer.RECIPE, steps=steps)
-    folder = path / f"transformer-{steps}"
+    folder = path / "transformer"
     if not folder.exists():
-        made = transformer.make(folder, recipe=recipe, progress=False)
-        made.run.flush()
+        transformer.make(folder, progress=False).run.flush()
     run = dg.Run.open(folder)
-    train, test = transformer.datasets(recipe)
     moments = [step for step in recipe.recorded_steps() if step > 0]
     dg.attribute(run, transformer.model(recipe), train, test, epochs=moments, progress=False)
-    return recipe, run, train, test
+    return run
 
 
 def with_twins(recipe, train, test) -> np.ndarray:
@@ -69,40 +65,57 @@ def story(recipe, run, asked: np.ndarray) -> None:
         )
 
 
+def answers(net, tokens: torch.Tensor) -> torch.Tensor:
+    """What the model says, at half the cost: keys and values once a token, the query once.
+
+    All examples end in the same token, and there are only p + 1 tokens in three places.
+    """
+    known = net.embed.weight[:, None] + net.place.weight  # (token, place, width)
+    split = known.shape[:2] + (net.heads, -1)
+    k, v = net.k(known).reshape(split), net.v(known).reshape(split)
+    last = known[tokens[0, -1], -1]
+    q = net.q(last).reshape(net.heads, -1)
+    place = torch.arange(3)
+    pull = (k * q).sum(-1) / q.shape[-1] ** 0.5  # (token, place, head)
+    share = pull[tokens, place].softmax(1)  # (example, place, head)
+    mixed = (share[..., None] * v[tokens, place]).sum(1).flatten(1)
+    x = last + net.mix(mixed)
+    return net.answer(x + net.down(net.relu(net.up(x))))
+
+
 def margins(recipe, train, test, removed: np.ndarray, seed: int, at) -> dict[int, np.ndarray]:
     """The margins of the test pairs at some steps of a training without some examples."""
     keep = torch.from_numpy(~np.isin(train.ids, removed))
     tokens, labels = (part[keep] for part in train.dataset.tensors)
-    asked, answers = test.dataset.tensors
+    asked, right = test.dataset.tensors
     net = transformer.model(recipe, seed)
     optimizer = transformer.optimizer(net, recipe)
     found = {}
     for step in range(max(at) + 1):
         if step in at:
             with torch.no_grad():
-                found[step] = margin(net(asked), answers).numpy()
-        loss = torch.nn.functional.cross_entropy(net(tokens), labels)
+                found[step] = margin(answers(net, asked), right).numpy()
+        loss = torch.nn.functional.cross_entropy(answers(net, tokens), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return found
 
 
-def removal(recipe, train, test, asked: np.ndarray, seed: int, at, file: Path) -> None:
+def removal(recipe, train, test, asked: np.ndarray, seed: int, at, path: Path) -> None:
     """Print what the margin of a test pair loses with its twin, beyond losing as many others."""
     half = np.random.default_rng(0).permutation(len(asked)) % 2 == 0
     rows = np.searchsorted(np.sort(test.ids), asked)
     rows = np.argsort(test.ids)[rows]
-    if file.exists():
+    by_half = []
+    for side, part in (("A", half), ("B", ~half)):
+        file = path / f"without-twins-{side}-{seed}-{max(at)}.npz"
+        if not file.exists():
+            removed = transformer.twins(asked[part], recipe.p)
+            found = margins(recipe, train, test, removed, seed, at)
+            np.savez(file, **{str(step): value for step, value in found.items()})
         kept = np.load(file)
-        by_half = [{step: kept[f"{side}-{step}"] for step in at} for side in "AB"]
-    else:
-        by_half = [
-            margins(recipe, train, test, transformer.twins(asked[part], recipe.p), seed, at)
-            for part in (half, ~half)
-        ]
-        arrays = {f"{s}-{step}": v for s, d in zip("AB", by_half) for step, v in d.items()}
-        np.savez(file, **arrays)
+        by_half.append({step: kept[str(step)] for step in at})
     which = "the recorded start" if seed == 0 else f"another start ({seed})"
     for step in at:
         a, b = by_half[0][step][rows], by_half[1][step][rows]
@@ -121,18 +134,20 @@ def removal(recipe, train, test, asked: np.ndarray, seed: int, at, file: Path) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--path", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=transformer.RECIPE.steps)
-    parser.add_argument("--starts", type=int, default=2, help="the recorded one, and others")
-    asked_for = parser.parse_args()
+    parser.add_argument("--starts", type=int, nargs="+", default=[0, 1], help="0: the recorded one")
+    parser.add_argument("--until", type=int, default=2000, help="the last step of a removal")
+    parser.add_argument("--parts", nargs="+", default=["story", "removal"])
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    asked_for.path.mkdir(parents=True, exist_ok=True)
-    recipe, run, train, test = recorded(asked_for.path, asked_for.steps)
+    given.path.mkdir(parents=True, exist_ok=True)
+    recipe = transformer.RECIPE
+    train, test = transformer.datasets(recipe)
     asked = with_twins(recipe, train, test)
-    story(recipe, run, asked)
-    at = [step for step in AT if step <= asked_for.steps]
-    for seed in range(asked_for.starts):
-        file = asked_for.path / f"without-twins-{asked_for.steps}-{seed}.npz"
-        removal(recipe, train, test, asked, seed, at, file)
+    if "story" in given.parts:
+        story(recipe, recorded(given.path, recipe, train, test), asked)
+    at = [step for step in AT if step <= given.until]
+    for seed in given.starts if "removal" in given.parts else ():
+        removal(recipe, train, test, asked, seed, at, given.path)
 
 
 if __name__ == "__main__":

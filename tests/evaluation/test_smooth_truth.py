@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks import smooth_truth as module
-from benchmarks.smooth_checks import negative_controls, sign_flips
+from benchmarks.smooth_checks import negative_controls, sign_flips, what_pairs_share, without
 from benchmarks.smooth_truth import smooth_training, smooth_truth
 from dg_explorer.demos.modular_addition import modular_addition
 from dg_explorer.evaluation.lds_by_method import scores_by_epoch
@@ -53,17 +53,6 @@ def test_predicted_sign_flips_have_other_signs_and_no_example_twice():
         assert early * late < 0
 
 
-@pytest.mark.parametrize("control", ["permuted scores", "shuffled labels, trak"])
-def test_scores_that_know_nothing_predict_nothing(control, controls):
-    assert controls[control].low < 0 < controls[control].high
-
-
-@pytest.fixture(scope="module")
-def controls():
-    last = modular_addition("smooth", n_steps=515, record_at=(515,))
-    return negative_controls(scores_by_epoch(last, "gradient_dot", last.test_ids[:8]))
-
-
 def test_metasmoothness_tells_the_two_recipes_apart():
     smooth, usual = (
         metasmoothness(training=modular_addition(recipe, n_steps=120), directions=1)
@@ -89,3 +78,28 @@ def test_methods_of_several_checkpoints_use_those_before_the_epoch_only():
 
 def test_the_training_is_recorded_where_the_truth_is():
     assert smooth_training(1).recorded_epochs().tolist() == list(module.RECORD_AT)
+
+
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize("seed", module.SEEDS)
+def test_scores_that_ought_to_predict_nothing_have_intervals_over_zero(seed):
+    found = negative_controls(seed, n_queries=32)
+    for name in (
+        "permuted",
+        "untrained, without what pairs share",
+        "of shuffled labels, without what pairs share",
+    ):
+        assert float(found[name]["low"]) <= 0 <= float(found[name]["high"]), name
+    # and the same treatment leaves scores that do predict something their LDS
+    assert float(found["trained, without what pairs share"]["low"]) > 0.1
+
+
+def test_nothing_that_pairs_share_is_left_in_scores_without_it():
+    test, train = np.array([5, 40, 300]), np.arange(0, 529, 3)
+    shared = what_pairs_share(test, train)
+    assert shared["answer"][1, 5] == ((40 // 23 + 40 % 23 - 15 // 23 - 15 % 23) % 23 == 0)
+    scores = np.random.default_rng(0).normal(size=(3, len(train)))
+    left = without(scores + 4 * shared["answer"] - 2 * shared["first"], shared)
+    np.testing.assert_allclose(left, without(scores, shared), atol=1e-9)
+    for part in shared.values():
+        np.testing.assert_allclose((left * part).sum(1), 0, atol=1e-9)
