@@ -123,6 +123,21 @@ class Task:
         n = len(prediction) if torch.is_tensor(prediction) else len(self.output(prediction, batch))
         return torch.ones(n, dtype=torch.int64)
 
+    def by_labels(self, batch: Any) -> tuple[Task, Any]:
+        """The task where only answers and labels are at hand, and the labels that it then takes.
+
+        Raises
+        ------
+        SettingError
+            Its functions read the whole batch.
+        """
+        if self.needs_batch:
+            raise SettingError(
+                f"The functions of the task {self.name!r} read whole batches, and here are only "
+                f"answers and labels. Give loss= and output=, functions of (answers, labels)."
+            )
+        return self, labels_of(batch)
+
     # ---------------------------------------------------------------- recording
 
     def measures(self, prediction: Any, batch: Any) -> dict[str, torch.Tensor]:

@@ -97,6 +97,9 @@ class TokensTask(PositionsTask):
                 f"-100 in the data."
             )
 
+    def by_labels(self, batch):
+        return self, self.labels(batch)  # a mask is in them
+
     def check_model(self, model) -> None:
         kind = kind_of(model)
         if kind is not None and kind != self.name and kind in _TOKEN_TASKS:
@@ -154,6 +157,10 @@ class LanguageModelingTask(TokensTask):
             )
         mask = self._mask(keywords, tokens)
         return tokens if mask is None else tokens.masked_fill(mask == 0, IGNORED)
+
+    def by_labels(self, batch):
+        shifted = LanguageModelingTask(shifted=self._is_shifted(batch), padding=self.padding)
+        return shifted, self.labels(batch)
 
     def aligned(self, prediction, batch):
         logits, labels, counts = super().aligned(prediction, batch)
@@ -213,11 +220,19 @@ class SequenceToSequenceTask(TokensTask):
         return mask if torch.is_tensor(mask) and mask.shape == labels.shape else None
 
     def predict(self, model, batch):
+        inputs, keywords, _ = parts_of(batch)
+        made = self.decoder_inputs(model, batch)
+        if not made:
+            return super().predict(model, batch)
+        return self.read(model(*inputs, **keywords, **made))
+
+    def decoder_inputs(self, model, batch) -> dict[str, torch.Tensor]:
+        """The decoder's own inputs where the batch leaves them to the model: none, or one."""
         inputs, keywords, labels = parts_of(batch)
         said = getattr(batch, "forward", None) is not None or "decoder_input_ids" in keywords
         if said or labels is None or inputs:
-            return super().predict(model, batch)
-        return self.read(model(**keywords, decoder_input_ids=_shifted_right(model, labels)))
+            return {}
+        return {"decoder_input_ids": _shifted_right(model, labels)}
 
 
 def _shifted_right(model, labels: torch.Tensor) -> torch.Tensor:

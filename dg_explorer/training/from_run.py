@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from ..data.leaves import shapes
 from ..data.served import Served
 from ..errors import DataError, SettingError
 from ..record.run import as_run
-from .known_losses import cross_entropy
+from ..tasks import TASKS, ClassificationTask, InferredTask, SequenceToSequenceTask, Task, as_task
+from .known_losses import OfTask, cross_entropy
 from .own_steps import OwnSteps
 from .proof import LibraryChangedError, prove_replay
 from .recorded_steps import (
@@ -47,8 +49,9 @@ def training_of_run(
     *,
     train,
     test,
+    task=None,
     loss: Callable | None = None,
-    output: Callable = margin,
+    output: Callable | None = None,
     forward=None,
     label=None,
     optimizer: Callable | None = None,
@@ -71,11 +74,13 @@ def training_of_run(
         The model that was trained; its weights do not matter and are not changed.
     train, test : datasets
         The examples that were trained on and evaluated, with their ids if they have any.
+    task : str or Task, optional
+        What was trained; default what the record says: its loss, with the weights of examples
+        that the recorder found, and its output.
     loss : callable ``(answers, labels) -> (example,)``, optional
-        The loss that was trained, whose mean over the step's examples it was. Default:
-        cross-entropy, with the weights of examples that the recorder found.
-    output : callable ``(answers, labels) -> (example,)``
-        What is attributed.
+        Another loss that was trained, whose mean over the step's examples it was.
+    output : callable ``(answers, labels) -> (example,)``, optional
+        Something else to attribute than the task's output.
     forward, label : optional
         Which entries of a batch are inputs, and which is the label, as for `Recorder`; several
         inputs lie side by side in the `inputs` of the result.
@@ -114,8 +119,15 @@ def training_of_run(
         if value is not None and not callable(value):
             raise SettingError(f"{name}={value!r}: a function of (answers, labels).")
     how = {"forward": forward, "label": label}
-    batches = _batches(train, "train", run, model, how)
-    test_batches = _batches(test, "test", run, model, how)
+    batches, test_batches = (
+        list(Served.of(data, split=split, run=run, model=model, by_position=True, **how))
+        for split, data in (("train", train), ("test", test))
+    )
+    task = _task(run, task, model, batches[0])
+    batches, test_batches = (
+        _readable(part, task, model, loss is None or output is None)
+        for part in (batches, test_batches)
+    )
     layout = _layout(batches, "training")
     if _layout(test_batches, "test") != layout:
         raise ReplayMissingError(
@@ -132,7 +144,11 @@ def training_of_run(
         )
     if loss is None:
         _check_loss(run)
-    loss = loss or cross_entropy
+    if loss is None or output is None:
+        alone, _ = task.by_labels(batches[0])
+        plain = isinstance(task, ClassificationTask)
+        loss = loss or (cross_entropy if plain else OfTask(alone, "loss"))
+        output = output or (margin if plain else OfTask(alone, "output"))
     change_gradient = change_gradient or steps.clip
     rule = _rule(steps, start, optimizer, change_gradient, change_theta)
     own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
@@ -206,10 +222,37 @@ def _check_loss(run) -> None:
         )
 
 
-def _batches(data, split: str, run, model, how: dict) -> list[Batch]:
+def _task(run, task, model: nn.Module, batch: Batch) -> Task:
+    """What was trained: as it is given, or as the record and the model say."""
+    told = run.attrs.get("task")
+    told = told if isinstance(told, dict) else {}
+    task = as_task(task)
+    if isinstance(task, InferredTask):
+        if told.get("name") in TASKS and TASKS[told["name"]]().digest() == told.get("digest"):
+            return TASKS[told["name"]]()
+        if not told or told["name"] == "custom":
+            return ClassificationTask()  # what earlier versions took it for
+        with torch.no_grad():
+            task.predict(model, batch)
+        task = task.settled
+    if told and task.digest() != told.get("digest"):
+        raise SettingError(
+            f"The run records the task {told.get('told')}, and {task!r} would be taken here. Pass "
+            f"task= as to the recorder."
+        )
+    return task
+
+
+def _readable(batches: list[Batch], task: Task, model, by_task: bool) -> list[Batch]:
     """The examples of a split, each with tensors of its own as inputs and label."""
-    batches = list(Served.of(data, split=split, run=run, model=model, by_position=True, **how))
+    found = []
     for batch in batches:
+        if isinstance(task, SequenceToSequenceTask) and batch.forward is None:
+            made = task.decoder_inputs(model, batch)
+            batch = replace(batch, keywords=batch.keywords | made)
+        if by_task and batch.forward is None:
+            batch = replace(batch, labels=task.by_labels(batch)[1])
+        found.append(batch)
         if batch.forward is not None or not torch.is_tensor(batch.labels):
             raise ReplayMissingError(
                 f"A replay calls the model with the inputs of an example and compares with its "
@@ -217,7 +260,7 @@ def _batches(data, split: str, run, model, how: dict) -> list[Batch]:
                 f"the labels are, and with forward= which entries are inputs (a key, a place or a "
                 f"list of them). {REMAINING}"
             )
-    return batches
+    return found
 
 
 def _layout(batches: list[Batch], split: str) -> Layout:

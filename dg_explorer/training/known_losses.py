@@ -5,6 +5,26 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..tasks import Task
+
+
+class OfTask:
+    """A task's loss or output as a function of (answers, labels), shape (example,).
+
+    Parameters
+    ----------
+    task : Task
+        From `Task.by_labels`.
+    what : "loss" or "output"
+    """
+
+    def __init__(self, task: Task, what: str):
+        self.task, self.what = task, what
+        self.__name__ = self.__qualname__ = f"{what} of {task!r}"
+
+    def __call__(self, answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return getattr(self.task, self.what)(self.task.read(answers), (None, labels))
+
 
 def _one_hot(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.one_hot(labels, answers.shape[1]).to(answers.dtype)

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..checkpoints.store import load_into
 from .known_losses import cross_entropy, recorded_loss
+from .passes import answers_of
 from .recorded_steps import RecordedSteps
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
@@ -147,7 +148,7 @@ class OwnSteps:
             mine = micro == k
             batch = torch.as_tensor(places[mine])
             answers = self.model(self.inputs[batch])
-            answers = getattr(answers, "logits", answers)
+            answers = answers_of(answers)
             share = np.ones(len(batch)) if weights is None else weights[mine]
             if np.ptp(share) < EVEN * abs(share).max():  # as the trainer took it, to the bit
                 yield _divided(self._mean(answers, batch), float(share.sum() / n))
@@ -166,7 +167,7 @@ class OwnSteps:
         batch = torch.as_tensor(rows)
         with _threads(self.steps.threads), torch.no_grad():
             answers = self.model(self.inputs[batch])
-            answers = getattr(answers, "logits", answers)
+            answers = answers_of(answers)
             return recorded_loss(answers, self.labels[batch]).double().cpu().numpy()
 
     def without_gradient(self) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch.func import functional_call
 
 from ..checkpoints.random_state import restore_rng, rng_state
+from ..tasks.answers import logits_of
 
 # Passes without a backward pass (an evaluation that kept its gradients on) may come between.
 MOST = 64
@@ -102,6 +103,12 @@ def answers_in(returned) -> torch.Tensor | None:
     if isinstance(returned, (tuple, list)):
         returned = next((part for part in returned if torch.is_tensor(part)), None)
     return returned if torch.is_tensor(returned) else None
+
+
+def answers_of(returned) -> torch.Tensor:
+    """The answers in what a model returns; `DataError` where it is not plain which they are."""
+    found = answers_in(returned)
+    return logits_of(returned) if found is None else found
 
 
 def gradients_of(model, passes: list[Pass], parameters: list) -> list[torch.Tensor]:

@@ -19,6 +19,7 @@ from ..checkpoints.store import load_checkpoint, load_initial
 from ..errors import RunError
 from ..tasks.identity import code_digest, model_digest, unknown_in
 from .own_steps import OwnSteps
+from .passes import answers_of
 from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
 from .recorded_steps import REMAINING, ReplayMissingError
 from .step.by_hand import OptimizerSettings, UnsupportedOptimizerError
@@ -214,7 +215,7 @@ def _made_from(own: OwnSteps) -> str:
     batch = torch.as_tensor(own.steps.batches[0][:8])
     with torch.no_grad():
         answers = own.model(own.inputs[batch])
-    answers = getattr(answers, "logits", answers)
+    answers = answers_of(answers)
     for part in (own.inputs, own.labels, answers.detach()):
         digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for batch in own.steps.batches:

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 from ..errors import DGExplorerError, SettingError
 from .known_losses import cross_entropy
 from .own_steps import OwnSteps
+from .passes import answers_of
 from .proof_table import ReplayProof
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
@@ -246,7 +247,7 @@ class FlatModel:
     def __call__(self, theta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Logits of a batch; models that return an object are read at its ``.logits``."""
         out = functional_call(self.module, (self.unflatten(theta), self.buffers), (inputs,))
-        return getattr(out, "logits", out)
+        return answers_of(out)
 
 
 def train_many(
