@@ -35,7 +35,7 @@ from .ranks.steps import joined, plain
 from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
 from .targets import TargetsById
-from .trainer_facts import TrainerFacts
+from .trainer_facts import NormWatch, TrainerFacts
 
 NO_TRAIN = (
     "No training example will be recorded: nothing says which they are. Pass train=dg.with_ids("
@@ -382,6 +382,9 @@ class Recorder:
         """
         self._replay.trainer = facts
         self._replay.accumulates = facts.accumulate > 1
+        if "norm" in facts.clip and self._processes is None:  # else of one process alone
+            norms = NormWatch(self.model, self.optimizer, facts.clip["norm"])
+            self._replay.norms, self._handles = norms, [*self._handles, norms]
         if self._replay.missing:
             self.close()
             raise SettingError(
@@ -490,7 +493,10 @@ class Recorder:
             if self._witness.autocast:
                 self._replay.miss("the precision of each operation: it was chosen by autocast")
             weights = self._witness.take_weights()
-            self._replay.write(self.steps_taken, weights, overwrite=self._replaces)
+            table = self._tables["train"]
+            labels = table.columns.get("tokens")
+            counts = None if labels is None else lambda ids: labels[table.positions(ids)]
+            self._replay.write(self.steps_taken, weights, counts=counts, overwrite=self._replaces)
         if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
             self._checkpoint(epoch)
         row = {name: (("epoch",), np.array([value])) for name, value in metrics.items()}

@@ -5,25 +5,29 @@ before it) the ids of its examples (`train_id`, -1 pads), its `learning_rate` (o
 group: `learning_rate_1` and so on for further ones), where a step is made of several batches the
 batch of each slot (`micro`: 0, 1, ...), where several processes trained the process of each slot
 (`rank`; an example that two were given has two slots) and, where the examples weigh unevenly, the
-`weight` of each in the step's loss (NaN: 1 / examples of the step). The attributes say the rest:
-the optimizer's class, the settings of its groups and the names of their parameters, whether
-algorithms were deterministic, what the trainer does beside (`trainer`), and `missing`: what an
-exact replay lacks, empty where it lacks nothing. The weights and the optimizer state before step 0
-are the checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
+`weight` of each in the step's loss (NaN: 1 / examples of the step). Of examples with several labels
+`n_trained` counts those that are trained, after a shift; what a loss is divided by is 1 / `weight`.
+Where a trainer clips, `clip_factor` is what the gradient was multiplied by. The attributes say the
+rest: the optimizer's class, the settings of its groups and the names of their parameters, whether
+algorithms were deterministic, what the trainer does beside (`trainer`), which rules give all
+weights (`weight_rules`, see `rules_of_weights`), and `missing`: what an exact replay lacks, empty
+where it lacks nothing. The weights and the optimizer state before step 0 are the checkpoint that
+`load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 import xarray as xr
 
+from ..training.trained_loss import WEIGHT_RULES, rules_of_weights
 from .gradient_witness import EVEN
 from .ranks.steps import Step
-from .trainer_facts import TrainerFacts
+from .trainer_facts import NormWatch, TrainerFacts
 
 WITHOUT_REPLAY = (
     "Exact replay, and with it unrolled influence, needs the order of the examples and the "
@@ -54,6 +58,10 @@ class ReplayLog:
         self.trainer: TrainerFacts | None = None
         self._slots, self._written = _there(run)
         self.missing = obstacles(model, optimizer)
+        #: norms of the gradients before they are clipped
+        self.norms: NormWatch | None = None
+        said = run["replay"].attrs.get("weight_rules") if "replay" in run else None
+        self._rules = set(WEIGHT_RULES if said is None else json.loads(said))
 
     def batch(self, ids) -> None:
         """Note who is in the step to come; several batches before one step are accumulated."""
@@ -101,7 +109,12 @@ class ReplayLog:
         self._steps = steps
 
     def write(
-        self, steps_taken: int, weights: Mapping[int, np.ndarray], *, overwrite: bool = False
+        self,
+        steps_taken: int,
+        weights: Mapping[int, np.ndarray],
+        *,
+        counts: Callable[[np.ndarray], np.ndarray] | None = None,
+        overwrite: bool = False,
     ) -> None:
         """Append the steps since the last call to the record.
 
@@ -109,6 +122,8 @@ class ReplayLog:
         ----------
         weights : mapping of step -> float array, shape (slot,)
             The weight of each slot in the step's loss, 1 for their mean, where it was found.
+        counts : callable ``ids -> int array``, optional
+            Trained labels of examples that have several each.
         overwrite : bool
             Steps that are there already were those of a training that was cut off.
         """
@@ -146,6 +161,13 @@ class ReplayLog:
             data["micro"] = self._by_slot(steps, [step.places for step in steps])
         if self._processes > 1:
             data["rank"] = self._by_slot(steps, [step.rank for step in steps])
+        if counts is not None:
+            n = np.zeros(table.shape, dtype=np.int32)
+            n[table >= 0] = counts(table[table >= 0])
+            data["n_trained"] = (("step", "slot"), n)
+        if self.norms is not None:
+            data["clip_factor"] = ("step", self.norms.take(len(steps)))
+        self._name_rules(steps, weight, data.get("n_trained"))
         # steps that a resumed training takes again are in the record already
         known = 0 if overwrite else max(0, self._written - first)
         rows = xr.Dataset(data, {"step": np.arange(first, steps_taken)}, self._attrs())
@@ -170,6 +192,21 @@ class ReplayLog:
                 table[k, : len(step.ids)] = own / len(step.ids)
         return None if np.isnan(table).all() else table
 
+    def _name_rules(self, steps: list[Step], weight, counts) -> None:
+        """Keep the rules that give the weights of all steps; of one process, so far."""
+        accumulate = 1 if self.trainer is None else self.trainer.accumulate
+        for k, step in enumerate(steps):
+            slots = len(step.ids)
+            if not slots:
+                continue
+            own = np.full(slots, np.nan) if weight is None else weight[k, :slots]
+            own = np.where(np.isnan(own), 1 / slots, own)
+            n = np.ones(slots) if counts is None else counts[1][k, :slots]
+            micro = step.by_slot(step.places)
+            self._rules &= rules_of_weights(own, n, micro, accumulate)
+        if self._processes > 1:
+            self._rules = set()
+
     def _by_slot(self, steps: list[Step], values: list) -> tuple:
         """What is said of each pass of a step, for each of its slots; -1 pads."""
         table = np.full((len(steps), self._slots), -1, dtype=np.int32)
@@ -191,13 +228,15 @@ class ReplayLog:
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "missing": json.dumps(self.missing),
             "processes": self._processes,
+            "weight_rules": json.dumps(sorted(self._rules)),
         }
 
     def _widen(self, slots: int) -> None:
         # the first batch is nearly always the largest, so this hardly ever rewrites anything
         if "replay" in self._run:
             old = self._run["replay"].load()
-            empty = dict.fromkeys(("train_id", "micro", "rank"), -1)
+            empty = dict.fromkeys(("train_id", "micro", "rank"), -1) | {"n_trained": 0}
+            empty = {name: value for name, value in empty.items() if name in old}
             wider = old.pad(slot=(0, slots - self._slots), constant_values=empty)
             self._run.add("replay", wider, overwrite=True)
         self._slots = slots

@@ -1,4 +1,4 @@
-"""`TrainerFacts`: what a trainer does with batches and gradients beside a plain loop."""
+"""What a trainer does with batches and gradients beside a plain loop: its facts, its clipping."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+import torch
+
+from ..training.step.clipping import Clipping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +52,40 @@ class TrainerFacts:
     def told(self) -> dict:
         """Plain values for the record."""
         return asdict(self)
+
+
+class NormWatch:
+    """The norm of all gradients of each step as it was before clipping, and the factor of that.
+
+    A trainer clips between the last backward pass and the step, where no callback is. So the norm
+    of a gradient is taken when a backward pass has added to it; the last one of a step counts.
+    """
+
+    def __init__(self, model, optimizer, largest: float):
+        self._clipping = Clipping(norm=largest)
+        self._norms: dict[torch.Tensor, torch.Tensor] = {}
+        self._factors: list[torch.Tensor] = []
+        trained = [p for p in model.parameters() if p.requires_grad]
+        self._handles = [p.register_post_accumulate_grad_hook(self._look) for p in trained]
+        self._handles.append(optimizer.register_step_post_hook(self._after_step))
+
+    def take(self, n: int) -> np.ndarray:
+        """The factor of each step since the last call, float64, shape (step,)."""
+        factors, self._factors = self._factors[-n:], []
+        return np.array([float(f) for f in factors])
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _look(self, parameter: torch.Tensor) -> None:
+        self._norms[parameter] = torch.linalg.vector_norm(parameter.grad)
+
+    def _after_step(self, *_) -> None:
+        if self._norms:
+            total = torch.linalg.vector_norm(torch.stack(list(self._norms.values())))
+            self._factors.append(self._clipping.factor(total))
+        else:
+            self._factors.append(torch.ones(()))
+        self._norms = {}

@@ -18,6 +18,7 @@ from ..data.served import Served
 from ..errors import DataError, SettingError
 from ..record.run import as_run
 from ..tasks import TASKS, ClassificationTask, InferredTask, SequenceToSequenceTask, Task, as_task
+from ..tasks.positions import IGNORED
 from .known_losses import OfTask, cross_entropy
 from .own_steps import OwnSteps
 from .proof import LibraryChangedError, prove_replay
@@ -31,7 +32,7 @@ from .recorded_steps import (
 from .several_inputs import Layout, taking_one_tensor
 from .step.choose import step_from_torch
 from .step.generic import GradientChange, OptimizerStep, ThetaChange
-from .trained_loss import TrainedLossError, trained_loss
+from .trained_loss import WEIGHT_RULES, Denominators, TrainedLossError, trained_loss
 from .training import Training, margin
 
 __all__ = [
@@ -177,6 +178,7 @@ def training_of_run(
         test_ids=test_ids,
         labels_of_epochs=labels_of_epochs,
         one_start=True,
+        denominators=_denominators(steps, task, labels),
         own=own,
         proof=proof,
     )
@@ -211,6 +213,17 @@ def _rule(steps, start, optimizer, change_gradient, change_theta):
         if not rule.generic:
             return rule
     return OptimizerStep(made, named, lr=lambda step, _: steps.rates[step], **changes)
+
+
+def _denominators(steps, task: Task, labels: torch.Tensor) -> Denominators:
+    """By what the losses of the recorded steps were divided."""
+    over = {WEIGHT_RULES[rule] for rule in steps.rules}
+    counts = np.ones(len(labels)) if steps.counts is None else steps.counts
+    if set(steps.rules) == {"1/N'"}:  # its first label adds to what a sequence is divided by
+        counts = counts + (labels[:, 0] != IGNORED).numpy()
+    if steps.micro is None:
+        over = {"step"} if over or steps.weights is None else set()
+    return Denominators(counts, over.pop() if len(over) == 1 else None, steps.micro)
 
 
 def _check_loss(run) -> None:

@@ -42,6 +42,10 @@ class RecordedSteps:
     rates : float64 array, shape (step, group)
     micro : list of int array, or None
         Which batch of its step each slot came in, where several were added up; None for one each.
+    counts : float array, shape (train,), or None
+        Trained labels of each example, where they have several.
+    rules : list of str
+        Which of `WEIGHT_RULES` give all weights.
     clip : Clipping or None
         What a trainer did to the gradients.
     optimizer : str
@@ -56,6 +60,8 @@ class RecordedSteps:
     batches: list[np.ndarray]
     weights: list[np.ndarray] | None
     micro: list[np.ndarray] | None
+    counts: np.ndarray | None
+    rules: list[str]
     clip: Clipping | None
     rates: np.ndarray
     optimizer: str
@@ -147,6 +153,8 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         batches=batches,
         weights=_weights(log, batches, labels, micro),
         micro=micro,
+        counts=_counts(log, batches, len(train_ids)),
+        rules=json.loads(log.attrs.get("weight_rules", "[]")),
         clip=Clipping(**trainer["clip"]) if trainer.get("clip") else None,
         rates=rates,
         optimizer=log.attrs["optimizer"],
@@ -211,6 +219,15 @@ def _micro(log, batches) -> list[np.ndarray] | None:
         rows = np.stack([table[k, : len(batch)].clip(min=0) for table in tables])
         found.append(np.unique(rows, axis=1, return_inverse=True)[1].reshape(-1))
     return found if any(row.any() for row in found) else None
+
+
+def _counts(log, batches, n_train: int) -> np.ndarray | None:
+    if "n_trained" not in log:
+        return None
+    counts = np.ones(n_train)
+    for row, batch in zip(log["n_trained"].values, batches, strict=True):
+        counts[batch] = row[: len(batch)]
+    return counts
 
 
 def _weights(log, batches, labels, micro) -> list[np.ndarray] | None:

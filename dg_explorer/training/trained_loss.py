@@ -17,6 +17,17 @@ _KINDS = ("unknown", "same", "weighted", "answers", "other")
 _GRADIENT_KINDS = ("unknown", "same", "scaled", "other")
 
 
+# The weight of an example's loss (summed over its labels) in the loss of a step. N: trained labels
+# of the step, n: of its batch, k: batches of the step, A: those of a whole step.
+WEIGHT_RULES = {
+    "1/N": "step",
+    "1/N'": "step",  # N' counts first labels, which a shifted loss leaves out, too
+    "1/(k n)": "batch",
+    "1/(A n)": "batch",
+    "1/n": "batch",
+}
+
+
 class TrainedLossWarning(UserWarning):
     """The loss that is recorded is not the loss that is trained."""
 
@@ -152,6 +163,63 @@ def _gradient_words(kind, gradients, comparisons) -> str:
         return f"Not compared: {whys[0]}." if whys else "No step was compared."
     worst = next(c for c in gradients if c.gradient.kind == kind)
     return f"At step {worst.step} {worst.gradient.words}."
+
+
+def rules_of_weights(
+    weights: np.ndarray, n: np.ndarray, micro: np.ndarray, accumulate: int
+) -> set[str]:
+    """Which of `WEIGHT_RULES` give the weights of a step; several where they agree in it.
+
+    Parameters
+    ----------
+    weights, n, micro : arrays, shape (slot,)
+        The weight of each example's summed loss, its trained labels, and its batch in the step.
+    accumulate : int
+        Batches of a whole step.
+    """
+    trains = n > 0
+    if not trains.any() or not (weights[trains] > 0).all():
+        return set()
+    divisor, total = 1 / weights[trains], float(n.sum())
+    of_batch = np.bincount(micro, n)[micro][trains]
+    k = int(micro.max()) + 1
+    wanted = {"1/N": total, "1/n": of_batch}
+    wanted |= {"1/(k n)": k * of_batch, "1/(A n)": accumulate * of_batch}
+    found = {name for name, value in wanted.items() if np.allclose(divisor, value, rtol=1e-4)}
+    more = float(divisor[0]) - total
+    one = np.allclose(divisor, divisor[0], rtol=1e-4) and abs(more - round(more)) < 1e-3 * total
+    if one and 0 < round(more) <= len(n) and n.max() > 1:
+        found.add("1/N'")
+    return found
+
+
+@dataclass(frozen=True)
+class Denominators:
+    """By what a step's loss divides, as far as it changes when an example leaves its batch.
+
+    Attributes
+    ----------
+    counts : float array, shape (train,)
+        What each example adds to it: its trained labels.
+    over : "step", "batch" or None
+        Which examples share one: all of the step, or of one of its batches. None where the record
+        fits both.
+    micro : list of int array, or None
+        Which batch of its step each slot came in.
+    """
+
+    counts: np.ndarray
+    over: str | None = "step"
+    micro: Sequence[np.ndarray] | None = None
+
+    def shares(self, step: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each slot of a step, which denominator it is in, and its share of that."""
+        n = self.counts[places]
+        group = np.zeros(len(places), dtype=np.int64)
+        if self.over == "batch" and self.micro is not None:
+            group = self.micro[step]
+        total = np.bincount(group, n)[group]
+        return group, np.divide(n, total, out=np.zeros(len(n)), where=total > 0)
 
 
 def trained_loss(run) -> TrainedLoss | None:

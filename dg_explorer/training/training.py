@@ -18,6 +18,7 @@ from .passes import answers_of
 from .proof_table import ReplayProof
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
+from .trained_loss import Denominators
 
 
 class NotDeterministicError(DGExplorerError, ValueError):
@@ -69,6 +70,8 @@ class Training:
     slot_weights : sequence over steps of float arrays, optional
         The weight that the trained loss itself gives to each slot of `order`, 1 for the mean over
         the step (class weights, uneven accumulation). Default 1.
+    denominators : Denominators, optional
+        By what the loss of a step is divided, where that is not the number of its examples.
     one_start : bool
         The start and the order are those of a record: there is no other seed.
     own : OwnSteps, optional
@@ -95,6 +98,7 @@ class Training:
     labels_of_epochs: Mapping[int, int] = field(default_factory=dict)
     weights: torch.Tensor | None = None
     slot_weights: Sequence[np.ndarray] | None = None
+    denominators: Denominators | None = None
     one_start: bool = False
     own: OwnSteps | None = None
     proof: ReplayProof | None = None

@@ -1,5 +1,6 @@
 """Trainings that other libraries' trainers took are replayed, and their scores are exact."""
 
+import json
 import re
 
 import numpy as np
@@ -88,7 +89,7 @@ def by_transformers(folder, make=Net, weights=None, run=None, **arguments):
         "weight_decay": 0.1,
         "max_grad_norm": 0.3,
     }
-    transformers.Trainer(
+    trainer = transformers.Trainer(
         model,
         transformers.TrainingArguments(
             output_dir=str(folder),
@@ -100,7 +101,9 @@ def by_transformers(folder, make=Net, weights=None, run=None, **arguments):
         ),
         train_dataset=Rows(X, Y, weights),
         callbacks=callbacks,
-    ).train()
+    )
+    trainer.train()
+    model.logged = trainer.state.log_history
     return model
 
 
@@ -138,8 +141,14 @@ def assert_exact(training, train, examples, mode="reverse"):
 
 def test_transformers_trainer_is_replayed_to_the_bit_and_scores_are_its_differences(tmp_path):
     run = new_run()
-    training = replayed(run, by_transformers(tmp_path, run=run))
-    assert_exact(training, lambda w: by_transformers(tmp_path, weights=w), [5])
+    model = by_transformers(tmp_path, run=run, logging_steps=1)
+    norms = [row["grad_norm"] for row in model.logged if "grad_norm" in row]
+    factors = np.minimum(1, 0.3 / (np.array(norms) + 1e-6))
+    assert factors.min() < 0.9 < factors.max()
+    assert np.allclose(run["replay"].clip_factor, factors, rtol=1e-6)
+    assert_exact(
+        replayed(run, model), lambda w: by_transformers(tmp_path, weights=w, logging_steps=1), [5]
+    )
 
 
 @pytest.mark.second_ring(sample=1)
@@ -204,6 +213,8 @@ def in_lightning(folder, weights=None, run=None, ids=True, **settings):
 def test_lightning_is_replayed_to_the_bit_and_scores_are_its_differences(tmp_path):
     run = new_run()
     training = replayed(run, in_lightning(tmp_path, run=run))
+    # the last group of an epoch has one batch of two, and is divided by two all the same
+    assert json.loads(run["replay"].attrs["weight_rules"]) == ["1/(A n)"]
     assert_exact(training, lambda w: in_lightning(tmp_path, w), [5])
 
 

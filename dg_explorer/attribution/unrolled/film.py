@@ -20,6 +20,7 @@ from ...errors import SettingError, UnknownExampleError
 from ...training.products import LossProducts
 from ...training.replay import states_in_order
 from ...training.training import Training
+from .denominator import Following
 
 # Seconds between two savings of an unfinished film.
 _SAVE_EVERY = 30.0
@@ -78,6 +79,7 @@ def film(
     dtype: torch.dtype,
     at_once: int,
     block: int,
+    following: Following | None = None,
     progress: Callable[[int, int], None] | None = None,
     keep: str | Path | None = None,
 ) -> np.ndarray:
@@ -94,6 +96,8 @@ def film(
         How many steps had been taken at each moment, in ascending order.
     at_once, block : int
         Directions carried in one sweep, and in one product.
+    following : Following, optional
+        Where the denominators follow.
     progress : callable ``(done, total)``, of directions times steps
     keep : path, optional
         File in which an unfinished film is kept, so that the same call goes on with it.
@@ -105,7 +109,7 @@ def film(
     carried_in = training.in_dtype(dtype)
     products = LossProducts(carried_in, carried_in.start(), block=block)
     optimizer, result = training.optimizer, np.zeros((len(ends), n_outputs, n))
-    kept = _Kept(keep, training, directions, ends, dtype)
+    kept = _Kept(keep, training, directions, ends, dtype, following is not None)
     first, begin, tangents = kept.load(result, device)
     for start in range(first, n, at_once):
         stop = min(start + at_once, n)
@@ -131,6 +135,8 @@ def film(
             lr = optimizer.lr_at(step, len(steps))
             for i, b in enumerate(blocks):
                 weights = _rows(directions, b, n_train, batch).to(device, dtype)
+                if following is not None:
+                    weights = following.directions(step, batch, weights)
                 tangents[i] = optimizer.forwards(state, tangents[i], step, lr, loss, weights)
             kept.save(start, step + 1, tangents, result)
             if progress:
@@ -153,11 +159,11 @@ def _rows(directions, block: slice, n_train: int, batch) -> torch.Tensor:
 class _Kept:
     """An unfinished film in a file, written by one rename."""
 
-    def __init__(self, path, training: Training, directions, ends, dtype):
+    def __init__(self, path, training: Training, directions, ends, dtype, follows: bool):
         self.path = None if path is None else Path(path)
         self._at = time.monotonic()
         if self.path is not None:
-            self._digest = _digest(training, directions, ends, dtype)
+            self._digest = _digest(training, directions, ends, dtype, follows)
 
     def load(self, result: np.ndarray, device) -> tuple[int, int, list | None]:
         """First direction and step to go on with, and what was carried there."""
@@ -194,7 +200,7 @@ class _Kept:
             self.path.unlink(missing_ok=True)
 
 
-def _digest(training: Training, directions, ends, dtype) -> str:
+def _digest(training: Training, directions, ends, dtype, follows: bool) -> str:
     digest = hashlib.sha256()
     parts = [training.start().theta, training.inputs, training.labels, training.weights]
     parts += [training.test_inputs, training.test_labels]
@@ -208,5 +214,6 @@ def _digest(training: Training, directions, ends, dtype) -> str:
     rule, n = training.optimizer, sum(1 for _ in training.steps())
     own = rule.description() if rule.generic else {k: v for k, v in vars(rule).items() if k != "lr"}
     rates = [rule.lr_at(step, n) for step in range(n)]
-    digest.update(repr((own, rates, list(ends), str(dtype), training.output.__qualname__)).encode())
+    said = (own, rates, list(ends), str(dtype), training.output.__qualname__, follows)
+    digest.update(repr(said).encode())
     return digest.hexdigest()
