@@ -144,7 +144,7 @@ def test_transformers_trainer_is_replayed_to_the_bit_and_scores_are_its_differen
     model = by_transformers(tmp_path, run=run, logging_steps=1)
     norms = [row["grad_norm"] for row in model.logged if "grad_norm" in row]
     factors = np.minimum(1, 0.3 / (np.array(norms) + 1e-6))
-    assert factors.min() < 0.9 < factors.max()
+    assert factors.max() < 0.9  # all are clipped
     assert np.allclose(run["replay"].clip_factor, factors, rtol=1e-6)
     assert_exact(
         replayed(run, model), lambda w: by_transformers(tmp_path, weights=w, logging_steps=1), [5]
