@@ -22,7 +22,7 @@ from ..training.trained_loss import check_assumed_loss, trained_loss
 from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
 from .attributor.outputs_on_record import AS_RECORDED, compared
 from .attributor.rows import as_dataset, check_sums, keep_own, layers_of
-from .attributor.settling import settled
+from .attributor.settling import check_taken, settled
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
 from .queries.keeping import check_questions, keep_questions
@@ -181,6 +181,7 @@ def attribute(
     for served in (train, test):
         if served is not None:
             served.check_labels()
+    check_taken(made, train=train, test=test)
     first = train if test is None else test
     attrs = {
         "method": method,

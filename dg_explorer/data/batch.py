@@ -178,8 +178,12 @@ def positions(index, n: int) -> np.ndarray:
 
 
 @contextmanager
-def calling(batch) -> Iterator[None]:
+def calling(batch, argument: str = "") -> Iterator[None]:
     """Say what a model was given where it cannot take it: seldom is it clear from its own words.
+
+    Parameters
+    ----------
+    argument : in which the batch was given, such as "test"
 
     Raises
     ------
@@ -194,10 +198,12 @@ def calling(batch) -> Iterator[None]:
             raise
         given = shapes((*batch.inputs, *batch.keywords.values())) or "nothing"
         raise DataError(
-            f"The model cannot be called with {given} ({type(error).__name__}: "
+            f"{f'{argument}= does not fit the model. It' if argument else 'The model'} cannot be "
+            f"called with {given} ({type(error).__name__}: "
             f"{str(error).splitlines()[0][:160] if str(error) else ''}). The batch holds "
-            f"{shapes(batch.raw)}. Say which entries are its inputs with forward=, a place or key, "
-            f"a list of them, or a function (model, batch), and where the labels are with label=."
+            f"{shapes(batch.raw)}. Give examples of the shape and type that it was trained on; or "
+            f"say which entries are its inputs with forward=, a place or key, a list of them, or a "
+            f"function (model, batch), and where the labels are with label=."
         ) from error
 
 

@@ -14,8 +14,8 @@ class ExampleTable:
     """Measures of the examples of one split at one epoch, by example id.
 
     The columns are those of the task that measures. An example that was not seen has loss NaN
-    and prediction -1. One that was seen with NaN logits has loss NaN and a prediction: the two are
-    told apart by the prediction, or by `seen` where a task predicts no label.
+    and prediction -1. One that was seen with NaN logits has loss NaN and a prediction from 0: the
+    two are told apart by the prediction, or by `seen` where a task predicts no label.
 
     Parameters
     ----------
@@ -140,7 +140,8 @@ class ExampleTable:
         if "seen" in self.columns:
             return self.columns["seen"]
         if "prediction" in self.columns:
-            return self.columns["prediction"] >= 0
+            # -1 is also an answer, where labels are -1 and 1
+            return (self.columns["prediction"] >= 0) | np.isfinite(self.columns["loss"])
         return np.zeros(len(self.ids), dtype=bool)
 
     def _unknown(self, ids) -> None:

@@ -104,6 +104,7 @@ class BinaryTask(Task):
         loss, confidence = loss_and_confidence(margins)
         answer = (z > 0).int()
         if self._seen == -1:
-            answer = 2 * answer - 1
+            # -1 without a loss says that an example was not seen
+            answer = torch.where(z == z, 2 * answer - 1, 1)
         right = ((z > 0) == (sign > 0)) & (z == z)
         return dict(zip(self.columns, (loss, confidence, margins, answer, right)))

@@ -29,7 +29,8 @@ class CustomTask(Task):
     weight : callable, optional
         Returns -d loss / d output. Left out, TRAK scores are not weighted (weight 1).
     predict : callable, optional
-        `predict(model, batch)`, where the model is not called as `model(*inputs)`.
+        `predict(model, batch)`, where the model is not called as `model(*inputs)`; or a method of
+        the model, `model.encode`, which is called with the inputs.
     curvature : "empirical" or callable
         What influence functions take for the curvature of the loss: the empirical Fisher (inner
         products of gradients of the loss), or a function of (prediction, batch) that returns
@@ -81,12 +82,28 @@ class CustomTask(Task):
 
     @property
     def reads_batch(self) -> bool:
-        return self._predict is not None
+        return self._predict is not None and self._method is None
+
+    @property
+    def _method(self) -> str | None:
+        """The name of the method that `predict` is, where it is one of a model."""
+        owner = getattr(self._predict, "__self__", None)
+        return self._predict.__name__ if isinstance(owner, torch.nn.Module) else None
 
     def predict(self, model, batch):
-        if self._predict is not None:
+        if self._predict is None:
+            return super().predict(model, batch)
+        if self._method is None:
             return self._predict(model, raw_of(batch))
-        return super().predict(model, batch)
+        # of the model that is asked, which is a copy or holds other weights
+        own = getattr(model, self._method, None)
+        if type(model) is not type(self._predict.__self__) or own is None:
+            raise SettingError(
+                f"predict= is a method of {type(self._predict.__self__).__name__}, and the model "
+                f"is {type(model).__name__}. Give a function: predict=lambda model, batch: ..."
+            )
+        inputs, keywords, _ = parts_of(batch)
+        return self.read(own(*inputs, **keywords))
 
     def read(self, answer):
         """The answer as the model gives it: your functions know what it is."""

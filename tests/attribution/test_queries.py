@@ -10,7 +10,7 @@ from test_walk import EPOCHS, TEST, TRAIN, TRAIN_IDS, a_run
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dg_explorer import Query, QuerySet, Run, attribute
+from dg_explorer import Query, QuerySet, Run, attribute, with_ids
 from dg_explorer.attribution import (
     GradientDotAttributor,
     InfluenceFunctionAttributor,
@@ -327,3 +327,42 @@ def test_a_seed_is_that_of_the_projection_and_is_refused_where_nothing_is_drawn(
     assert not np.allclose(one["score"], other["score"])
     with pytest.raises(SettingError, match=r"seed=1.*proj_dim="):
         attribute(run, mlp(), TRAIN, TEST, seed=1, progress=False)
+
+
+def narrow(data):
+    x, y = data.dataset.tensors
+    return with_ids(TensorDataset(x[:, :5], y), data.ids)
+
+
+def whole(data):
+    x, y = data.dataset.tensors
+    return with_ids(TensorDataset(x.long(), y), data.ids)
+
+
+@pytest.mark.parametrize("method", ["trak", "feature_knn"])
+@pytest.mark.parametrize("argument", ["train", "test"])
+@pytest.mark.parametrize(
+    ("spoil", "told"), [(narrow, r"float64 \(2, 5\)"), (whole, r"int64 \(2, 6\)")]
+)
+def test_examples_that_the_model_cannot_take_are_named_by_their_argument(
+    run, method, argument, spoil, told
+):
+    given = {"train": TRAIN, "test": TEST}
+    given[argument] = spoil(given[argument])
+    with pytest.raises(DataError, match=rf"{argument}= does not fit the model.*{told}.*forward="):
+        attribute(run, mlp(), **given, method=method, progress=False)
+    assert [group for group in run.groups() if "score" in group] == []
+
+
+def test_a_question_about_examples_that_the_model_cannot_take_is_named(run):
+    asked = QuerySet("narrow", {"all": Query.mean(narrow(TEST))})
+    with pytest.raises(DataError, match="query= does not fit the model"):
+        attribute(run, mlp(), TRAIN, query=asked, progress=False)
+
+
+@pytest.mark.parametrize("method", [TRAKAttributor, GradientDotAttributor])
+def test_features_of_examples_that_the_model_cannot_take_say_what_came(method):
+    made = method(mlp())
+    features = made.compute_train_features(TRAIN)
+    with pytest.raises(DataError, match=r"cannot be called with \[0\] float64 \(\d+, 5\)"):
+        made.compute_attributions(features, made.compute_test_features(narrow(TEST)))

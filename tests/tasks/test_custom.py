@@ -1,8 +1,10 @@
 """Functions of the user's own: what they get, and when two of them are the same."""
 
+import pytest
 import torch
 
 from dg_explorer.data.batch import Batch
+from dg_explorer.errors import SettingError
 from dg_explorer.tasks import BinaryTask, ClassificationTask, CustomTask
 from dg_explorer.tasks.identity import code_digest
 
@@ -18,6 +20,23 @@ def test_functions_get_the_batch_as_their_own_pipeline_made_it():
     prediction = task.predict(torch.nn.Identity(), batch)
     assert task.output(prediction, batch).tolist() == [0, 1]
     assert task.loss(prediction, batch).tolist() == [3, 4]
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def encode(self, x):
+        return self.factor * x
+
+
+def test_a_method_of_the_model_is_asked_of_the_model_at_hand():
+    batch = Batch((torch.ones(2, 3),), {}, torch.tensor([0, 1]), torch.arange(2).numpy(), None)
+    task = CustomTask(output=lambda p, b: p[:, 0], predict=Encoder(2).encode)
+    assert task.predict(Encoder(5), batch)[0].tolist() == [5, 5, 5]
+    with pytest.raises(SettingError, match="method of Encoder, and the model is Linear"):
+        task.predict(torch.nn.Linear(3, 3), batch)
 
 
 def test_the_empirical_fisher_is_the_default_curvature():

@@ -204,14 +204,13 @@ def _said_instead(dynamics: xr.Dataset, labels) -> dict[str, np.ndarray]:
     if "prediction" not in dynamics:  # answers are more than one class
         n = dynamics.sizes["train"]
         return {"suggested_label": np.full(n, -1), "support": np.zeros(n)}
-    said = dynamics["prediction"].values.copy()
-    n_seen = (said >= 0).sum(axis=0)
-    if labels is not None:
-        said[said == labels[None]] = -1
+    said, seen = dynamics["prediction"].values, seen_at(dynamics).values
+    n_seen = seen.sum(axis=0)
+    wrong = seen if labels is None else seen & (said != labels[None])
     suggested = np.full(said.shape[1], -1)
     support = np.zeros(said.shape[1])
-    for label in np.unique(said[said >= 0]):
-        share = (said == label).sum(axis=0) / np.maximum(n_seen, 1)
+    for label in np.unique(said[wrong]):
+        share = (wrong & (said == label)).sum(axis=0) / np.maximum(n_seen, 1)
         better = share > support
         suggested[better], support[better] = label, share[better]
     return {"suggested_label": suggested, "support": support}

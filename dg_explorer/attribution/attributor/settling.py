@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ...data.batch import calling
 from ...errors import SettingError
 from ...tasks import InferredTask
 from ..gradients.watching import undisturbed
@@ -45,3 +46,24 @@ def settled(attributor, data, run=None):
             f"task={task.name!r} where that is meant."
         )
     return attributor
+
+
+def check_taken(attributor, **given) -> None:
+    """See that the model takes the examples that were given, before anything is compared.
+
+    Parameters
+    ----------
+    **given : data by the name of its argument; None is passed over
+
+    Raises
+    ------
+    DataError
+        Names the argument, what its examples hold, and what the model says.
+    """
+    model = attributor.model
+    for argument, data in given.items():
+        if data is None:
+            continue
+        batch, _ = next(iter(attributor.batches(data, 2, model)))
+        with undisturbed(model), torch.no_grad(), calling(batch, argument):
+            attributor.task.predict(model, batch)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
+from ...data.batch import calling
+from ...errors import DGExplorerError
 from ...memory import memory_advice
 from .explicit import Outputs
 from .plan import Plan
 from .proof import UnsupportedModelError, check_company, extend, prove
-from .reading import Captured, Reading, UncoveredError
+from .reading import FAILURES, Captured, Reading, UncoveredError
+from .watching import undisturbed
 
 
 @dataclass
@@ -38,12 +44,14 @@ class Capture:
             An output or a gradient is NaN or infinite; names the examples.
         CoupledBatchError
             Examples of a batch see each other, where so few as a proof takes did not show it.
+        DataError
+            The model cannot be called with the batch.
         UnsupportedModelError
             The batch does what none did before, and no way gives its gradients correctly.
         """
         advice = "Lower batch_size (or serve smaller batches), or name fewer layers with layers="
         read, outputs = Reading(self.model, self.plan), outputs or self.plan.task.output
-        with memory_advice(advice):
+        with memory_advice(advice), self._taking(batch):
             check_company(self.plan, self.model, batch)
             for attempt in range(4):
                 try:
@@ -56,6 +64,18 @@ class Capture:
                         ) from error
                     extend(self.plan, self.model, batch, error.names)
             raise AssertionError("unreachable")
+
+    @contextmanager
+    def _taking(self, batch) -> Iterator[None]:
+        """Say what the model was given, where that is what it cannot take."""
+        try:
+            yield
+        except DGExplorerError:
+            raise
+        except FAILURES:
+            with calling(batch), undisturbed(self.model), torch.no_grad():
+                self.plan.task.predict(self.model, batch)
+            raise
 
 
 def capture_of(model: nn.Module, task, batch, *, layers=None) -> Capture:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...arguments import checked
+from ...data.batch import calling
 from ...data.evaluation import LayerOutputs
 from ...errors import DataError, NonFiniteError, SettingError
 from ...tasks.parts import labels_of
@@ -102,7 +103,7 @@ class RepresentationSimilarityAttributor(Attributor):
                 if listen is None:
                     modules = {layer: dict(model.named_modules())[layer]}
                     listen = LayerOutputs(modules, inputs=self.layer is None, keep_space=True)
-                with undisturbed(model), torch.no_grad():
+                with undisturbed(model), torch.no_grad(), calling(batch):
                     prediction, rows = listen(model, batch, self.task.predict)
                     self.task.check(prediction, batch)
                 parts.append(rows[layer])

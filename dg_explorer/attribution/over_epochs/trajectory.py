@@ -14,7 +14,7 @@ from ...data.served import Served
 from ...errors import CheckpointError, SettingError
 from ...record.run import as_run
 from ...schema import SIGN
-from ..attributor.settling import settled
+from ..attributor.settling import check_taken, settled
 from ..methods import method_class
 
 
@@ -83,6 +83,7 @@ def attribute_trajectory(
     test = Served.of(test, split="test", **served)
     for data in (train, test):
         data.check_labels()
+    check_taken(made, train=train, test=test)
     made = settled(made, test, run)
     how = {"n_checkpoints": n_checkpoints, "from_share": from_share, "to_share": to_share}
     attrs = {

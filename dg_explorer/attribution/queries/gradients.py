@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ...data.batch import calling
 from ...errors import DataError
 from ..gradients.explicit import as_real, wide
 from ..gradients.factors import Explicit, Factor
@@ -51,7 +52,8 @@ def query_gradient(
         for term in query.terms:
             share = term.times / len(term.data)
             for batch in term.data:
-                values = term.measure(model, plan.task, moved(batch, model), own)
+                with calling(batch, "query"):
+                    values = term.measure(model, plan.task, moved(batch, model), own)
                 if not torch.is_tensor(values) or values.shape != (len(batch),):
                     raise DataError(
                         f"{term.measure.told!r} gives "
