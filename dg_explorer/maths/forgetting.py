@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -30,18 +33,27 @@ def forgetting_events(correct: np.ndarray, seen: np.ndarray | None = None) -> np
 
 
 def first_learned(
-    correct: np.ndarray, epochs: np.ndarray, seen: np.ndarray | None = None
+    correct: Iterable[np.ndarray], epochs: np.ndarray, seen: Iterable[np.ndarray] | None = None
 ) -> np.ndarray:
     """The first epoch at which each example is right.
+
+    Parameters
+    ----------
+    correct, seen : bool arrays, shape (epoch, example)
+        Or their rows one by one, in ascending epoch order.
 
     Returns
     -------
     float array, shape (example,)
         NaN for an example never right while it was watched (censored, not zero).
     """
-    state = carry_forward(correct, seen)
-    first = np.asarray(epochs, dtype=float)[state.argmax(axis=0)]
-    return np.where(state.any(axis=0), first, np.nan)
+    first: np.ndarray = np.zeros(0)
+    watched = itertools.repeat(True) if seen is None else seen
+    for epoch, right, there in zip(np.asarray(epochs, dtype=float), correct, watched):
+        if not len(first):
+            first = np.full(len(right), np.nan)
+        first[np.isnan(first) & right & there] = epoch
+    return first
 
 
 def last_unlearned(

@@ -9,9 +9,10 @@ import pytest
 import xarray as xr
 
 import dg_explorer as dg
+from dg_explorer.analysis.transition import course
 from dg_explorer.maths.extents import extents
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.answers import panels, transition
+from dg_explorer.widgets.answers import panels
 from dg_explorer.widgets.answers.bias import bias_table, group_accuracy, group_scores
 from dg_explorer.widgets.answers.dynamics_map import REGIONS, dynamics_map
 from dg_explorer.widgets.answers.evolution import (
@@ -160,7 +161,7 @@ def test_mean_scores_and_flips_agree_with_a_slow_count(run, sources):
 
 def test_of_very_many_scores_every_so_many_test_examples_are_judged(run, sources, monkeypatch):
     score = run["scores/trak"]["score"].values
-    monkeypatch.setattr(transition, "MOST_VALUES", 7 * score[:, 0].size)
+    monkeypatch.setattr(course, "MOST_VALUES", 7 * score[:, 0].size)
     blocks = influence_course(sources, "trak")
     few = score[:, ::3]
     assert blocks["tests"].tolist() == [few.shape[1], score.shape[1]]

@@ -156,13 +156,14 @@ class BiasAttributor(OnRecord):
         """
         checkpoints = Checkpoints(model_checkpoints, self.model)
         accuracy = {"train": [], "test": []}
-        rows = []
+        rows: list[xr.Dataset] = []
         for epoch in checkpoints.epochs:
             model = checkpoints.model(epoch)
-            for split, data in (("train", self.biased_data), ("test", self.unbiased_data)):
-                table, _, _ = evaluate(model, data, split, device=self.device)
-                accuracy[split].append(table.mean("correct"))
-            rows.append(table.row(epoch))
+            train, _, _ = evaluate(model, self.biased_data, "train", device=self.device)
+            test, _, _ = evaluate(model, self.unbiased_data, "test", device=self.device)
+            accuracy["train"].append(train.mean("correct"))
+            accuracy["test"].append(test.mean("correct"))
+            rows.append(test.row(epoch))
         if "dynamics/test" not in self.run:
             self.run.add("dynamics/test", xr.concat(rows, "epoch"))
         elif missing := set(checkpoints.epochs) - set(self.run.epochs("dynamics/test").tolist()):

@@ -13,6 +13,7 @@ from ...errors import MissingGroupError
 from ...maths.debiasing import group_alignment, shortcut_contrast
 from ...record.run import as_run
 from ..sources.curves import check_answers, seen_at
+from .groups import accuracy_of_groups
 
 
 @checked
@@ -52,14 +53,8 @@ def add_bias(
     groups = group_of(run, "test", dynamics["test"].values, group)
     seen = seen_at(dynamics)
     kinds = np.unique(groups)
-    accuracy = np.full((dynamics.sizes["epoch"], len(kinds)), np.nan)
-    for index, kind in enumerate(kinds):
-        here = seen.values & (groups == kind)
-        count = here.sum(axis=1)
-        right = (dynamics["correct"].values & here).sum(axis=1)
-        accuracy[:, index] = np.divide(
-            right, count, out=np.full(len(count), np.nan), where=count > 0
-        )
+    code = np.searchsorted(kinds, groups)
+    accuracy = accuracy_of_groups(dynamics["correct"].values, seen.values, code, len(kinds))
     known = np.isfinite(accuracy)
     worst = np.where(known, accuracy, np.inf).min(axis=1)
     data = {

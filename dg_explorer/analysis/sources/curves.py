@@ -6,6 +6,10 @@ import numpy as np
 import xarray as xr
 
 from ...errors import MissingGroupError
+from ...maths.crossing import first_crossing
+
+MEMORIZED_AT = 0.999  # accuracy on the training set
+LEVELS = (0.5, 0.95)  # test accuracies at `t50` and `t95`
 
 
 def accuracy_curves(run) -> xr.Dataset:
@@ -60,6 +64,42 @@ def check_answers(dynamics: xr.Dataset, split: str, *, instead: str = "") -> Non
         )
 
 
+def levels_reached(
+    curves: xr.Dataset,
+    *,
+    memorized_at: float = MEMORIZED_AT,
+    levels: tuple[float, float] = LEVELS,
+    band: float = 0.05,
+    hold: int = 3,
+) -> dict[str, float]:
+    """When training accuracy counts as memorized, and when test accuracy reached two levels.
+
+    Parameters
+    ----------
+    curves : Dataset
+        `train_accuracy` and `test_accuracy` (epoch), or one of them.
+    memorized_at, levels : train accuracy, and two test accuracies
+    band, hold : see `first_crossing`
+
+    Returns
+    -------
+    dict
+        t_memorized, t50, t95; NaN for a level that is never reached.
+    """
+    time = curves["epoch"].values.astype(float)
+    wanted = {
+        "t_memorized": ("train_accuracy", memorized_at),
+        "t50": ("test_accuracy", levels[0]),
+        "t95": ("test_accuracy", levels[1]),
+    }
+    return {
+        name: first_crossing(time, curves[curve].values, level, band=band, hold=hold)
+        if curve in curves
+        else float("nan")
+        for name, (curve, level) in wanted.items()
+    }
+
+
 def mean_accuracy(dynamics: xr.Dataset, split: str) -> xr.DataArray:
     """Share right among the examples seen at each epoch; NaN where none was."""
     seen = seen_at(dynamics)
@@ -76,7 +116,7 @@ def seen_at(dynamics: xr.Dataset) -> xr.DataArray:
     """
     if "seen" in dynamics:
         return dynamics["seen"]
-    seen = np.isfinite(dynamics["loss"])
+    seen = xr.DataArray(np.isfinite(dynamics["loss"]))
     if "prediction" in dynamics:
         seen = seen | (dynamics["prediction"] >= 0)
     return seen

@@ -105,7 +105,7 @@ class PhaseTransitionAttributor(OnRecord):
         )
         scores = unweighted(scores).sel(test=turned["test"][turned.values])
         before, after = scores.sel(epoch=pre, drop=True), scores.sel(epoch=post, drop=True)
-        flips = (np.sign(before) * np.sign(after) < 0).mean("test")
+        flips = xr.DataArray(np.sign(before) * np.sign(after) < 0).mean("test")
         result = xr.Dataset(
             {
                 "before": before.mean("test"),
@@ -147,7 +147,7 @@ class PhaseTransitionAttributor(OnRecord):
         if top_k < 1:
             raise SettingError(f"top_k is at least 1, not {top_k}.")
         frame = table[["change", "before", "after", "sign_flips"]].to_dataframe()
-        key = frame["change" if by == "loss" else by]
+        key = pd.Series(frame["change" if by == "loss" else by])
         frame = frame.loc[key.sort_values(ascending=by == "loss", kind="stable").index[:top_k]]
         examples = self.run["train_examples"].sel(train=frame.index.values)
         for name, column in examples.data_vars.items():
@@ -236,11 +236,12 @@ class PhaseTransitionAttributor(OnRecord):
 
     def _right(self) -> xr.DataArray:
         """Which test examples are right at each checkpoint, (epoch, test)."""
-        rows = []
+        rows, ids = [], np.empty(0, dtype=np.int64)
         for epoch in self.checkpoints.epochs:
             table, _, _ = evaluate(self.checkpoints.model(epoch), self.test_data, "test")
             rows.append(table.columns["correct"].copy())
-        coords = {"epoch": self.checkpoints.epochs, "test": table.ids}
+            ids = table.ids
+        coords = {"epoch": self.checkpoints.epochs, "test": ids}
         return xr.DataArray(np.array(rows), coords, ("epoch", "test"))
 
     def _moments(self, right: xr.DataArray, pre, post) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def property_enrichment(
         kinds_of[name] = kinds, member
     rows = []
     for name, found in enrichments(kinds_of, inside, permutations=permutations, seed=seed).items():
-        table = pd.DataFrame(found._asdict())
+        table = pd.DataFrame(vars(found))
         table.insert(0, "property", name)
         rows.append(table)
     columns = ["property", "value", *_COLUMNS]

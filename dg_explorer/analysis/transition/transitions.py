@@ -8,10 +8,9 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import checked
-from ...maths.crossing import first_crossing
 from ...maths.transition import find_transition
 from ...record.run import as_run
-from ..sources.curves import accuracy_curves
+from ..sources.curves import LEVELS, MEMORIZED_AT, accuracy_curves, levels_reached
 
 
 @checked
@@ -29,8 +28,8 @@ def add_transitions(run, *, overwrite: bool = True, **settings) -> xr.Dataset:
 def find_transitions(
     run,
     *,
-    memorized_at: float = 0.999,
-    levels: tuple[float, float] = (0.5, 0.95),
+    memorized_at: float = MEMORIZED_AT,
+    levels: tuple[float, float] = LEVELS,
     band: float = 0.05,
     hold: int = 3,
 ) -> xr.Dataset:
@@ -64,17 +63,8 @@ def find_transitions(
     curves = accuracy_curves(run)
     time = curves["epoch"].values.astype(float)
     nothing = np.full(len(time), np.nan)
-    train = curves["train_accuracy"].values if "train_accuracy" in curves else nothing
     test = curves["test_accuracy"].values if "test_accuracy" in curves else nothing
-
-    def reached(curve, level, band=band):
-        return first_crossing(time, curve, level, band=band, hold=hold)
-
-    times = {
-        "t_memorized": reached(train, memorized_at),
-        "t50": reached(test, levels[0]),
-        "t95": reached(test, levels[1]),
-    }
+    times = levels_reached(curves, memorized_at=memorized_at, levels=levels, band=band, hold=hold)
     times["delay"] = times["t95"] - times["t_memorized"]
     times["delay_ratio"] = (
         times["t95"] / times["t_memorized"] if times["t_memorized"] > 0 else np.nan
@@ -88,7 +78,7 @@ def find_transitions(
     onset = np.nan
     if answer.found:
         onset = _onset(time, test, answer)
-    data = {name: ((), float(value)) for name, value in times.items()}
+    data: dict[str, tuple] = {name: ((), float(value)) for name, value in times.items()}
     data |= {
         "found": ((), bool(answer.found)),
         "agree": ((), int(answer.agree)),

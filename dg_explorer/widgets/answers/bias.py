@@ -1,17 +1,16 @@
-"""Which groups of training examples teach which groups of test examples, and who is left behind."""
+"""How each group fares, and which groups of training examples help which groups of test ones."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from ...analysis.sources.curves import check_answers
+from ...analysis.bias.groups import accuracy_of_groups, mean_scores, worst_group
+from ...analysis.sources.curves import check_answers, seen_at
 from ..reading.blocks import Block
 from .sources import Sources
 
 MOST_GROUPS = 24
-MOST_TESTS = 64  # of each group, evenly spaced, where a method has very many scores
-_MANY = 60_000_000
 
 
 def group_accuracy(sources: Sources, rest: str = "") -> dict[str, Block]:
@@ -20,19 +19,16 @@ def group_accuracy(sources: Sources, rest: str = "") -> dict[str, Block]:
     Groups are those of the record, as positions among its groups; NaN for one without test
     examples or at an epoch at which none was seen.
     """
-    data = sources.reader.group("dynamics/test")
-    code = _codes(sources, "test", data["test"].values)
-    n = len(sources.faces.groups)
+    data = sources.reader.group("dynamics/test").transpose("epoch", "test")
     check_answers(data, "test")
-    correct = data["correct"].transpose("epoch", "test").values
-    seen = np.isfinite(data["loss"].transpose("epoch", "test").values) | correct
-    accuracy = np.full((len(correct), n), np.nan, np.float32)
-    for group in range(n):
-        mine = code == group
-        with np.errstate(invalid="ignore"):
-            accuracy[:, group] = (correct & seen)[:, mine].sum(1) / seen[:, mine].sum(1)
+    code, n = _codes(sources, "test", data["test"].values), len(sources.faces.groups)
+    accuracy = accuracy_of_groups(data["correct"].values, seen_at(data).values, code, n)
     count = np.bincount(code[code >= 0], minlength=n).astype(np.int32)
-    return {"epoch": data["epoch"].values, "accuracy": accuracy, "count": count}
+    return {
+        "epoch": data["epoch"].values,
+        "accuracy": accuracy.astype(np.float32),
+        "count": count,
+    }
 
 
 def group_scores(sources: Sources, method: str) -> dict[str, Block]:
@@ -40,39 +36,19 @@ def group_scores(sources: Sources, method: str) -> dict[str, Block]:
 
     Without the factor 1 - p where the record keeps it apart, so that moments compare.
     """
-    reader = sources.reader
-    data = reader.scores(method)
+    data = sources.reader.scores(method)
     if "train" not in data.dims:
         raise KeyError("Only the top scores of this method are recorded, not every score.")
-    score, share = data["score"], None
-    if "weight" in data:
-        share = np.abs(data["weight"].transpose("epoch", "train").values)
-        share = np.where(share != 0, share, np.nan)[:, None]
-    rows = _codes(sources, "test", data["test"].values)
-    columns = _codes(sources, "train", data["train"].values)
-    n = len(sources.faces.groups)
-    mean = np.full((score.sizes["epoch"], n, n), np.nan, np.float32)
-    member = np.stack([columns == group for group in range(n)], 1).astype(np.float32)
-    for group in range(n):
-        mine = np.nonzero(rows == group)[0]
-        if score.size > _MANY and len(mine) > MOST_TESTS:
-            mine = mine[np.linspace(0, len(mine) - 1, MOST_TESTS).round().astype(int)]
-        if not len(mine):
-            continue
-        # one by one: a store reads a list of rows many times more slowly
-        block = np.stack([score.isel(test=int(row)).values for row in mine], axis=1)
-        block = block if share is None else (block / share).astype(np.float32)
-        finite = np.isfinite(block)
-        sums = np.where(finite, block, 0).sum(1) @ member
-        counts = finite.sum(1).astype(np.float32) @ member
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean[:, group] = np.where(counts > 0, sums / counts, np.nan)
-    return {"epoch": score["epoch"].values, "mean": mean}
+    rows, columns = (_codes(sources, split, data[split].values) for split in ("test", "train"))
+    mean = mean_scores(data, rows, columns, len(sources.faces.groups))
+    return {"epoch": data["epoch"].values, "mean": mean}
 
 
 def bias_table(sources: Sources, method: str | None) -> xr.Dataset:
-    """group_accuracy (epoch, group), and group_score (score_epoch, train_group): the mean score
-    of each training group on the test group that ends worst."""
+    """group_accuracy (epoch, group), and group_score (score_epoch, train_group).
+
+    That is the mean score of each training group on the test group that ends worst.
+    """
     names = sources.faces.groups
     accuracy = group_accuracy(sources)
     there = np.nonzero(accuracy["count"])[0]
@@ -83,7 +59,7 @@ def bias_table(sources: Sources, method: str | None) -> xr.Dataset:
     method = method or next(iter(sources.reader.methods), None)
     if method is None or "train" not in sources.reader.scores(method).dims:
         return table
-    worst = there[np.nan_to_num(accuracy["accuracy"][-1, there], nan=2.0).argmin()]
+    worst = there[worst_group(accuracy["accuracy"][-1, there])]
     scores = group_scores(sources, method)
     return table.assign_coords(score_epoch=scores["epoch"], train_group=names).assign(
         group_score=(("score_epoch", "train_group"), scores["mean"][:, worst])
@@ -91,6 +67,7 @@ def bias_table(sources: Sources, method: str | None) -> xr.Dataset:
 
 
 def has_groups(sources: Sources) -> bool:
+    """Whether there are groups to compare, and few enough to show."""
     return 1 < len(sources.faces.groups) <= MOST_GROUPS
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import SettingError
+from ...maths.forgetting import first_learned
 from .blocks import Block, smallest_int
 from .reader import RunReader
 
@@ -131,13 +132,10 @@ class Faces:
         if not reader.has("dynamics/train") or "correct" not in reader.group("dynamics/train"):
             return None
         correct = reader.group("dynamics/train")["correct"]
-        learned = np.full(correct.sizes["train"], -1)
-        wrong = np.ones(len(learned), bool)  # so far
-        for row, epoch in enumerate(correct["epoch"].values):  # a large run is on disk by epoch
-            right = correct.isel(epoch=row).values
-            learned[wrong & right] = epoch
-            wrong &= ~right
-        return pd.Series(learned, index=correct["train"].values)
+        # one epoch at a time: a large run is on disk by epoch
+        rows = (correct.isel(epoch=row).values for row in range(correct.sizes["epoch"]))
+        learned = first_learned(rows, correct["epoch"].values)
+        return pd.Series(learned, index=correct["train"].values).fillna(-1).astype(int)
 
     def _analysed(self, ids: np.ndarray) -> dict[str, Block]:
         """What analyses in the record say of training examples."""
