@@ -10,14 +10,21 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .errors import SettingError
+
+#: Example ids, epochs or steps: whole numbers in any form that can be read again
+Ids = Sequence[int] | np.ndarray
+#: Default of a setting that cannot do without, refused by name where it is left out
+REQUIRED: Any = None
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -101,12 +108,13 @@ def _wrong(name: str, value: object, kinds: list[str] | None) -> str | None:
         return " or ".join(map(repr, _CHOICES[name]))
     if name in _RANGES and isinstance(value, numbers.Real) and not isinstance(value, bool):
         words, low, high = _RANGES[name]
+        value = float(value)
         inside = low < value < high if words in _OPEN else low <= value <= high
         return None if inside else words
     return None
 
 
-def _is(kind: str, value: object) -> bool:
+def _is(kind: str, value: Any) -> bool:
     match kind:
         case "None":
             return value is None
@@ -194,6 +202,7 @@ _ANNOTATED = {kind: kind for kind in ("None", "bool", "int", "float", "str", "Pa
 _ANNOTATED |= {kind: kind for kind in ("Mapping", "Run", "Training")} | {
     "dict": "Mapping",
     "Sequence[int]": "ids",
+    "Ids": "ids",
     "Sequence[str]": "names",
     "np.ndarray": "array",
     "xr.DataArray": "DataArray",
@@ -244,3 +253,41 @@ def _names(signature: inspect.Signature) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class Brief:
+    """A `repr` that fits a screen: arrays by type and shape, long values cut, None left out."""
+
+    def __repr__(self) -> str:
+        known = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        shown = [f"{name}={brief(value)}" for name, value in known.items() if value is not None]
+        return textwrap.fill(
+            f"{type(self).__name__}({', '.join(shown)})",
+            width=96,
+            subsequent_indent="    ",
+            max_lines=18,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def brief(value: Any) -> str:
+    """A value on part of a line."""
+    if hasattr(value, "data_vars"):  # a Dataset
+        return f"<Dataset {dict(value.sizes)}>"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"<{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}>"
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        text = _short(value) if len(value) <= 4 and all(map(_is_plain, value)) else ""
+        return text if text and "..." not in text else f"<{type(value).__name__} of {len(value):,}>"
+    if _is_plain(value):
+        return _short(value)
+    if isinstance(value, Path):
+        return str(value)
+    if inspect.isroutine(value) or isinstance(value, type):
+        return value.__qualname__
+    return f"<{type(value).__name__}>"
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, numbers.Number, str))

@@ -53,14 +53,14 @@ def compare_runs(runs: Mapping, *, moments: int = 101) -> xr.Dataset:
         curves.append(found)
         facts.append(_facts(run, found))
     names = np.array([str(name) for name in runs], dtype=object)
-    data = {
+    data: dict[str, tuple] = {
         name: (("run", "moment"), np.array([c[name] for c in curves]))
         for name in (*_CURVES, "memorization_score")
     }
     table = pd.DataFrame(facts)
     for name in table:
-        values = table[name].values
-        data[name] = ("run", values.astype(object) if values.dtype.kind in "OTU" else values)
+        values = np.asarray(table[name])
+        data[str(name)] = ("run", values.astype(object) if values.dtype.kind in "OTU" else values)
     return xr.Dataset(data, {"run": names, "moment": grid})
 
 

@@ -86,7 +86,7 @@ def complete(
     steps = Steps(progress)
     given = {"model": model, "train": train, "test": test}
     missing = [name for name, value in given.items() if value is None]
-    if not missing:
+    if model is not None and not missing:
         chosen = spread(saved_epochs(run), moments) if epochs is None else epochs
         steps.take(
             f"scores/{settings.get('name') or method}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,8 +201,9 @@ def attribute(
     made_of = made_from(
         scratch, made.task, **(served if asked is None else served | {"test": None})
     )
-    coords = {"test" if asked is None else "query": (asked or test).ids, "train": train.ids}
-    new = False
+    questions: Any = asked or test
+    coords = {"test" if asked is None else "query": questions.ids, "train": train.ids}
+    new, told = False, {}
     if asked is not None:
         told = asked.made_from(lambda data: digest_of(data, made.task.needs_batch))
         made_of |= told
@@ -230,16 +232,18 @@ def attribute(
         load_into(made.model, load_weights(run, todo[0]))
         if hasattr(made, "prepare"):  # here, so that all workers go by the same plan
             attrs |= {"plan": made.prepare(train).fingerprint}
-        if not fits_easily(made, train, asked or test):
-            check_memory(made, train, asked or test)
-    rows = _compute(run, made, train, asked or test, todo, executor, block_size)
+        if not fits_easily(made, train, questions):
+            check_memory(made, train, questions)
+    rows: Any = _compute(run, made, train, questions, todo, executor, block_size)
     if hasattr(made, "over_epochs"):  # a method that adds up over epochs
         rows = made.over_epochs(run, group, rows, per_layer)
     rows = tqdm(rows, total=len(todo), unit=run.time_unit, disable=not progress, desc=method)
     for epoch, row in rows:  # each is in the record once it is computed, in whatever order
         now = made_of | {"weights": weights_of(run, epoch)}
         with run.together():
-            if new:  # only now, so that a question that cannot be asked leaves nothing
+            if (
+                new and asked is not None
+            ):  # only now, so that a question that cannot be asked leaves nothing
                 keep_questions(run, asked, told)
             own = row.pop("self_influence", None)
             if epoch not in done:

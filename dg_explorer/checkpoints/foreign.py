@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,7 +120,7 @@ class Inert:
 
     name: str
     arguments: tuple = ()
-    state: dict | None = None
+    state: Any = None  # a dict, where a pickle of a data class is whole
 
     def __hash__(self) -> int:
         return hash((self.name, repr(self.arguments), repr(self.state)))
@@ -133,7 +134,7 @@ def pickled_data(data: bytes, where: str):
     UnsafeCheckpointError
         The pickle does what plain data and data classes need not.
     """
-    stack: list = []
+    stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, object] = {}
 
@@ -143,6 +144,7 @@ def pickled_data(data: bytes, where: str):
         del stack[at:]
         return items
 
+    argument: Any
     for code, argument, _ in pickletools.genops(data):
         name = code.name
         if name in ("PROTO", "FRAME"):
@@ -163,16 +165,16 @@ def pickled_data(data: bytes, where: str):
             stack.append(tuple(items) if name == "TUPLE" else items)
         elif name == "APPEND":
             item = stack.pop()
-            stack[-1].append(item)
+            _open(stack).append(item)
         elif name in ("APPENDS", "ADDITEMS"):
             items = since_mark()
-            (stack[-1].extend if name == "APPENDS" else stack[-1].update)(items)
+            (_open(stack).extend if name == "APPENDS" else _open(stack).update)(items)
         elif name == "SETITEM":
             value, key = stack.pop(), stack.pop()
-            stack[-1][key] = value
+            _open(stack)[key] = value
         elif name == "SETITEMS":
             items = since_mark()
-            stack[-1].update(zip(items[::2], items[1::2]))
+            _open(stack).update(zip(items[::2], items[1::2]))
         elif name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
             memo[len(memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET", "GET"):
@@ -198,6 +200,11 @@ def pickled_data(data: bytes, where: str):
             stack.append(argument)
         else:
             raise UnsafeCheckpointError(f"{where} is a pickle of more than data ({name}).")
+    return stack[-1]
+
+
+def _open(stack: list) -> Any:
+    """The list, dict or set that is being filled."""
     return stack[-1]
 
 

@@ -181,7 +181,7 @@ def _labelled(entries, column, unit: str, steps) -> Moments:
     labels = {entry.name: token.value for entry, token in zip(entries, column)}
     if unit == "number" and all(re.fullmatch(r"checkpoint-\d+", name) for name in labels):
         unit = "step"  # as transformers names its folders
-    counted = {e.name: t.value for e, t in zip(entries, steps or ())}
+    counted: dict[str, int] = {e.name: t.value for e, t in zip(entries, steps or ())}
     return Moments(labels, unit, steps=labels if unit == "step" else counted)
 
 
@@ -215,7 +215,7 @@ def _dates(entries, varying) -> list[str]:
     return _each(entries, dates[0]) if dates else []
 
 
-def _twins(entries, column) -> tuple[str, str, int]:
+def _twins(entries, column) -> tuple[str, str, int | None]:
     first: dict[int | None, str] = {}
     for entry, token in zip(entries, column):
         if token.value in first:
@@ -242,7 +242,7 @@ def _inside(entries: Sequence[Entry]) -> Moments | None:
 
 def _agree(one: dict[str, int], other: dict[str, int]) -> bool:
     """Whether the order of the one contradicts that of the other nowhere."""
-    values = [other[name] for name in sorted(one, key=one.get) if name in other]
+    values = [other[name] for name in sorted(one, key=one.__getitem__) if name in other]
     return values == sorted(values)
 
 
@@ -344,7 +344,7 @@ def _by_pattern(entries: Sequence[Entry], where: str, pattern: str) -> Moments:
         if match is None:
             found.left_out[entry.name] = "not what the pattern says"
             continue
-        numbers = {place: tokens_of(match[place])[0].value for place in places}
+        numbers = {place: int(tokens_of(match[place])[0].value or 0) for place in places}
         twin = next((n for n, v in found.labels.items() if v == numbers[unit]), None)
         if twin is not None:
             raise CheckpointError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -54,7 +56,7 @@ class Packer:
         return key
 
 
-def unpack(packed, tensors: dict):
+def unpack(packed, tensors: dict) -> Any:
     """Put together again what `Packer.pack` returned and the tensors it kept."""
     if packed is None:
         return None

@@ -182,8 +182,8 @@ def _is_state(value) -> bool:
 
 def strip(state: dict) -> dict:
     """Take off prefixes that wrappers put on every name."""
-    while state and any(prefix := p for p in PREFIXES if all(k.startswith(p) for k in state)):
-        state = {k.removeprefix(prefix): v for k, v in state.items()}
+    while shared := [p for p in PREFIXES if state and all(k.startswith(p) for k in state)]:
+        state = {k.removeprefix(shared[0]): v for k, v in state.items()}
     return state
 
 

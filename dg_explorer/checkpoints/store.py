@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
-from ..arguments import checked
+from ..arguments import Brief, checked
 from ..errors import (
     ArchitectureMismatchError,
     CheckpointError,
@@ -56,8 +56,8 @@ _OF_KERAS = (
 )
 
 
-@dataclass
-class Checkpoint:
+@dataclass(repr=False)
+class Checkpoint(Brief):
     """One checkpoint of a run, read back.
 
     Attributes
@@ -86,21 +86,18 @@ class Checkpoint:
 
     def optimizer_state(self) -> dict[str, dict]:
         """The optimizer's tensors by name of parameter: `{"fc1.weight": {"exp_avg": ...}}`."""
-        self._require("optimizer")
-        state = self.optimizer["state"]
+        state = self._require("optimizer")["state"]
         return {name: state[i] for i, name in enumerate(self.parameters) if i in state}
 
     def restore(self, model, optimizer=None, *, rng: bool = True) -> None:
         """Put model, optimizer and random generators back where they were."""
         load_into(model, self.weights)
         if optimizer is not None:
-            self._require("optimizer")
-            optimizer.load_state_dict(self.optimizer)
+            optimizer.load_state_dict(self._require("optimizer"))
         if rng:
-            self._require("rng")
-            restore_rng(self.rng)
+            restore_rng(self._require("rng"))
 
-    def _require(self, part: str) -> None:
+    def _require(self, part: str) -> dict:
         if part not in self.holds:
             raise CheckpointError(
                 f"The checkpoint at {self.epoch} has no {part} state; it holds "

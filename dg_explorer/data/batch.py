@@ -6,17 +6,19 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..arguments import Brief
 from ..errors import DataError, DGExplorerError
 from ..memory import ran_out
 from .leaves import Path, is_array, leaves, map_leaves, shapes
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
+@dataclass(frozen=True, eq=False, repr=False)
+class Batch(Brief):
     """Inputs, labels and ids of some examples; what `Served` yields and a `Task` reads.
 
     Attributes
@@ -43,9 +45,9 @@ class Batch:
 
     inputs: tuple
     keywords: dict
-    labels: object
+    labels: Any
     ids: np.ndarray
-    raw: object
+    raw: Any
     forward: Callable | None = None
     axes: Mapping[Path, int | None] | None = field(default=None, repr=False)
     remake: Callable | None = field(default=None, repr=False)

@@ -80,7 +80,7 @@ class LayerOutputs:
     ):
         self.modules, self.inputs, self.keep_space = dict(modules), inputs, keep_space
         self.keep_graph = keep_graph
-        self._layouts: dict[str, Layout] | None = None
+        self._layouts: dict[str, Layout] = {}
 
     def __call__(self, model, batch: Batch, predict=None):
         """What the model answers, and each layer's output as (example, unit).
@@ -101,7 +101,7 @@ class LayerOutputs:
         ask = predict or (lambda model, batch: batch.predict(model))
         with self._listening() as heard:
             answer = ask(model, batch)
-        if self._layouts is None and self.modules:
+        if not self._layouts:
             # only now, so that a task to be inferred has seen a whole batch
             self._layouts = self._look(model, batch, ask)
         mask = mask_of(batch, model)
@@ -135,11 +135,11 @@ class LayerOutputs:
     def _look(self, model, batch: Batch, ask) -> dict[str, Layout]:
         last = len(batch) - 1
         tried = {"first": [0], "last": [last], "both": [0, last], "two": [0] * 2, "three": [0] * 3}
-        found = {}
+        found, units = {}, {}
         for what, places in tried.items():
-            with self._listening() as heard, _last_units(model, self.modules) as units:
+            with self._listening() as heard, _last_units(model, self.modules) as sizes:
                 ask(model, batch.take(places))
-            found[what] = heard
+            found[what], units = heard, sizes
         missing = [name for name in self.modules if name not in found["first"]]
         if missing:
             raise SettingError(

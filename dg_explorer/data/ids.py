@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..arguments import checked
@@ -27,8 +29,8 @@ class WithIds:
 
     def __getitems__(self, indices) -> list:
         # the inner dataset may fetch a whole batch faster than row by row
-        many = getattr(self.dataset, "__getitems__", None)
-        rows = many(indices) if callable(many) else [self.dataset[i] for i in indices]
+        many: Any = getattr(self.dataset, "__getitems__", None)
+        rows = many(indices) if many is not None else [self.dataset[i] for i in indices]
         return [self._named(row, self.ids[i]) for row, i in zip(rows, indices, strict=True)]
 
     def _named(self, row, example) -> tuple:
@@ -131,7 +133,7 @@ def is_loader(data) -> bool:
 
 def serves_in_order(loader) -> bool:
     """Whether a loader's order is that of its dataset."""
-    sampler = getattr(loader, "sampler", None)
+    sampler: Any = getattr(loader, "sampler", None)
     if type(sampler).__name__ == "BatchSampler":  # the data set is asked for many at once
         sampler = sampler.sampler
     if type(sampler).__name__ != "SequentialSampler":
@@ -142,7 +144,7 @@ def serves_in_order(loader) -> bool:
 
 def chosen_places(loader) -> np.ndarray | None:
     """The places in the dataset that a loader draws from, where its sampler names them."""
-    sampler = getattr(loader, "sampler", None)
+    sampler: Any = getattr(loader, "sampler", None)
     if type(sampler).__name__ != "SubsetRandomSampler":
         return None
     return np.sort(np.asarray(sampler.indices, dtype=np.int64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -14,14 +15,14 @@ from torch.nn.utils.rnn import PackedSequence
 Path = tuple
 
 
-def is_array(leaf) -> bool:
+def is_array(leaf: object) -> TypeGuard[torch.Tensor | np.ndarray]:
     """Whether a leaf has a shape: a plain tensor or a NumPy array."""
     if torch.is_tensor(leaf):
         return not leaf.is_nested
     return isinstance(leaf, np.ndarray)
 
 
-def leaves(tree, path: Path = ()) -> Iterator[tuple[Path, object]]:
+def leaves(tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield (path, leaf), in the order of the batch.
 
     A list without a tensor in it, such as the texts that torch's collate puts side by side, is
@@ -35,7 +36,7 @@ def leaves(tree, path: Path = ()) -> Iterator[tuple[Path, object]]:
             yield from leaves(part, (*path, key))
 
 
-def map_leaves(function: Callable[[Path, object], object], tree, path: Path = ()):
+def map_leaves(function: Callable[[Path, Any], object], tree, path: Path = ()):
     """The same nesting with `function(path, leaf)` in place of each leaf."""
     parts = _parts(tree)
     if parts is None:
@@ -92,6 +93,7 @@ def _mapping_like(tree: Mapping, values: dict):
     if type(tree) is dict:
         return values
     try:
-        return type(tree)(values)  # what a tokenizer gives has ways of its own
+        made: Any = type(tree)
+        return made(values)  # what a tokenizer gives has ways of its own
     except TypeError:
         return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from itertools import islice
 
 import numpy as np
 
+from ..arguments import Brief
 from ..errors import DataError, ShuffledLoaderError
 from .batch import Batch
 from .forward import Prediction, label_of_forward
@@ -29,8 +31,8 @@ class AugmentedDataWarning(UserWarning):
     """The same example is not the same each time it is read."""
 
 
-@dataclass
-class Reader:
+@dataclass(repr=False)
+class Reader(Brief):
     """Batches of one set of examples.
 
     Attributes
@@ -77,12 +79,9 @@ class Reader:
         if not self.ragged:
             check_length(raw, self.axes, len(part.places))
         inputs, keywords, labels = self.roles.split(raw)
-        remake = None
-        if part.items is not None:
-
-            def remake(at):
-                return self.batch(self.source.remake(part, at))
-
+        source, remake = self.source, None
+        if part.items is not None and isinstance(source, Rows):
+            remake = lambda at: self.batch(source.remake(part, at))  # noqa: E731
         ids = self.ids[part.places]
         return Batch(inputs, keywords, labels, ids, raw, self.roles.forward, self.axes, remake)
 
@@ -165,10 +164,9 @@ def _decide(one, part, record, signature, how: dict, by_position: bool):
         here = ids[part.places]
         raw = part.raw if own is None else without(part.raw, own)
 
-        def agrees(entry, here=here):
-            return not len(record.wrong(here, entry))
-
-        witness = None if record is None or record.labels is None else agrees
+        witness = None
+        if record is not None and record.labels is not None:
+            witness = functools.partial(record.agrees, here)
         try:
             roles = roles_of(raw, signature, agrees=witness, **how)
         except DataError as error:

@@ -71,16 +71,20 @@ class RecordLabels:
             same = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) <= tolerance
         return np.flatnonzero(~same & ~self._missing(ours))
 
+    def agrees(self, ids: np.ndarray, labels) -> bool:
+        """Whether labels contradict the record's nowhere."""
+        return not len(self.wrong(ids, labels))
+
     def of_ids(self, ids: np.ndarray) -> np.ndarray:
         """The record's labels of some ids, which it has."""
-        return self.labels[self._order[np.searchsorted(self._sorted, ids)]]
+        return self._there()[self._order[np.searchsorted(self._sorted, ids)]]
 
     def check(self, ids: np.ndarray, labels) -> None:
         """`DataError`, with three examples, where labels contradict the record's."""
         wrong = self.wrong(ids, labels)
         if not len(wrong):
             return
-        ours, theirs = self.of_ids(ids), _plain(labels)
+        ours, theirs = self.of_ids(ids), np.asarray(_plain(labels))
         shown = ", ".join(
             f"example {ids[i]} has label {ours[i]:g} there and {theirs[i]:g} here"
             for i in wrong[:3]
@@ -92,11 +96,17 @@ class RecordLabels:
             f"is another entry of the rows (label=)."
         )
 
+    def _there(self) -> np.ndarray:
+        if self.labels is None:
+            raise DataError(f"The record holds no labels of its {self.split} examples.")
+        return self.labels
+
     def _missing(self, labels: np.ndarray) -> np.ndarray:
         """Labels that the record does not have: NaN, and -1 beside the labels 0, 1, 2 ..."""
         if labels.dtype.kind == "f":
             return np.isnan(labels)
-        counts = self.labels.dtype.kind == "i" and bool((self.labels == 0).any())
+        known = self._there()
+        counts = known.dtype.kind == "i" and bool((known == 0).any())
         return (labels == -1) if counts else np.zeros(labels.shape, dtype=bool)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -275,7 +276,7 @@ def _whole(raw) -> Roles:
     return Roles((0,)) if one else Roles(None)
 
 
-def fields_of(raw):
+def fields_of(raw) -> Any:
     """A dataclass as a mapping of its fields; anything else as it is."""
     if dataclasses.is_dataclass(raw) and not isinstance(raw, (type, torch.Tensor)):
         return {field.name: getattr(raw, field.name) for field in dataclasses.fields(raw)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ ID_KEYS = ("id", "ids", "idx", "index", "indices", "example_id")
 class Part:
     """Some rows as collated: what the collate function gave, and which rows it is, in order."""
 
-    raw: object
+    raw: Any
     places: np.ndarray
     items: list | None = None
 
@@ -96,8 +97,8 @@ class Rows:
         self.fixed = fixed
         self.draws = PrivateDraws(dataset, collate)
         #: the ids that rows end with, by place; None where they are bare
-        self.carried = ids_of(dataset) if yields_ids(dataset) else None
-        self._loader = loader if getattr(loader, "num_workers", 0) and not fixed else None
+        self.carried: Any = ids_of(dataset) if yields_ids(dataset) else None
+        self._loader: Any = loader if getattr(loader, "num_workers", 0) and not fixed else None
         #: where the collate function hands ids on: a key or a place; None where it does not
         self.id_key = None
         self.keeps_items = False
@@ -126,8 +127,8 @@ class Rows:
                 items.append(self.dataset[place])
             self.draws.seed(sum(places))  # for a collate function that draws
             return items
-        many = getattr(self.dataset, "__getitems__", None)
-        return list(many(places)) if callable(many) else [self.dataset[i] for i in places]
+        many: Any = getattr(self.dataset, "__getitems__", None)
+        return list(many(places)) if many is not None else [self.dataset[i] for i in places]
 
     def collated(self, items: list):
         """The batch of some items; those that a collate function may pop from are copies."""
@@ -146,7 +147,7 @@ class Rows:
     def remake(self, part: Part, ids_at: np.ndarray) -> Part:
         """Some of the examples of a part, collated again from the very same items."""
         with self.draws():
-            items = [part.items[i] for i in ids_at]
+            items = [(part.items or [])[i] for i in ids_at]
             return self._part(self.collated(items), part.places[ids_at], items)
 
     # ---------------------------------------------------------------- inside
@@ -245,7 +246,8 @@ def without(raw, key):
     if isinstance(raw, Mapping):
         rest = {name: value for name, value in raw.items() if name != key}
         try:
-            return rest if type(raw) is dict else type(raw)(rest)
+            made: Any = type(raw)
+            return rest if made is dict else made(rest)
         except TypeError:
             return rest
     rest = [value for place, value in enumerate(raw) if place != key]

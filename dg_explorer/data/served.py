@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..arguments import checked
+from ..arguments import Brief, checked
 from ..errors import DataError, SettingError, UnknownExampleError
 from .batch import Batch
 from .kinds import given
@@ -18,7 +19,7 @@ from .rows import TensorRows
 from .streams import ReadyBatches, Stream
 
 
-class Served:
+class Served(Brief):
     """Batches of examples, each id once, in the order of the data set.
 
     Within a batch the order is that of the collate function: `batch.ids` says who is who.
@@ -98,7 +99,7 @@ class Served:
             fixed=augment == "fixed",
             known=None if self._record is None else len(self._record.ids),
         )
-        how = {"label": label, "forward": forward}
+        how: dict[str, Any] = {"label": label, "forward": forward}
         how |= {"by_task": by_task, "by_position": by_position}
         self._readers = [ready(one, self._record, model, **how) for one in sets]
         self._note_ids()

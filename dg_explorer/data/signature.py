@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 #: parameters of a model that are labels, not inputs
 LABEL_NAMES = ("labels", "label", "targets", "target", "y")
@@ -46,7 +47,7 @@ def signature_of(model: Callable | None) -> Signature | None:
     ):
         # data parallel, sharded or compiled: the model is inside
         model = next(getattr(model, name) for name in _WRAPPERS if hasattr(model, name))
-    function = getattr(model, "forward", model)
+    function: Any = getattr(model, "forward", model)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

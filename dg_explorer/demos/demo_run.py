@@ -10,12 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..arguments import Brief
 from ..data.ids import WithIds
 from ..run import Run
 
 
-@dataclass
-class DemoRun:
+@dataclass(repr=False)
+class DemoRun(Brief):
     """What `demos.make` returns.
 
     Attributes

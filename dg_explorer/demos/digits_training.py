@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -28,7 +30,7 @@ def digits_training(seed: int = 0, *, dtype: torch.dtype = torch.float32) -> Tra
     """
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.data))
     train, test = order[:N_TRAIN], order[N_TRAIN : N_TRAIN + N_TEST]
     images = torch.as_tensor(digits.data / 16).to(dtype)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from ..training.step.by_hand import OptimizerSettings
 from ..training.training import Training
 
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "fast": dict(p=31, share=0.5, lr=5e-3, weight_decay=0.5, eps=1e-8, dtype=torch.float32),
     "smooth": dict(p=23, share=0.6, lr=1e-2, weight_decay=0.7, eps=1e-3, dtype=torch.float64),
 }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
-from ..arguments import checked
+from ..arguments import REQUIRED, Ids, checked
 from ..errors import SettingError
 from ..training.training import Training
 from .counterfactual import retrain_with_weights
@@ -18,8 +16,8 @@ from .settings import check_count, check_given
 def brittleness(
     scores: xr.DataArray,
     *,
-    training: Training | None = None,
-    sizes: Sequence[int] = (1, 2, 5, 10, 20, 40),
+    training: Training = REQUIRED,
+    sizes: Ids = (1, 2, 5, 10, 20, 40),
     at: int | None = None,
     models_at_once: int = 16,
 ) -> xr.Dataset:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import xarray as xr
 
-from ..arguments import checked
+from ..arguments import REQUIRED, Ids, checked
 from ..errors import DataError, NonFiniteError, SettingError, UnknownExampleError
 from ..maths.crossing import first_crossing
 from ..record.run import as_run
@@ -20,13 +18,13 @@ from .settings import check_given
 @checked
 def counterfactual_check(
     run=None,
-    test: Sequence[int] | None = None,
+    test: Ids | None = None,
     *,
-    remove: Sequence[int] | None = None,
-    training: Training | None = None,
-    at: Sequence[int] | None = None,
+    remove: Ids = REQUIRED,
+    training: Training = REQUIRED,
+    at: Ids | None = None,
     n_random: int = 20,
-    among: Sequence[int] | None = None,
+    among: Ids | None = None,
     n_curve: int = 40,
     seeds: Sequence[int] | None = None,
     models_at_once: int = 16,
@@ -131,7 +129,7 @@ def counterfactual_check(
         },
         coords={"epoch": training.recorded_as(at), "test": test, "draw": np.arange(n_random)},
         attrs={
-            "removed": remove.tolist(),
+            "removed": np.asarray(remove).tolist(),
             "drawn_among": len(pool),
             "seed": seed,
             "n_diverged": int(lost[1:].sum()),
@@ -154,10 +152,10 @@ def counterfactual_check(
 def leave_one_out(
     run=None,
     *,
-    training: Training | None = None,
-    train: Sequence[int] | None = None,
-    test: Sequence[int] | None = None,
-    at: Sequence[int] | None = None,
+    training: Training = REQUIRED,
+    train: Ids = REQUIRED,
+    test: Ids | None = None,
+    at: Ids | None = None,
     models_at_once: int = 16,
 ) -> xr.DataArray:
     """What each training example really did: output with all minus output without it.
@@ -192,11 +190,11 @@ def leave_one_out(
 def window_ablation(
     run=None,
     *,
-    training: Training | None = None,
-    train: int | None = None,
-    windows: Sequence[int] | None = None,
-    test: Sequence[int] | None = None,
-    at: Sequence[int] | None = None,
+    training: Training = REQUIRED,
+    train: int = REQUIRED,
+    windows: Ids = REQUIRED,
+    test: Ids | None = None,
+    at: Ids | None = None,
 ) -> xr.DataArray:
     """What an example did in each window of training: it is dropped in that window only.
 

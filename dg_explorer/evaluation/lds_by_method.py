@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 import xarray as xr
 from torch.utils.data import TensorDataset
 
-from ..arguments import checked
+from ..arguments import REQUIRED, Ids, checked
 from ..attribution.methods import method_class
 from ..errors import DGExplorerError
 from ..record.run import as_run
@@ -33,7 +33,7 @@ def lds_over_time(
     *,
     scores: Mapping[str, xr.DataArray] | None = None,
     truth: xr.Dataset | None = None,
-    training: Training | None = None,
+    training: Training = REQUIRED,
     drop: float = 0.05,
     n_subsets: int = 64,
     models_at_once: int = 16,
@@ -114,9 +114,9 @@ def lds_over_time(
 def scores_by_epoch(
     training: Training,
     method: str,
-    test: Sequence[int],
+    test: Ids,
     *,
-    history: Sequence[int] = (),
+    history: Ids = (),
     settings: Callable[[list[int]], dict] | None = None,
 ) -> xr.DataArray:
     """Scores of a checkpoint method at each recorded epoch of a training, (epoch, test, train).

@@ -13,6 +13,7 @@ import xarray as xr
 
 from ..arguments import checked
 from ..errors import DGExplorerError, SettingError
+from ..training.step.generic import OptimizerStep
 from ..training.training import Training, outputs_of, shuffled_batches, train_many
 from .settings import check_retraining
 
@@ -206,23 +207,24 @@ class _Store:
             )
         note.write_text(digest)
 
-    def _file(self, chunk) -> Path:
+    @staticmethod
+    def _file(path: Path, chunk) -> Path:
         name = hashlib.sha256(repr(chunk).encode()).hexdigest()[:24]
-        return self.path / f"{name}.npy"
+        return path / f"{name}.npy"
 
     def read(self, chunk) -> np.ndarray | None:
-        if self.path is None or not self._file(chunk).exists():
+        if self.path is None or not self._file(self.path, chunk).exists():
             return None
-        return np.load(self._file(chunk), allow_pickle=False)
+        return np.load(self._file(self.path, chunk), allow_pickle=False)
 
     def write(self, chunk, outputs: np.ndarray) -> None:
         if self.path is None:
             return
         # Written beside and renamed, so that a killed process leaves no half file to resume from.
-        partial = self._file(chunk).with_suffix(".partial")
+        partial = self._file(self.path, chunk).with_suffix(".partial")
         with open(partial, "wb") as file:
             np.save(file, outputs)
-        os.replace(partial, self._file(chunk))
+        os.replace(partial, self._file(self.path, chunk))
 
 
 def _digest(training, kept, seeds, order) -> str:
@@ -235,7 +237,7 @@ def _digest(training, kept, seeds, order) -> str:
         parts.update(training.inputs.numpy().tobytes())
         parts.update(training.labels.numpy().tobytes())
         parts.update(training.test_inputs.numpy().tobytes())
-        if optimizer.generic:
+        if isinstance(optimizer, OptimizerStep):
             known = optimizer.description()
         else:
             known = {k: v for k, v in vars(optimizer).items() if k != "lr"}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..arguments import checked
+from ..arguments import REQUIRED, checked
 from ..errors import SettingError
 from ..record.run import as_run
 from ..training.training import Training, train_many
@@ -44,7 +44,7 @@ def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) 
 def metasmoothness(
     run=None,
     *,
-    training: Training | None = None,
+    training: Training = REQUIRED,
     h: float = 0.05,
     directions: int = 4,
     seed: int = 0,

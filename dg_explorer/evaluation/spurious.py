@@ -83,17 +83,14 @@ def analyze_bias_attributions(
         `train_label`; with `patterns`, `suspects` and `counterfactual`.
     """
     trak = TRAKAttributor(model, device=device, **settings)
-    biased_train_loader = trak.served(biased_train_loader)
-    unbiased_test_loader = trak.served(unbiased_test_loader)
+    train, test = trak.served(biased_train_loader), trak.served(unbiased_test_loader)
     scores = trak.compute_attributions(
-        trak.compute_train_features(biased_train_loader),
-        trak.compute_test_features(unbiased_test_loader),
+        trak.compute_train_features(train), trak.compute_test_features(test)
     )
-    labels = [class_labels(loader) for loader in (biased_train_loader, unbiased_test_loader)]
-    if any(y is None for y in labels):
+    train_labels, test_labels = class_labels(train), class_labels(test)
+    if train_labels is None or test_labels is None:
         raise DataError("Both loaders must serve (input, integer label) to compare classes.")
-    train_labels, test_labels = labels
-    train_ids, test_ids = biased_train_loader.ids, unbiased_test_loader.ids
+    train_ids, test_ids = train.ids, test.ids
     other = test_labels[:, None] != train_labels[None]
     masked = scores.masked_fill(~other, float("-inf"))
     values, columns = masked.topk(min(top_k, masked.shape[1]), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
@@ -68,7 +70,7 @@ def feature_measures_figure(
     )
     time = measures["epoch"].values
     for number, panel in enumerate(panels.values()):
-        where = {"row": number // 2 + 1, "col": number % 2 + 1}
+        where: dict[str, Any] = {"row": number // 2 + 1, "col": number % 2 + 1}
         for index, (name, words) in enumerate((k, v) for k, v in panel.items() if k != "unit"):
             if name not in measures or not np.isfinite(measures[name]).any():
                 continue
@@ -92,9 +94,11 @@ def feature_measures_figure(
         for epoch in transitions:
             soft = theme_colours(theme)["soft"]
             figure.add_vline(x=epoch, line={"color": soft, "width": 1, "dash": "dot"}, **where)
-    where = f" of {layer}" if layer else ""
+    of_layer = f" of {layer}" if layer else ""
     marked = ", transitions dotted" if len(tuple(transitions)) else ""
-    dress(figure, f"Geometry of the features{where}{marked}", theme=theme, height=120 + 300 * rows)
+    dress(
+        figure, f"Geometry of the features{of_layer}{marked}", theme=theme, height=120 + 300 * rows
+    )
     figure.update_layout(
         legend={"orientation": "h", "x": 0, "y": -0.4 / (rows + 1), "yanchor": "top"},
         margin={"t": 90},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -45,12 +46,11 @@ def influence_figure(
         vertical_spacing=0.2,
         subplot_titles=None if alone else (None, _about(influencers, causal, time_unit)),
     )
-    top = {"row": 1, "col": 1}
-    lines = {} if metrics is None else _lines(metrics, theme_colours(theme)["soft"])
-    for label, (values, look) in lines.items():
-        figure.add_scatter(
-            x=metrics["epoch"].values, y=values, name=label, mode="lines", line=look, **top
-        )
+    top: dict[str, Any] = {"row": 1, "col": 1}
+    if metrics is not None:
+        epochs = metrics["epoch"].values
+        for label, (values, look) in _lines(metrics, theme_colours(theme)["soft"]).items():
+            figure.add_scatter(x=epochs, y=values, name=label, mode="lines", line=look, **top)
     for mark in marks:
         figure.add_vline(x=mark["epoch"], line_dash="dot", annotation_text=mark["label"], **top)
     dress(figure, escape(name), theme=theme, height=380 if alone else 780)

@@ -75,7 +75,7 @@ def _curves(figure: go.Figure, dynamics: xr.Dataset, time_unit: str) -> None:
     seen = np.isfinite(dynamics["loss"])
     if "prediction" in dynamics:
         seen = seen | (dynamics["prediction"] >= 0)
-    count = seen.sum("train").where(lambda n: n > 0)
+    count = xr.DataArray(seen).sum("train").where(lambda n: n > 0)
     time = dynamics["epoch"].values
     figure.add_scatter(
         x=time,

@@ -36,7 +36,7 @@ def run_first_cells(server: LabServer, path: str, *, n_cells: int, timeout: floa
         A cell raised, or took too long. What ran before it is saved.
     """
     import nbformat
-    from jupyter_client import BlockingKernelClient
+    from jupyter_client.blocking.client import BlockingKernelClient
 
     session = server.api(
         "sessions",

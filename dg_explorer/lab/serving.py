@@ -159,7 +159,7 @@ class LabServer:
     def _wait_until_it_answers(self, timeout: float) -> None:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if self.process.poll() is not None:
+            if self.process is not None and self.process.poll() is not None:
                 raise LabError(
                     f"JupyterLab ended at once with code {self.process.returncode}. Its log, "
                     f"{self.log}, ends with:\n{self.last_words()}"
@@ -201,7 +201,7 @@ class LabServer:
 
     def wait(self) -> int:
         """Wait until the server ends by itself (its Shut Down menu); returns its exit code."""
-        return self.process.wait()
+        return 0 if self.process is None else self.process.wait()
 
     def stop(self, *, patience: float = 10.0) -> None:
         """End the server and its kernels; safe to call twice."""

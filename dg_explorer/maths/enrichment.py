@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 
-class Enrichment(NamedTuple):
+@dataclass(frozen=True)
+class Enrichment:
     """One entry a value of the property.
 
     `p_value` is for that value alone, `p_adjusted` for having looked at all of them.

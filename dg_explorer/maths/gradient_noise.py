@@ -6,7 +6,10 @@ import numpy as np
 
 
 def gradient_noise_scale(
-    mean_squared_norm: np.ndarray, squared_norm_of_mean: np.ndarray, *, n_batches: int
+    mean_squared_norm: np.ndarray | float,
+    squared_norm_of_mean: np.ndarray | float,
+    *,
+    n_batches: int,
 ) -> np.ndarray:
     """Trace of the gradient covariance over the squared true gradient, in batches.
 

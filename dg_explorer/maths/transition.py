@@ -96,19 +96,21 @@ def find_transition(
         t50 = float(np.median(list(together.values())))
         # disagreement between detectors is uncertainty too
         interval = (min(together.values()), max(together.values()))
-        if "sigmoid" in together:
+        if fit is not None and "sigmoid" in together:
             t50, width = fit.t50, fit.width
             interval = (min(interval[0], fit.interval[0]), max(interval[1], fit.interval[1]))
     return Transition(
-        found,
-        len(together),
-        *answers.values(),
-        t50,
-        width,
-        interval,
-        float(first),
-        float(last),
-        note,
+        found=found,
+        agree=len(together),
+        by_threshold=answers["threshold"],
+        by_sigmoid=answers["sigmoid"],
+        by_change_points=answers["change points"],
+        t50=t50,
+        width=width,
+        interval=interval,
+        low=float(first),
+        high=float(last),
+        note=note,
     )
 
 

@@ -39,13 +39,12 @@ class GroupArray(BackendArray):
 
     def _get(self, key: tuple) -> np.ndarray:
         key = tuple(_plain(k, size) for k, size in zip(key, self.shape, strict=True))
-        for _ in range(5):
+        for _ in range(4):
             try:
                 return self._read(key)
-            except FileNotFoundError as error:
-                lost = error
+            except FileNotFoundError:
                 self._find_again()
-        raise lost
+        return self._read(key)
 
     def _read(self, key: tuple) -> np.ndarray:
         group, name = self._group, self._name

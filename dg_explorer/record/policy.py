@@ -94,7 +94,7 @@ def as_group(name: str, data: xr.Dataset, made_from: dict | None = None) -> st.G
     variables, fixed, pieces = {}, {}, {}
     for key, array in data.variables.items():
         key = str(key)
-        if key == dim:
+        if dim is not None and key == dim:
             variables[key] = st.Variable((dim,), plain_attrs(key, array.attrs))
             continue
         unit = unit_of(name, key)
@@ -267,8 +267,9 @@ def _equal(a: Held | Stored, b: Held | Stored) -> bool:
         return True
     if a.shape != b.shape:
         return False
-    a, b = values_of(a), values_of(b)
-    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc"))
+    one, other = values_of(a), values_of(b)
+    numbers = one.dtype.kind in "fc" and other.dtype.kind in "fc"
+    return bool(np.array_equal(one, other, equal_nan=numbers))
 
 
 def values_of(piece: Held | Stored) -> np.ndarray:

@@ -414,8 +414,8 @@ class Run(RunReading):
             Something of this run is damaged; nothing is copied.
         """
         own = self._reader.place
-        to_folder = path is not None and not is_url(path)
-        if to_folder and isinstance(own, Folder) and Path(path).resolve() == own.path.resolve():
+        folder = None if path is None or is_url(path) else Path(path)
+        if folder and isinstance(own, Folder) and folder.resolve() == own.path.resolve():
             return self
         return Run(make(path, self._complete(), overwrite=overwrite))
 

@@ -291,7 +291,7 @@ def check_variables(group: str, data: xr.Dataset) -> xr.Dataset:
                 f"the data has {', '.join(map(str, data.data_vars)) or 'none'}."
             )
     for name, array in variables.items():
-        wanted = spec.variables.get(name)
+        wanted = spec.variables.get(str(name))
         if name in data.coords and wanted is None:
             continue
         allowed = (wanted.dims,) if wanted else spec.extra
@@ -304,7 +304,7 @@ def check_variables(group: str, data: xr.Dataset) -> xr.Dataset:
         if wanted and array.dtype.kind not in wanted.kind:
             raise SchemaError(
                 f"{name!r} in {group!r} has dtype {array.dtype}; expected {_kinds(wanted.kind)}."
-                f"{_MENDS.get(name, '')}"
+                f"{_MENDS.get(str(name), '')}"
             )
         if name == "thumbnail":
             _check_thumbnail(array)

@@ -77,7 +77,7 @@ def _of_objects(name, values: np.ndarray) -> np.ndarray:
     missing = np.array([_is_missing(value) for value in values.ravel()]).reshape(values.shape)
     there = values[~missing].tolist()
     if all(isinstance(value, str) for value in there):
-        return np.where(missing, None, values)
+        return np.where(missing, np.array(None, dtype=object), values)
     if all(isinstance(value, (bool, np.bool_)) for value in there):
         if not missing.any():
             return values.astype(bool)

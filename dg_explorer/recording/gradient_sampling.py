@@ -39,7 +39,7 @@ class GradientSampler:
         self._left = min(2, every)
         self._step = 0
         self._previous_step = -1
-        self._previous = None
+        self._previous: list[torch.Tensor | None] = []
         self._before = None
         self._samples: list[dict[str, np.ndarray]] = []
         self._optimizer = optimizer
@@ -167,7 +167,7 @@ def _norms(tensors: list) -> np.ndarray:
     there = [i for i, t in enumerate(tensors) if t is not None]
     norms = np.full(len(tensors), np.nan)
     if there:
-        found = torch._foreach_norm([tensors[i].detach() for i in there])
+        found = torch.ops.aten._foreach_norm([tensors[i].detach() for i in there])
         norms[there] = torch.stack([n.double() for n in found]).cpu().numpy()
     return norms
 

@@ -133,7 +133,7 @@ class GradientWitness:
         answers = answers_in(returned)
         if answers is None or not torch.is_tensor(labels):
             return
-        if self._sample is not None and self._label_late(answers, labels):
+        if self._sample is not None and self._label_late(self._sample, answers, labels):
             return
         if not self.watching:
             return
@@ -216,7 +216,7 @@ class GradientWitness:
 
     def _fit(self, given: Answer, slope: torch.Tensor) -> LossFit:
         loss, labels = self.loss, given.labels
-        if labels is None:
+        if labels is None and self.targets is not None and given.ids is not None:
             loss, labels = self.targets(given.ids, given.answers)
         return fit_loss(loss, given.answers, labels, slope)
 
@@ -241,7 +241,7 @@ class GradientWitness:
         elif passes and parameters:
             try:
                 fit = fit_gradient(
-                    [p.grad for p in parameters],
+                    [p.grad for p in parameters if p.grad is not None],
                     gradients_of(self.model, passes, parameters),
                     parameters,
                 )
@@ -266,14 +266,14 @@ class GradientWitness:
             return []  # nor where labels are of tokens: those weigh by their number
         return [Answer(p.answers, own.detach(), p) for p, own in zip(passes, labels)]
 
-    def _label_late(self, answers, labels) -> bool:
+    def _label_late(self, sample: _Sample, answers, labels) -> bool:
         """Labels that come after the step they belong to (Lightning's callbacks)."""
-        labelled = [given.seen for given in self._sample.answers]
-        open_ones = [p for p in self._sample.passes if not any(p is other for other in labelled)]
+        labelled = [given.seen for given in sample.answers]
+        open_ones = [p for p in sample.passes if not any(p is other for other in labelled)]
         seen, last_only = _pass_of(answers.detach(), open_ones)
         if seen is None:
             return False
-        self._sample.answers.append(Answer(answers.detach(), labels.detach(), seen, last_only))
+        sample.answers.append(Answer(answers.detach(), labels.detach(), seen, last_only))
         return True
 
 

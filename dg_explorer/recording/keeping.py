@@ -35,7 +35,7 @@ class Keeping:
         self._noted = True  # until an epoch was written: a note of an earlier recording
         self.failed: str | None = None
 
-    def write(self, what: Callable[[], None], epoch: int | None = None) -> None:
+    def write(self, what: Callable[[], object], epoch: int | None = None) -> None:
         """Do some writing, all of it together; `epoch` where it is that of a whole epoch."""
         if self._silent:
             return

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import xarray as xr
 
-from ..arguments import checked
+from ..arguments import Brief, checked
 from ..checkpoints.random_state import rng_state, untouched_rng
 from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
 from ..data.evaluation import LayerOutputs
@@ -48,7 +48,7 @@ _PASSES = 24
 _watching: WeakKeyDictionary = WeakKeyDictionary()
 
 
-class Recorder:
+class Recorder(Brief):
     """Records per-example dynamics, metrics, gradients, features and checkpoints.
 
     ::
@@ -489,7 +489,7 @@ class Recorder:
                 row = feature_row(epoch, outputs, self._feature_ids)
                 self._append(f"features/{layer}", row)
         self._append_gradients(epoch)
-        if self._replay is not None:
+        if self._replay is not None and self._witness is not None:
             if self._witness.autocast:
                 self._replay.miss("the precision of each operation: it was chosen by autocast")
             weights = self._witness.take_weights()
@@ -507,8 +507,9 @@ class Recorder:
         if group in self.run:
             examples = self.run[group]
             labels = examples.get("label")
-            whole = labels is not None and labels.dtype.kind in "iu"
-            return ExampleTable(split, examples[split].values, labels.values if whole else None)
+            if labels is None or labels.dtype.kind not in "iu":
+                return ExampleTable(split, examples[split].values)
+            return ExampleTable(split, examples[split].values, labels.values)
         ids = self._data[split].ids if split in self._data else np.empty(0, dtype=np.int64)
         return ExampleTable(split, np.sort(ids))
 
@@ -592,22 +593,23 @@ class Recorder:
         self._keeping.write(lambda: self.run.set_attrs(replay=said))
 
     def _before_step(self, optimizer, args, kwargs):
-        if self._watched.nested:
+        witness, watched = self._witness, self._watched
+        if witness is None or watched is None or watched.nested:
             return None
         self._rates = rates_of(optimizer)
         if self._replay is not None:
             if self.steps_taken == 0:
                 self._keeping.write(lambda: save_initial(self.run, self.model, self.optimizer))
             self._replay.step()
-            self._witness.every_step |= self._replay.accumulates
+            witness.every_step |= self._replay.accumulates
         self.steps_taken += 1
         self._passes = 0
         if closure_of(args, kwargs) is None:
-            self._witness.before_step()
+            witness.before_step()
             return None
         if self._replay is None or not self._replay.accumulates:
-            self._witness.forget()  # but not the batches that a trainer has added up
-        return look_after_closure(args, kwargs, self._witness.before_step)
+            witness.forget()  # but not the batches that a trainer has added up
+        return look_after_closure(args, kwargs, witness.before_step)
 
     def _loss_of(self, answers, labels):
         """The loss that is recorded, of answers as `batch` gets them."""
@@ -617,7 +619,7 @@ class Recorder:
 
     def _testify(self) -> None:
         """Write down what the compared steps and the watched weights say; once if it is amiss."""
-        if self._witness is None:
+        if self._witness is None or self._watched is None:
             return
         self._witness.finish()
         looked = len(self._witness.comparisons), len(self._watched.noticed)
@@ -651,7 +653,7 @@ class Recorder:
 
     def _evaluate(self) -> dict[str, str]:
         """Fill the tables and append features; says how each split was measured."""
-        measured = dict.fromkeys(("train", "test"), "with the weights of this epoch")
+        measured = {split: "with the weights of this epoch" for split in ("train", "test")}
         seen_in_training = bool(self._tables["train"].seen)
         if seen_in_training:
             measured["train"] = "while training, before each step"
@@ -663,7 +665,7 @@ class Recorder:
                 measured[split] += BY_FIRST
         features = self._feature_every and self._calls % self._feature_every == 0
         layers = self._listen.modules if features else []
-        wanted = {}
+        wanted: dict[str, tuple] = {}
         for split, data in self._data.items():
             chosen = self._feature_ids[split] if layers else None
             if split == "train" and seen_in_training:
@@ -675,8 +677,8 @@ class Recorder:
         listen = self._listen if layers else ()
         with untouched_rng():
             outputs = {
-                split: evaluation_pass(self.model, *how, listen, self.task)
-                for split, how in wanted.items()
+                split: evaluation_pass(self.model, served, table, chosen, listen, self.task)
+                for split, (served, table, chosen) in wanted.items()
             }
         self._features = {
             layer: {split: found[layer] for split, found in outputs.items()} for layer in layers
@@ -695,8 +697,8 @@ class Recorder:
         if self._sampler is None:
             return
         means, count = self._sampler.take()
-        data = {name: (("epoch", "layer"), values[None]) for name, values in means.items()}
-        data["sampled_steps"] = (("epoch",), np.array([count]))
+        data: dict[str, tuple] = {"sampled_steps": (("epoch",), np.array([count]))}
+        data |= {name: (("epoch", "layer"), values[None]) for name, values in means.items()}
         layers = {"layer": (("layer",), np.array(list(self._sampler.layers), dtype=object))}
         self._append("gradients", Rows("epoch", np.array([epoch]), data, layers))
 

@@ -150,7 +150,7 @@ class ReplayLog:
         rates = np.full((groups, len(steps)), np.nan)
         for column, step in zip(rates.T, steps):
             column[: len(step.rates)] = step.rates
-        data = {"train_id": (("step", "slot"), table)}
+        data: dict[str, tuple] = {"train_id": (("step", "slot"), table)}
         for i, rate in enumerate(rates):
             data["learning_rate" if i == 0 else f"learning_rate_{i}"] = ("step", rate)
         first = steps_taken - len(steps)

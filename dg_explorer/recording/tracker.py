@@ -138,7 +138,7 @@ class TrainingDynamicsTracker:
         self.run.copy_to(path)
 
     def _finish(self) -> None:
-        if self._table.seen:
+        if self._table.seen and self._epoch is not None:
             self.run.append("dynamics/train", self._table.row(self._epoch))
             self._table.clear()
             if self._epoch % self.save_interval == 0:

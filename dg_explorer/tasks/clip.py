@@ -45,7 +45,8 @@ class CLIPPairsTask(Task):
         self.temperature = temperature
         self.simulated_batch = simulated_batch
         self.seed = seed
-        self.images = self.texts = None
+        self.images: torch.Tensor | None = None
+        self.texts: torch.Tensor | None = None
 
     def embed(self, model, loader, size: int = 50_000, prepare_image=None, prepare_text=None):
         """Store the embeddings of up to `size` pairs, by the model's present weights."""
@@ -104,16 +105,21 @@ class CLIPPairsTask(Task):
         return functional_call(model, (weights, buffers), tuple(batch))
 
     def check(self, prediction, batch) -> None:
-        if self.images is None:
+        self._stored()
+
+    def _stored(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.images is None or self.texts is None:
             raise DataError(
                 "CLIP attribution compares each pair with stored ones. Call "
                 "traker.task.get_embeddings(model, loader) or task.embed(model, loader) first."
             )
+        return self.images, self.texts
 
     def output(self, prediction, batch):
         self.check(prediction, batch)
         u, v, _ = embeddings_of(prediction)
-        images, texts = self.images.to(u), self.texts.to(v)
+        images, texts = self._stored()
+        images, texts = images.to(u), texts.to(v)
         own = (u * v).sum(-1, keepdim=True)
         return -(u @ texts.T - own).logsumexp(1) - (v @ images.T - own).logsumexp(1)
 
@@ -123,9 +129,10 @@ class CLIPPairsTask(Task):
         scale = self.temperature if self.temperature is not None else scale
         scale = scale.detach().double() if torch.is_tensor(scale) else scale
         own = (u * v).sum(-1)
+        images, texts = self._stored()
         doubt = [
             torch.sigmoid((scale * (side @ stored.to(side).T)).logsumexp(1) - scale * own)
-            for side, stored in ((u, self.texts), (v, self.images))
+            for side, stored in ((u, texts), (v, images))
         ]
         return (doubt[0] + doubt[1]) / 2
 

@@ -27,7 +27,7 @@ _DRAWS = (torch.Generator, np.random.Generator, np.random.RandomState, Iterator)
 _MOST = 20_000
 
 
-def code_digest(function: Callable) -> str:
+def code_digest(function: object) -> str:
     """A short name for what a function does: its code, and the values of all that it can reach.
 
     Two functions of one text and equal values have one digest, in any session of one version of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -164,7 +164,7 @@ def _zero_or_one(labels) -> bool:
     return bool(((labels == 0) | (labels == 1)).all())
 
 
-def _ask(told: str, *choices: str) -> None:
+def _ask(told: str, *choices: str) -> NoReturn:
     raise TaskUnclearError(
         f"It is not plain what was trained: {told}. Say it: " + "; or ".join(choices) + "."
     )
@@ -217,8 +217,8 @@ class InferredTask(Task):
             return self._settled.predict(model, batch)
         kind = kind_of(model)
         if kind in _OF_MODELS:
-            self._settled = _OF_MODELS[kind](model)
-            return self._settled.predict(model, batch)
+            settled = self._settled = _OF_MODELS[kind](model)
+            return settled.predict(model, batch)
         answer = answer_of(model, batch)
         return self.settle(model, answer, batch).read(answer)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .answers import refuse_probabilities
@@ -60,7 +62,7 @@ class PositionsTask(Task):
     def trained(self, prediction, batch):
         return self.aligned(prediction, batch)[2].sum(-1)
 
-    def class_labels(self, batch):
+    def class_labels(self, batch: Any) -> torch.Tensor | None:
         return None
 
     def measures(self, prediction, batch):

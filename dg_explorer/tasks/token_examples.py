@@ -93,7 +93,8 @@ class EachToken:
             if mask is not None:
                 target[torch.as_tensor(mask) == 0] = IGNORE
             return target, 1
-        if isinstance(item, (tuple, list)) and len(item) >= 2:
-            return torch.as_tensor(item[1]), 0
-        tokens = torch.as_tensor(item[0] if isinstance(item, (tuple, list)) else item)
+        entries = list(item) if isinstance(item, (tuple, list)) else [item]
+        if len(entries) >= 2:
+            return torch.as_tensor(entries[1]), 0
+        tokens = torch.as_tensor(entries[0])
         return torch.cat([tokens[1:], torch.full_like(tokens[:1], IGNORE)]), 0

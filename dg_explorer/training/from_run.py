@@ -158,7 +158,7 @@ def training_of_run(
     labels_of_epochs = {n: epoch for epoch, n in taken.items() if n <= len(steps)}
     everyone = np.arange(len(train_ids))
     full = steps.weights is None and all(
-        len(b) == len(everyone) and (sorted(b) == everyone).all() for b in steps.batches
+        len(b) == len(everyone) and np.array_equal(np.sort(b), everyone) for b in steps.batches
     )
     return Training(
         model=lambda seed: copy.deepcopy(start),

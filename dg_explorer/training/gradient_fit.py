@@ -109,7 +109,7 @@ def _by_tensor(given, of_loss, allowed) -> str | None:
 
 def _norm(tensors: Tensors) -> float:
     """Without a copy in float64: the tensors may be as large as the model."""
-    norms = torch.stack([n.double().cpu() for n in torch._foreach_norm(tensors)])
+    norms = torch.stack([n.double().cpu() for n in torch.ops.aten._foreach_norm(tensors)])
     return float(norms.norm())
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..arguments import Brief
 from ..checkpoints.store import load_into
 from .known_losses import cross_entropy, recorded_loss
 from .passes import answers_of
@@ -28,7 +30,7 @@ _MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp
 _MEMORY["adamw"] = _MEMORY["adam"]
 
 
-class OwnSteps:
+class OwnSteps(Brief):
     """A model and its optimizer at some step of their recorded training, able to take the next.
 
     Parameters
@@ -59,7 +61,8 @@ class OwnSteps:
         self.kind = rule.kind
         self.optimizer = steps.optimizer_for(model, optimizer)
         #: whether filters of gradients or weights keep something that no checkpoint holds
-        self.remembers = rule.generic and rule.remembers
+        self._generic = rule if isinstance(rule, OptimizerStep) else None
+        self.remembers = self._generic is not None and self._generic.remembers
         self._remembered: dict = {}
         self._used = torch.zeros(0)
         self.at = 0
@@ -75,7 +78,7 @@ class OwnSteps:
         self.optimizer.state.clear()
         if optimizer is not None:
             self.optimizer.load_state_dict(optimizer)
-        elif self.rule.generic:
+        elif self._generic is not None:
             theta = _flat([p.detach() for p in self._parameters])
             self._write(step, self.rule.initial_state(theta))
         self.at, self._given_back = step, None
@@ -86,8 +89,9 @@ class OwnSteps:
             self._backward()
             for group, rate in zip(self.optimizer.param_groups, self.steps.rates[self.at]):
                 group["lr"] = float(rate)
-            if hasattr(self.optimizer, "first_step"):  # sharpness-aware: a second gradient
-                self.optimizer.step(self._backward)
+            if hasattr(self.optimizer, "first_step"):  # a second gradient
+                sharpness_aware: Any = self.optimizer.step
+                sharpness_aware(self._backward)
             else:
                 self.optimizer.step()
             self._change_weights()
@@ -100,28 +104,28 @@ class OwnSteps:
         """Take the gradient of the step's loss, and change it as the training did."""
         self.optimizer.zero_grad()
         with torch.enable_grad():
-            loss = 0.0
+            loss = torch.zeros(())
             for part in self.parts(self.at):  # added up in `.grad`, as in the training
                 part.backward()
-                loss = loss + part.detach()
-        if self.rule.generic:  # some optimizers write into the gradient
+                loss = part.detach() + loss.to(part)
+        if self._generic is not None:  # some optimizers write into the gradient
             self._used = self._gradient()
-            if self.rule.change_gradient:
+            if self._generic.change_gradient:
                 named = dict(self.model.named_parameters())
                 there = {n: p.grad for n, p in named.items() if p.grad is not None}
                 with torch.no_grad():
                     theta = {n: p.detach() for n, p in named.items()}
-                    changed = self.rule.change_gradient(there, theta, self._remembered)
+                    changed = self._generic.change_gradient(there, theta, self._remembered)
                 for name, gradient in changed.items():
                     named[name].grad = gradient
         return loss
 
     def _change_weights(self) -> None:
-        if self.rule.generic and self.rule.change_theta:
+        if self._generic is not None and self._generic.change_theta:
             named = dict(self.model.named_parameters())
             with torch.no_grad():
                 theta = {n: p.detach().clone() for n, p in named.items()}
-                for name, value in self.rule.change_theta(theta, self._remembered).items():
+                for name, value in self._generic.change_theta(theta, self._remembered).items():
                     named[name].copy_(value)
 
     def gradient_at(self, theta: torch.Tensor) -> torch.Tensor:
@@ -189,8 +193,8 @@ class OwnSteps:
 
     def state(self) -> State:
         """Parameters and what the optimizer remembers, each a vector."""
-        if self.rule.generic:
-            self._given_back = self.rule.read(
+        if self._generic is not None:
+            self._given_back = self._generic.read(
                 [self.optimizer], self._parameters, self.at, self._remembered
             )
             return self._given_back
@@ -214,7 +218,7 @@ class OwnSteps:
         """Stand at a state that `state` gave at this step."""
         if self.at == step and self._given_back is state:
             return
-        if self.rule.generic:
+        if self._generic is not None:
             self._write(step, state)
             self.at, self._given_back = step, state
             return
@@ -243,7 +247,9 @@ class OwnSteps:
         return self.state()
 
     def _write(self, step: int, state: State) -> None:
-        self._remembered = self.rule.write([self.optimizer], self._parameters, step, state)
+        if self._generic is None:
+            return
+        self._remembered = self._generic.write([self.optimizer], self._parameters, step, state)
 
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = vector.split([p.numel() for p in self._parameters])

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch._C._functorch as functorch
 from torch.func import functional_call
 
 from ..checkpoints.random_state import restore_rng, rng_state
@@ -128,6 +129,8 @@ def gradients_of(model, passes: list[Pass], parameters: list) -> list[torch.Tens
         with _as_it_was(seen):
             returned = functional_call(model, buffers, seen.arguments, seen.keywords)
         answers = answers_in(returned)
+        if answers is None or seen.slope is None:
+            raise CannotRepeat("the model answers without a tensor when the pass is repeated")
         if not torch.allclose(answers.detach(), seen.answers, rtol=1e-4, atol=1e-5, equal_nan=True):
             raise CannotRepeat("the model answers otherwise when the pass is repeated")
         found = torch.autograd.grad(answers, parameters, grad_outputs=seen.slope, allow_unused=True)
@@ -156,4 +159,4 @@ def _autocast(tensor: torch.Tensor) -> tuple:
 
 def _transformed(tensor: torch.Tensor) -> bool:
     """Whether the tensor belongs to a transform of `torch.func`, and ends with it."""
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return functorch.is_functorch_wrapped_tensor(tensor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.func import grad, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -48,8 +50,8 @@ class LossProducts:
     def __init__(self, training: Training, flat: FlatModel, *, block: int = 32):
         self.training, self.flat, self.block = training, flat, block
         self._uses: dict[tuple, int] = {}
-        self._traced: dict[tuple, object] = {}
-        self._way = None
+        self._traced: dict[tuple, Callable] = {}
+        self._way: Callable | None = None
 
     def of(self, batch: torch.Tensor | None, share: torch.Tensor | None = None) -> BatchProducts:
         """The loss of a batch; `share` is the weight that the trained loss gives to each slot."""
@@ -139,16 +141,19 @@ class LossProducts:
         return lambda vector: self.training.loss(self.flat(vector, inputs), labels)
 
     def _many(self, theta, directions, inputs, labels, weights=None):
-        losses = self._losses(inputs, labels)
+        losses, way = self._losses(inputs, labels), self._chosen()
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-            return vmap(lambda direction: self._way(losses, theta, direction, weights))(directions)
+            return vmap(lambda direction: way(losses, theta, direction, weights))(directions)
 
     def _many_weighted(self, theta, directions, by, inputs, labels, weights=None):
-        losses = self._losses(inputs, labels)
+        losses, way = self._losses(inputs, labels), self._chosen()
         with sdpa_kernel(SDPBackend.MATH):
-            return vmap(lambda direction, b: self._way(losses, theta, direction, weights, b))(
+            return vmap(lambda direction, b: way(losses, theta, direction, weights, b))(
                 directions, by
             )
+
+    def _chosen(self) -> Callable:
+        return self._way or _reverse_twice  # which holds for every loss
 
 
 class BatchProducts:
@@ -198,7 +203,7 @@ def _few(losses, theta, directions, by=None, weights=None):
 
 def _reverse_over_forward(losses, theta, direction, weights=None, by=None):
     def mean_slope(vector):
-        values, slopes = jvp(losses, (vector,), (direction,))
+        values, slopes, *_ = jvp(losses, (vector,), (direction,))
         slopes = slopes / len(slopes)
         mean = (slopes if weights is None else slopes * weights).sum()
         return (mean if by is None else mean + (values * by).mean()), slopes

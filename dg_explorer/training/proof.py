@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,8 +82,8 @@ def prove_replay(
     made_from = _made_from(own)
     table = _there(run, made_from)
     done = [] if table is None else table.epoch.values[table.proved | (table.moved == 0)].tolist()
-    anchored = [s for s in segments if s.begin is not None and not own.remembers]
-    own.anchors = {s.first: _reader(run, s.begin) for s in anchored}
+    anchored = [] if own.remembers else segments
+    own.anchors = {s.first: _reader(run, s.begin) for s in anchored if s.begin is not None}
     if not take:
         return ReplayProof(table, segments)
     total = segments[-1].last
@@ -166,7 +167,7 @@ def _check_rule(own: OwnSteps, rule: OptimizerSettings, before) -> None:
     step = own.at - 1
     after = own.state()
     # closer looks of sharpness-aware optimizers take a gradient elsewhere
-    gradient = own.gradient_at if hasattr(own.optimizer, "first_step") else own.gradient()
+    gradient: Any = own.gradient_at if hasattr(own.optimizer, "first_step") else own.gradient()
     wanted = rule.step(before, gradient, step, rule.lr_at(step, len(own.steps)), through=True)
     eps = torch.finfo(after[0].dtype).eps
     for name, was, now, by_rule in own.by_tensor(before[0], after[0], wanted[0]):

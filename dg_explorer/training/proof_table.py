@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from ..arguments import Brief
+
 GROUP = "validity/replay"
 
 
@@ -20,8 +22,8 @@ class Segment:
     end: int
 
 
-@dataclass(frozen=True)
-class ReplayProof:
+@dataclass(frozen=True, repr=False)
+class ReplayProof(Brief):
     """Which segments of a training were taken again, and how near they ended.
 
     Attributes
@@ -70,7 +72,7 @@ def segments_of(run) -> list[Segment]:
     column = metrics["steps_taken"].dropna("epoch")
     taken = dict(zip(column.epoch.values.tolist(), column.values.astype(int).tolist()))
     saved = [int(epoch) for epoch in run.epochs("checkpoints")]
-    marks = [(0, None)] + [(taken[e], e) for e in saved if e in taken]
+    marks: list[tuple] = [(0, None)] + [(taken[e], e) for e in saved if e in taken]
     return [Segment(a[0], b[0], a[1], b[1]) for a, b in itertools.pairwise(marks) if b[0] > a[0]]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..arguments import Brief
 from ..errors import DGExplorerError
 from .step.by_hand import UnsupportedOptimizerError
 from .step.choose import check_optimizer
@@ -29,8 +30,8 @@ class OptimizerStateMissingError(ReplayMissingError):
     """What the optimizer remembered is not in the record."""
 
 
-@dataclass(frozen=True)
-class RecordedSteps:
+@dataclass(frozen=True, repr=False)
+class RecordedSteps(Brief):
     """Each step of a recorded training.
 
     Attributes
@@ -258,17 +259,17 @@ def _spread(weights: list[np.ndarray], keys: list[np.ndarray], micro) -> float:
     if micro is not None:
         both = np.stack([steps, np.concatenate(micro)])
         steps = np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
-    values, keys = np.concatenate(weights), np.concatenate(keys)
+    values, of = np.concatenate(weights), np.concatenate(keys)
     there = values > 0
     if not there.any() or (values < 0).any():
         return float("inf")
     steps, logs = steps[there], np.log(values[there])
-    keys = np.unique(keys[there], return_inverse=True)[1]
-    by_key = np.zeros(keys.max() + 1)
+    place = np.unique(of[there], return_inverse=True)[1]
+    by_key, by_step = np.zeros(place.max() + 1), np.zeros(0)
     for _ in range(50):
-        by_step = _mean_by(steps, logs - by_key[keys])
-        by_key = _mean_by(keys, logs - by_step[steps])
-    return float(np.abs(logs - by_key[keys] - by_step[steps]).max())
+        by_step = _mean_by(steps, logs - by_key[place])
+        by_key = _mean_by(place, logs - by_step[steps])
+    return float(np.abs(logs - by_key[place] - by_step[steps]).max())
 
 
 def _mean_by(groups: np.ndarray, values: np.ndarray) -> np.ndarray:

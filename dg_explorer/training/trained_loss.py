@@ -101,9 +101,8 @@ def conclude(recorded: str, comparisons: Sequence[Comparison]) -> TrainedLoss:
     kind = max((fit.kind for _, fit in judged), key=_KINDS.index, default="unknown")
     steps = sorted({c.step for c, _ in judged})
     gradients = [c for c in comparisons if c.gradient is not None]
-    of_gradient = max(
-        (c.gradient.kind for c in gradients), key=_GRADIENT_KINDS.index, default="unknown"
-    )
+    kinds = [c.gradient.kind for c in comparisons if c.gradient is not None]
+    of_gradient = max(kinds, key=_GRADIENT_KINDS.index, default="unknown")
     return TrainedLoss(
         recorded=recorded,
         kind=kind,
@@ -146,8 +145,9 @@ def _weight_rule(kind, judged) -> str:
         fits = [fit for c, fit in judged if c is comparison]
         n = sum(len(fit.weights) for fit in fits)
         gradient = comparison.gradient
-        scaled = gradient is not None and gradient.kind in ("same", "scaled")
-        factor = gradient.factor if scaled else 1.0
+        factor = 1.0
+        if gradient is not None and gradient.kind in ("same", "scaled"):
+            factor = gradient.factor
         shares += [float(fit.weights[0]) * n * factor for fit in fits]
     low, high = min(shares), max(shares)
     if abs(low - 1) < 1e-2 and abs(high - 1) < 1e-2:

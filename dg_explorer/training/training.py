@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from ..arguments import Brief, Ids
 from ..errors import DGExplorerError, SettingError
 from .known_losses import cross_entropy
 from .own_steps import OwnSteps
@@ -19,6 +21,8 @@ from .proof_table import ReplayProof
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
 from .trained_loss import Denominators
+
+_MADE: Any = None  # a field that `Training.__post_init__` fills in
 
 
 class NotDeterministicError(DGExplorerError, ValueError):
@@ -37,8 +41,8 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return right - others
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Training(Brief):
     """Everything that determines a trained model, but for the weight of each example.
 
     The loss of a step is ``sum(weight * loss) / batch size``: an example of weight 0 is left
@@ -89,11 +93,11 @@ class Training:
     n_epochs: int
     batch_size: int | None = None
     order: Sequence[Sequence[np.ndarray]] | None = None
-    record_at: Sequence[int] | None = None
+    record_at: Ids = _MADE
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = cross_entropy
     output: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = margin
-    train_ids: np.ndarray | None = None
-    test_ids: np.ndarray | None = None
+    train_ids: np.ndarray = _MADE
+    test_ids: np.ndarray = _MADE
     seed: int = 0
     labels_of_epochs: Mapping[int, int] = field(default_factory=dict)
     weights: torch.Tensor | None = None
@@ -129,11 +133,11 @@ class Training:
         """The epochs of ``record_at`` as the record calls them, in ascending order."""
         return self.recorded_as(sorted(self.record_at))
 
-    def recorded_as(self, epochs: Sequence[int]) -> np.ndarray:
+    def recorded_as(self, epochs: Ids) -> np.ndarray:
         """Epochs of this training as the record calls them."""
         return np.array([self.labels_of_epochs.get(int(e), int(e)) for e in epochs])
 
-    def counts(self, labels: Sequence[int]) -> np.ndarray:
+    def counts(self, labels: Ids) -> np.ndarray:
         """Epochs as the record calls them, counted from the start of this training."""
         back = {label: epoch for epoch, label in self.labels_of_epochs.items()}
         return np.array([back.get(int(label), int(label)) for label in labels], dtype=int)
@@ -151,8 +155,9 @@ class Training:
         """The same training with model, weights and real-valued data in another precision."""
 
         def cast(tensor):
-            real = tensor is not None and tensor.is_floating_point()
-            return tensor.to(dtype) if real else tensor
+            if tensor is None or not tensor.is_floating_point():
+                return tensor
+            return tensor.to(dtype)
 
         names = ("inputs", "labels", "test_inputs", "test_labels", "weights")
         data = {name: cast(getattr(self, name)) for name in names}
@@ -310,9 +315,9 @@ def train_many(
             else:
                 n, share = batch.shape[1], weight.gather(1, batch)
                 examples = training.inputs[batch], training.labels[batch]
-            lr = training.optimizer.lr_at(step, n_steps)
+            lr: Any = training.optimizer.lr_at(step, n_steps)  # as its own `step` takes it
             if training.optimizer.generic:  # which may ask for a gradient elsewhere
-                g = [
+                g: Any = [
                     partial(_one_model, gradients, examples, share, n, i, gradients is own)
                     for i in range(len(starts))
                 ]
@@ -342,7 +347,7 @@ def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:
         return vmap(one)(theta)
 
 
-def _weights_at(weights, epoch: int) -> torch.Tensor:
+def _weights_at(weights: Any, epoch: int) -> torch.Tensor:
     if callable(weights):
         return weights(epoch)
     return weights if weights.dim() == 2 else weights[:, :, epoch]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from torch.nn.functional import softmax
@@ -166,8 +167,8 @@ class LearningDynamicsAnalyzer(OnRecord):
             frame["el2n"] = dynamics["el2n"].isel(epoch=slice(early)).mean("epoch").to_series()
         # what was never seen can be neither learned nor forgotten
         watched = frame[frame["n_seen"] > 0]
-        learned = watched["first_learned"].notna()
-        events = watched["forgetting_events"]
+        learned = pd.Series(watched["first_learned"]).notna()
+        events = pd.Series(watched["forgetting_events"])
         suspects = find_mislabeled(self.run)
         seen = seen_at(dynamics)
         accuracy = (dynamics["correct"] & seen).sum("train") / seen.sum("train")
@@ -252,8 +253,8 @@ class LearningDynamicsAnalyzer(OnRecord):
         self._note(known, ids, labels)
         table = _Table("train", known)
         table.fill(ids, labels, {name: values[keep] for name, values in columns.items()})
-        before = self._last_row()
-        epoch, self._epoch = self._epoch, None
+        before, epoch = self._last_row(), int(self._epoch or 0)
+        self._epoch = None
         self.run.append("dynamics/train", table.row(epoch))
         return _statistics(epoch, table, before)
 

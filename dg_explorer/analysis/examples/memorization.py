@@ -45,7 +45,7 @@ def add_memorization(run, *, subsets: xr.Dataset | None = None, overwrite: bool 
         if subsets is None:
             raise
         curves = xr.Dataset()  # the estimate needs nothing of the run itself
-    data = {name: curves[name] for name in curves.data_vars}
+    data: dict = {name: curves[name] for name in curves.data_vars}
     if {"train_accuracy", "test_accuracy"} <= set(data):
         gap = memorization_gap(curves["train_accuracy"], curves["test_accuracy"])
         data["memorization_score"] = ("epoch", gap, {"unit": "accuracy, train minus test"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ class MemorizationDetector(OnRecord):
         memorization = add_memorization(self.run)
         transitions = add_transitions(self.run)
         epochs = memorization["epoch"].values
-        result = {
+        result: dict[str, Any] = {
             name: _none_if_nan(transitions[name].item())
             for name in ("onset", "t_memorized", "t50", "t95", "delay", "delay_ratio")
         }

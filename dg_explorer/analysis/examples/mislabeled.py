@@ -221,8 +221,8 @@ def _chosen(frame: pd.DataFrame, share: float) -> np.ndarray:
     number = isinstance(share, (int, float, np.number))
     if not number or not 0 <= share <= 1:
         raise SettingError(f"share is between 0 and 1, not {share!r}.")
-    ranks = frame["suspicion"].rank(ascending=False, method="first")
-    return (ranks <= round(share * frame["suspicion"].notna().sum())).values
+    ranks = pd.Series(frame["suspicion"]).rank(ascending=False, method="first")
+    return np.asarray(ranks <= round(share * frame["suspicion"].notna().sum()))
 
 
 def _found(loss: np.ndarray, signals: dict, dynamics: xr.Dataset, labels) -> np.ndarray:

@@ -120,7 +120,7 @@ def _classifiers(run, name: str | None, epochs, width: int) -> list[tuple]:
 def _measure(row: np.ndarray, labels, weight=None, bias=None) -> dict[str, float]:
     nan = float("nan")
     names = (*NEEDS_LABELS, "effective_rank", "participation_ratio", "class_distance")
-    found = dict.fromkeys((*names, "feature_norm"), nan)
+    found: dict[str, float] = {name: nan for name in (*names, "feature_norm")}
     if not np.isfinite(row).all():
         return found
     row = row.astype(float)

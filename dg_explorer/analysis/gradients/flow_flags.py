@@ -37,7 +37,7 @@ def gradient_flags(
         flags[finite & (values < vanishing * largest) & (largest > 1e-12)] = "vanishing"
     for layer in range(values.shape[1]):
         flags[_explosions(values[:, layer], exploding), layer] = "exploding"
-    sampled = ~np.isnan(values).all(axis=1)
+    sampled = np.any(~np.isnan(values), axis=1)
     # an epoch without any sample is a gap in the record, not a broken gradient
     broken = np.isnan(values) & finite.any(axis=0) & sampled[:, None]
     flags[np.isinf(values) | broken] = "not finite"

@@ -84,8 +84,8 @@ class GradientFlowAnalyzer(OnRecord):
             self._epoch = check_epoch(self.run, "gradients", epoch)
         found = {}
         for name, (module, parameters) in self._layers.items():
-            there = [dense_gradient(p) for p in parameters if p.grad is not None]
-            gradients = [gradient.detach().flatten() for gradient in there]
+            there = [dense_gradient(p) for p in parameters]
+            gradients = [gradient.detach().flatten() for gradient in there if gradient is not None]
             found[name] = self._measure(name, module, parameters, gradients, batch_idx)
         if all(np.isnan(norm) for norm in found.values()) and not any(
             p.grad is not None for _, parameters in self._layers.values() for p in parameters
@@ -237,7 +237,9 @@ class GradientFlowAnalyzer(OnRecord):
             small = _mean([row["norm"] ** 2 for row in found])
             big = float(self._sums[layer].norm() / n) ** 2 if layer in self._sums else np.nan
             rows["noise_scale"].append(float(gradient_noise_scale(small, big, n_batches=n)))
-        data = {name: (("epoch", "layer"), np.array([v], np.float32)) for name, v in rows.items()}
+        data: dict[str, tuple] = {
+            name: (("epoch", "layer"), np.array([v], np.float32)) for name, v in rows.items()
+        }
         data["loss"] = ("epoch", np.array([np.mean(self._losses)], np.float32))
         data["sampled_steps"] = ("epoch", [n])
         layers = np.array(list(self._layers), dtype=object)

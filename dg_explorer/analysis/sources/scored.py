@@ -74,8 +74,8 @@ def scores_at(
     """
     group = f"scores/{method}"
     wanted = [int(epoch) for epoch in epochs]
-    there = run[group].load() if group in run else None
-    known = set() if there is None else set(there["epoch"].values.tolist())
+    rows = [run[group].load()] if group in run else []
+    known = set(rows[0]["epoch"].values.tolist()) if rows else set()
     missing = [epoch for epoch in sorted(set(wanted)) if epoch not in known]
     if missing:
         attributor = method_class(method)(checkpoints.scratch, **settings)
@@ -83,13 +83,13 @@ def scores_at(
         train = in_dataset_order(train, "train", model=model, run=run)
         test = in_dataset_order(test, "test", model=model, run=run)
         coords = {"test": test.ids, "train": train.ids}
-        rows = [] if there is None else [there]
         for epoch in missing:
             row = score_checkpoint(attributor, checkpoints.weights(epoch), train, test)
             rows.append(_row(epoch, row, coords, attributor, method))
-        there = xr.concat(rows, "epoch", join="exact", combine_attrs="override").sortby("epoch")
-        run.add(group, there, overwrite=True)
-    return there.sel(epoch=wanted)
+        found = xr.concat(rows, "epoch", join="exact", combine_attrs="override").sortby("epoch")
+        run.add(group, found, overwrite=True)
+        return found.sel(epoch=wanted)
+    return rows[0].sel(epoch=wanted)
 
 
 def _row(epoch: int, row: dict, coords: dict, attributor, method: str) -> xr.Dataset:
@@ -105,6 +105,8 @@ def _row(epoch: int, row: dict, coords: dict, attributor, method: str) -> xr.Dat
         "output": attributor.task.name,
         "settings": json.dumps(attributor.settings(), sort_keys=True, default=str),
     }
-    data = {name: (dims[name], np.asarray(row[name])[None]) for name in dims if name in row}
+    data: dict[str, tuple] = {
+        name: (dims[name], np.asarray(row[name])[None]) for name in dims if name in row
+    }
     data["score"] = (*data["score"], {"unit": attributor.unit})
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import nn
 
+from ...arguments import Brief
 from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
 from ...checkpoints.store import check_finite, load_into, parameters_of
@@ -36,7 +38,7 @@ from .features import GradientFeatures, Origin, check_same_origin
 from .patterns import analyze_attribution_patterns, find_top_attributions
 
 
-class Attributor:
+class Attributor(Brief):
     """Scores of training examples for test examples, from one checkpoint or an ensemble.
 
     Score > 0: training on the example raised the output of the test example.
@@ -109,7 +111,7 @@ class Attributor:
         """Features of the test examples (of the first `num_samples`)."""
         return self.compute_features(dataloader, num_samples)
 
-    def compute_query_features(self, questions: Questions):
+    def compute_query_features(self, questions: Questions) -> Any:
         """Features of questions, one row each, as `compute_test_features` has them of examples.
 
         Parameters
@@ -128,7 +130,7 @@ class Attributor:
                 f"{self.method!r} compares single examples, so it cannot be asked about a mean. "
                 f"Methods that can: 'trak', 'influence', 'tracin', 'gradient_dot', 'source'."
             )
-        rows, values, digests = [], [], []
+        rows, values, digests, plan = [], [], [], None
         for checkpoint, (model, digest) in enumerate(self.models()):
             terms = next(iter(questions.questions.values())).terms
             plan = self.capture(model, terms[0].data).plan
@@ -142,9 +144,7 @@ class Attributor:
             rows.append([layers])
             values.append(torch.tensor([value for _, value in found], dtype=torch.float64))
             digests.append(digest)
-        origin = Origin(
-            tuple(digests), plan.parameters, self.task.name, self.kind, plan.fingerprint
-        )
+        origin = self._origin(digests, plan)
         output = torch.stack(values)
         return GradientFeatures(
             rows, torch.zeros_like(output), output, np.arange(len(questions)), origin
@@ -188,7 +188,9 @@ class Attributor:
             self.compute_train_features(train), self.compute_test_features(test)
         )
 
-    def compute_attributions_by_layer(self, train_features, test_features):
+    def compute_attributions_by_layer(
+        self, train_features, test_features
+    ) -> dict[str, torch.Tensor]:
         """`attribute_by_layer` from features."""
         raise self.refused_by_layer()
 
@@ -331,12 +333,11 @@ class Attributor:
             yield self._scratch, weights_digest(self._scratch)
 
     @memory_advice("Pass proj_dim=, name fewer layers with layers=, or attribute fewer examples")
-    def compute_features(
-        self, data, num_samples: int | None = None, outputs=None
-    ) -> GradientFeatures:
+    def compute_features(self, data, num_samples: int | None = None, outputs=None) -> Any:
         """Per-example gradients of a loader at every checkpoint, kept as factors."""
         differentiated, data = outputs or self.outputs, self.served(data, num_samples)
         models, weights, outputs, digests = [], [], [], []
+        ids, order = [], torch.empty(0)
         for checkpoint, (model, digest) in enumerate(self.models()):
             sketch = None if self.sketch is None else of_checkpoint(self.sketch, checkpoint)
             parts, ids = [], []
@@ -359,13 +360,14 @@ class Attributor:
             weights.append(torch.cat([p.weight for p in parts])[order].cpu())
             outputs.append(torch.cat([p.output for p in parts])[order].cpu())
             digests.append(digest)
-        plan = self._plan
-        origin = Origin(
-            tuple(digests), plan.parameters, self.task.name, self.kind, plan.fingerprint
-        )
+        origin = self._origin(digests, self._plan)
         ids = np.concatenate(ids)[order.numpy()]
         weight, output = torch.stack(weights), torch.stack(outputs)
         return GradientFeatures(models, weight, output, ids, origin)
+
+    def _origin(self, digests: list[str], plan: Plan | None) -> Origin:
+        names, fingerprint = ((), "") if plan is None else (plan.parameters, plan.fingerprint)
+        return Origin(tuple(digests), names, self.task.name, self.kind, fingerprint)
 
     def prepare(self, data, num_samples: int | None = None) -> Plan:
         """How each parameter's gradient is taken, proved on examples from all over the data.
@@ -392,6 +394,12 @@ class Attributor:
     def test_outputs(self, prediction, batch) -> torch.Tensor:
         """The scalar of a test example that is differentiated, shape (example,)."""
         return self.outputs(prediction, batch)
+
+    @overload
+    def served(self, data: list[Batch], num_samples: int | None = None) -> list[Batch]: ...
+
+    @overload
+    def served(self, data: object, num_samples: int | None = None) -> Served: ...
 
     def served(self, data, num_samples: int | None = None) -> Served | list[Batch]:
         """The examples of a data set or loader; batches that somebody holds stay as they are."""
@@ -443,7 +451,11 @@ def _half(features: GradientFeatures, half: int) -> GradientFeatures:
     """Features by every second number of their projection."""
     models = [
         [
-            [Explicit(half_of(f.gradient, half), f.names, ((f.numel // 2,),)) for f in layers]
+            [
+                Explicit(half_of(f.gradient, half), f.names, ((f.numel // 2,),))
+                for f in layers
+                if isinstance(f, Explicit)  # as all are that are projected
+            ]
             for layers in rows
         ]
         for rows in features.models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,13 +60,13 @@ def _of_examples(batch: Batch, whole: bool, inputs: bool) -> np.ndarray:
     return numbers
 
 
-def _of_leaf(leaf: object, n: int) -> np.ndarray:
+def _of_leaf(leaf: Any, n: int) -> np.ndarray:
     if torch.is_tensor(leaf) and not leaf.is_nested and leaf.layout == torch.strided:
         plain = leaf.detach().cpu()
         if plain.dtype == torch.bfloat16:
             plain = plain.view(torch.int16)
         leaf = (torch.view_as_real(plain) if plain.is_complex() else plain).numpy()
-    if is_array(leaf) and leaf.ndim and leaf.shape[0] == n and leaf.dtype.kind in "iufb":
+    if isinstance(leaf, np.ndarray) and leaf.shape[:1] == (n,) and leaf.dtype.kind in "iufb":
         return _of_rows(np.ascontiguousarray(leaf).reshape(n, -1))
     if isinstance(leaf, (list, tuple)) and len(leaf) == n:
         return np.array([_salt(_words(value)) for value in leaf], dtype=np.uint64)

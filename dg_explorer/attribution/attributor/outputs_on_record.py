@@ -124,7 +124,7 @@ def _recorded_task(task: Task, run) -> Task | None:
         return task if task.output_column == "margin" else None
     if told.get("digest") == task.digest():
         return task
-    made = TASKS.get(told.get("name"))
+    made = TASKS.get(str(told.get("name")))
     made = None if made is None else made()
     return made if made is not None and made.digest() == told.get("digest") else None
 

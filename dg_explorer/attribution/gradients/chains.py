@@ -38,9 +38,10 @@ def pulled_back(
         found = _plain(part, steps, name, parameter)
         if found is not None:
             return {name: found}
+        if not steps:
+            written = _written(part, shape)
+            return {name: written.reshape(len(written), *parameter.shape)}
     written = _written(part, shape)
-    if len(parameters) == 1 and not steps:
-        return {name: written.reshape(len(written), *parameter.shape)}
     return _by_autograd(written, use, parameters)
 
 
@@ -135,7 +136,7 @@ def combined(forms: list[Form], name: str, shape: tuple[int, ...]) -> Factor:
     """One factor from all uses of a parameter: positions one after another where forms agree."""
     if any(isinstance(form, Convolution) for form in forms) and len(forms) > 1:
         forms = [f.outer() if isinstance(f, Convolution) else f for f in forms]
-    if len(forms) == 1 and not torch.is_tensor(forms[0]):
+    if len(forms) == 1 and isinstance(forms[0], Factor):
         return forms[0]
     outers = [f for f in forms if isinstance(f, Outer)]
     lookups = [f for f in forms if isinstance(f, Lookup)]
@@ -149,5 +150,5 @@ def combined(forms: list[Form], name: str, shape: tuple[int, ...]) -> Factor:
             d = torch.cat([f.d for f in lookups], 1)
             parts.append(Lookup(tokens, d, name, shape[0]))
         return parts[0] if len(parts) == 1 else Shared(tuple(parts))
-    written = [f if torch.is_tensor(f) else f.gradients()[name] for f in forms]
-    return Explicit.of({name: sum(written)})
+    first, *more = (f if isinstance(f, torch.Tensor) else f.gradients()[name] for f in forms)
+    return Explicit.of({name: sum(more, first)})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .factors import Outer
+from .factors import Layered, Outer
 
 SHIFTED = 256  # places in the output from which on unfolding is the slower way
 
@@ -71,8 +71,8 @@ class Geometry:
         return found.flatten(2)
 
 
-@dataclass
-class Convolution:
+@dataclass(repr=False)
+class Convolution(Layered):
     """Gradients of an ungrouped convolution's weight and bias.
 
     x : input, shape (example, channel, height, width)
@@ -86,19 +86,11 @@ class Convolution:
     shape: tuple[int, ...]
     geometry: Geometry
 
-    def __len__(self):
-        return self.d.shape[0]
-
     @property
     def sizes(self) -> dict[str, int]:
-        """Gradient entries an example of each parameter, by name."""
         weight = int(torch.Size(self.shape).numel())
         found = {self.weight: weight, self.bias: self.d.shape[1]}
         return {name: size for name, size in found.items() if name}
-
-    @property
-    def numel(self) -> int:
-        return sum(self.sizes.values())
 
     @property
     def nbytes(self) -> int:
@@ -106,9 +98,6 @@ class Convolution:
 
     def take(self, index) -> Convolution:
         return replace(self, x=self.x[index], d=self.d[index])
-
-    def scaled(self, by: torch.Tensor) -> Convolution:
-        return replace(self, d=self.d * by.to(self.d)[:, None, None, None])
 
     def to(self, *args) -> Convolution:
         return replace(self, x=self.x.to(*args), d=self.d.to(*args))
@@ -120,9 +109,6 @@ class Convolution:
 
     def gradients(self) -> dict[str, torch.Tensor]:
         return self.outer().gradients()
-
-    def flat(self) -> torch.Tensor:
-        return self.outer().flat()
 
     def add_gram(self, other: Convolution, out: torch.Tensor) -> None:
         self.outer().add_gram(other.outer(), out)

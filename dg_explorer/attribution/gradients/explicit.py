@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
+import torch._C._functorch as functorch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -113,7 +114,7 @@ def by_vmap(model, task, batch, names: list[str], outputs: Outputs, row: int) ->
 @contextmanager
 def _quiet_fallback():
     """Without torch's request to be told of each operation that has no batching rule."""
-    quieten = getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", lambda _: None)
+    quieten = getattr(functorch, "_set_vmap_fallback_warning_enabled", lambda _: None)
     quieten(False)
     try:
         yield
@@ -121,7 +122,7 @@ def _quiet_fallback():
         quieten(True)
 
 
-def _taken_apart(batch):
+def _taken_apart(batch) -> tuple[list, list, Callable]:
     """Tensors of a batch, the axis of the examples in each, and the way back."""
     if isinstance(batch, Batch):
         leaves, axes, rebuild = batch.tensors()

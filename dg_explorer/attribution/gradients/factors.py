@@ -10,13 +10,82 @@ of different parameters are never multiplied.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import torch
 
+from ...arguments import Brief
 
-@dataclass
-class Outer:
+
+class Factor(Brief, ABC):
+    """Gradients of some parameters for each of some examples."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Gradient entries an example of each parameter, by name."""
+
+    @property
+    @abstractmethod
+    def values(self) -> torch.Tensor:
+        """The part that is linear in the gradient: one row an example, with its dtype and place."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int: ...
+
+    @abstractmethod
+    def take(self, index) -> Self:
+        """Those of some examples."""
+
+    @abstractmethod
+    def scaled(self, by: torch.Tensor) -> Self:
+        """Each example's gradient times a number, shape (example,)."""
+
+    @abstractmethod
+    def to(self, *args) -> Self:
+        """In another dtype or on another device, as `Tensor.to`."""
+
+    @abstractmethod
+    def gradients(self) -> dict[str, torch.Tensor]:
+        """Explicit gradients by parameter name, shape (example, *parameter)."""
+
+    @abstractmethod
+    def add_gram(self, other: Any, out: torch.Tensor) -> None:
+        """Add inner products with another block's gradients of the same form to `out`, (n, m)."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def numel(self) -> int:
+        """Gradient entries an example, of all parameters together."""
+        return sum(self.sizes.values())
+
+    def flat(self) -> torch.Tensor:
+        """Explicit gradients, shape (example, numel), in the order of `sizes`."""
+        return torch.cat([g.flatten(1) for g in self.gradients().values()], 1)
+
+
+class Layered(Factor):
+    """Of one layer: what came in, and `d`, the gradient of what went out."""
+
+    d: torch.Tensor
+
+    @property
+    def values(self) -> torch.Tensor:
+        return self.d
+
+    def scaled(self, by: torch.Tensor) -> Self:
+        by = by.to(self.d).reshape(-1, *[1] * (self.d.ndim - 1))
+        return replace(cast(Any, self), d=self.d * by)
+
+
+@dataclass(repr=False)
+class Outer(Layered):
     """Gradients sum_t d_t (x) [a_t, 1] of a linear layer (or an unfolded convolution).
 
     a : shape (example, position, input);  d : shape (example, position, output).
@@ -29,19 +98,10 @@ class Outer:
     bias: str | None
     shape: tuple[int, ...]  # of the weight
 
-    def __len__(self):
-        return self.d.shape[0]
-
     @property
     def sizes(self) -> dict[str, int]:
-        """Gradient entries an example of each parameter, by name."""
         found = {self.weight: self.a.shape[2] * self.d.shape[2], self.bias: self.d.shape[2]}
         return {name: size for name, size in found.items() if name}
-
-    @property
-    def numel(self) -> int:
-        """Gradient entries an example: weight and bias."""
-        return sum(self.sizes.values())
 
     @property
     def nbytes(self) -> int:
@@ -50,15 +110,10 @@ class Outer:
     def take(self, index) -> Outer:
         return replace(self, a=self.a[index], d=self.d[index])
 
-    def scaled(self, by: torch.Tensor) -> Outer:
-        """Each example's gradient times a number, shape (example,)."""
-        return replace(self, d=self.d * by.to(self.d)[:, None, None])
-
     def to(self, *args) -> Outer:
         return replace(self, a=self.a.to(*args), d=self.d.to(*args))
 
     def gradients(self) -> dict[str, torch.Tensor]:
-        """Explicit gradients by parameter name, shape (example, *parameter)."""
         out = {}
         if self.weight:
             out[self.weight] = (self.d.mT @ self.a).reshape(len(self), *self.shape)
@@ -66,12 +121,7 @@ class Outer:
             out[self.bias] = self.d.sum(1)
         return out
 
-    def flat(self) -> torch.Tensor:
-        """Explicit gradients, shape (example, numel): weight, then bias."""
-        return torch.cat([g.flatten(1) for g in self.gradients().values()], 1)
-
     def add_gram(self, other: Outer, out: torch.Tensor) -> None:
-        """Add the inner products with another block's gradients to `out`, shape (n, m)."""
         n, m, s, t = len(self), len(other), self.d.shape[1], other.d.shape[1]
         if s == 0 or t == 0:
             return
@@ -91,8 +141,8 @@ class Outer:
                     out.add_(product)
 
 
-@dataclass
-class Lookup:
+@dataclass(repr=False)
+class Lookup(Layered):
     """Gradients of an embedding table: row `token_t` receives d_t.
 
     tokens : int64, shape (example, position);  d : shape (example, position, width).
@@ -104,16 +154,9 @@ class Lookup:
     weight: str
     rows: int
 
-    def __len__(self):
-        return self.d.shape[0]
-
     @property
     def sizes(self) -> dict[str, int]:
-        return {self.weight: self.numel}
-
-    @property
-    def numel(self) -> int:
-        return self.rows * self.d.shape[2]
+        return {self.weight: self.rows * self.d.shape[2]}
 
     @property
     def nbytes(self) -> int:
@@ -121,9 +164,6 @@ class Lookup:
 
     def take(self, index) -> Lookup:
         return replace(self, tokens=self.tokens[index], d=self.d[index])
-
-    def scaled(self, by: torch.Tensor) -> Lookup:
-        return replace(self, d=self.d * by.to(self.d)[:, None, None])
 
     def to(self, *args) -> Lookup:
         moved = self.d.to(*args)
@@ -133,9 +173,6 @@ class Lookup:
         table = self.d.new_zeros(len(self), self.rows, self.d.shape[2])
         index = self.tokens[..., None].expand_as(self.d)
         return {self.weight: table.scatter_add_(1, index, self.d)}
-
-    def flat(self) -> torch.Tensor:
-        return self.gradients()[self.weight].flatten(1)
 
     def add_gram(self, other: Lookup, out: torch.Tensor) -> None:
         n, m, s, t = len(self), len(other), self.d.shape[1], other.d.shape[1]
@@ -160,8 +197,8 @@ class Lookup:
                 out.addcmul_(product, other.d[:, j][:, self.tokens[:, i]].T)
 
 
-@dataclass
-class Explicit:
+@dataclass(repr=False)
+class Explicit(Factor):
     """Gradients of small, raw or otherwise unfactored parameters, written out.
 
     gradient : shape (example, numel), the named parameters flattened one after another.
@@ -181,17 +218,14 @@ class Explicit:
             tuple(tuple(g.shape[1:]) for g in gradients.values()),
         )
 
-    def __len__(self):
-        return self.gradient.shape[0]
+    @property
+    def values(self) -> torch.Tensor:
+        return self.gradient
 
     @property
     def sizes(self) -> dict[str, int]:
         each = [int(torch.Size(shape).numel()) for shape in self.shapes]
         return dict(zip(self.names, each, strict=True))
-
-    @property
-    def numel(self) -> int:
-        return self.gradient.shape[1]
 
     @property
     def nbytes(self) -> int:
@@ -220,8 +254,8 @@ class Explicit:
         out.addmm_(self.gradient, other.gradient.T)
 
 
-@dataclass
-class Shared:
+@dataclass(repr=False)
+class Shared(Factor):
     """Gradients of one weight used in ways of different form: the sum of its parts'.
 
     A table that is also the last layer (tied weights) is a `Lookup` and an `Outer`.
@@ -229,20 +263,17 @@ class Shared:
 
     parts: tuple[Outer | Lookup, ...]
 
-    def __len__(self):
-        return len(self.parts[0])
-
     @property
     def weight(self) -> str:
-        return self.parts[0].weight
+        return next(iter(self.sizes))
 
     @property
     def sizes(self) -> dict[str, int]:
         return self.parts[0].sizes
 
     @property
-    def numel(self) -> int:
-        return self.parts[0].numel
+    def values(self) -> torch.Tensor:
+        return self.d
 
     @property
     def nbytes(self) -> int:
@@ -262,10 +293,8 @@ class Shared:
         return Shared(tuple(part.to(*args) for part in self.parts))
 
     def gradients(self) -> dict[str, torch.Tensor]:
-        return {self.weight: sum(part.gradients()[self.weight] for part in self.parts)}
-
-    def flat(self) -> torch.Tensor:
-        return self.gradients()[self.weight].flatten(1)
+        first, *more = (part.gradients()[self.weight] for part in self.parts)
+        return {self.weight: sum(more, first)}
 
     def add_gram(self, other: Shared, out: torch.Tensor) -> None:
         n, m = len(self), len(other)
@@ -275,24 +304,21 @@ class Shared:
             return
         for a in self.parts:
             for b in other.parts:
-                if type(a) is type(b):
-                    a.add_gram(b, out)
-                elif isinstance(a, Lookup):
+                if isinstance(a, Lookup) and isinstance(b, Outer):
                     a.add_gram_with_outer(b, out)
-                else:
+                elif isinstance(a, Outer) and isinstance(b, Lookup):
                     b.add_gram_with_outer(a, out.T)
+                else:
+                    a.add_gram(b, out)
 
 
-Factor = Outer | Lookup | Explicit | Shared
-
-
-def layer_names(layers: list[Factor]) -> list[str]:
+def layer_names(layers: Sequence[Factor]) -> list[str]:
     """The module that each factor's parameters belong to; a parameter of the model's own itself."""
     first = (next(iter(factor.sizes)) for factor in layers)
     return [name.rpartition(".")[0] or name for name in first]
 
 
-def summed(layers: list[Factor]) -> torch.Tensor:
+def summed(layers: Sequence[Factor]) -> torch.Tensor:
     """The sum of the gradients of all examples, written out, shape (entries,)."""
     out = []
     for f in layers:
@@ -301,7 +327,9 @@ def summed(layers: list[Factor]) -> torch.Tensor:
             if f.bias:
                 out.append(f.d.sum((0, 1)))
         else:
-            out.append(sum(f.take(slice(i, i + 64)).flat().sum(0) for i in range(0, len(f), 64)))
+            zero = f.values.new_zeros(f.numel)
+            blocks = (f.take(slice(i, i + 64)) for i in range(0, len(f), 64))
+            out.append(sum((block.flat().sum(0) for block in blocks), zero))
     return torch.cat(out)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +41,8 @@ VIEWS = frozenset(
     }
 )
 
-Node = object  # torch.autograd.graph.Node
+#: torch.autograd.graph.Node, whose class declares neither `_saved_*` nor `_input_metadata`
+Node = Any
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def compare(
     return chain, axes
 
 
-def result_shape(node: Node) -> tuple[int, ...]:
+def result_shape(node: Node) -> tuple:
     """Shapes of what an operation returned; those of several results one after another."""
     shapes = [tuple(each.shape) for each in node._input_metadata]
     return shapes[0] if len(shapes) == 1 or operation(node).startswith("Native") else tuple(shapes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -99,21 +100,24 @@ def _join(parts: list[Factor]) -> Factor:
     first = parts[0]
     if len({type(part) for part in parts}) > 1 or isinstance(first, Explicit):
         # a batch of other length was cheaper written out
-        parts = [written_out(p) for p in parts]
-        return replace(parts[0], gradient=torch.cat([p.gradient for p in parts]))
+        written = [written_out(p) for p in parts]
+        return replace(written[0], gradient=torch.cat([p.gradient for p in written]))
+    same: Any = parts  # all of the form of the first
     if isinstance(first, Shared):
-        if any(len(p.parts) != len(first.parts) for p in parts):
+        if any(len(p.parts) != len(first.parts) for p in same):
             return _join([written_out(p) for p in parts])
-        return Shared(tuple(_join(list(column)) for column in zip(*(p.parts for p in parts))))
+        columns: Any = [_join(list(column)) for column in zip(*(p.parts for p in same))]
+        return Shared(tuple(columns))
     if isinstance(first, Convolution):
-        if len({(p.x.shape[1:], p.geometry) for p in parts}) > 1:
+        if len({(p.x.shape[1:], p.geometry) for p in same}) > 1:
             return _join([written_out(p) for p in parts])
-        return replace(first, x=torch.cat([p.x for p in parts]), d=torch.cat([p.d for p in parts]))
-    length = max(p.d.shape[1] for p in parts)
-    d = torch.cat([_pad(p.d, length) for p in parts])
+        return replace(first, x=torch.cat([p.x for p in same]), d=torch.cat([p.d for p in same]))
+    length = max(p.d.shape[1] for p in same)
+    d = torch.cat([_pad(p.d, length) for p in same])
     if isinstance(first, Lookup):
-        return replace(first, tokens=torch.cat([_pad(p.tokens, length) for p in parts]), d=d)
-    return replace(first, a=torch.cat([_pad(p.a, length) for p in parts]), d=d)
+        return replace(first, tokens=torch.cat([_pad(p.tokens, length) for p in same]), d=d)
+    outer: Any = first
+    return replace(outer, a=torch.cat([_pad(p.a, length) for p in same]), d=d)
 
 
 def _pad(x: torch.Tensor, length: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
+from ...tasks.task import Task
 from .layout import Layout
 
 
@@ -32,7 +33,7 @@ class Plan:
     company : examples in the largest batch that was split to see whether they know each other
     """
 
-    task: object
+    task: Task
     parameters: tuple[str, ...]
     sizes: dict[str, int]
     chain: dict[str, dict[str, bool]] = field(default_factory=dict)

@@ -167,7 +167,8 @@ def _add(plan: Plan, model, probes) -> None:
     if (errors is None or max(errors.values(), default=0) > allowed) and plan.raw:
         plan.looped = True
         errors = _errors(plan, model, probes, truth, complain=True)
-    worst = max(errors, key=errors.get)
+    errors = errors or {}
+    worst = max(errors, key=errors.__getitem__)
     if errors[worst] > allowed:
         raise UnsupportedModelError(
             f"The gradient of {worst!r} is off by {errors[worst]:.1e} against plain autograd, one "
@@ -208,7 +209,7 @@ def _read(plan: Plan, model, probes) -> list[str]:
         for name in plan.covered:
             if name in plan.routed:
                 continue
-            found = compare(*graphs[:2], parameters[name])
+            found = compare(graphs[0], graphs[1], parameters[name])
             if found is None:
                 plan.routed.add(name)
             else:

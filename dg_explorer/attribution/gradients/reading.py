@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 
 from ...errors import DataError, NonFiniteError
 from .chains import combined, pulled_back, swaps
+from .convolution import Convolution
 from .examples import length, signature
 from .explicit import Outputs, as_real, by_vmap, one_by_one, wide
 from .factors import Explicit, Factor, Lookup, Outer
@@ -92,6 +93,7 @@ class Reading:
         with undisturbed(self.model, plan.covered), torch.enable_grad():
             prediction = task.predict(self.model, batch)
             task.check(prediction, batch)
+            output = weight = None
             if outputs != task.output:  # curvature, say: first of all the answers must be finite
                 output, weight = self._answers(prediction, batch)
                 check_finite(output, "output", ids, ids is not None)
@@ -104,7 +106,7 @@ class Reading:
         for found, more in zip(factors, self._raw(batch, outputs, rows.shape[1]), strict=True):
             found[:] = in_one_precision([*found, *more])
             found.sort(key=lambda f: plan.parameters.index(next(iter(f.sizes))))
-        if outputs == task.output:
+        if output is None or weight is None:
             output, weight = self._answers(prediction, batch, values)
         return Captured(factors, output, weight)
 
@@ -215,7 +217,7 @@ class Reading:
             shape = tuple(parameters[name].shape)
             if forms[name]:
                 factor = combined(forms[name], name, shape)
-                if name in fused:
+                if name in fused and isinstance(factor, (Outer, Convolution)):
                     factor.bias = fused[name]
             else:
                 factor = self._nothing(name, shape, fused.get(name), n, wide(like.detach()))
@@ -289,14 +291,16 @@ class Reading:
 
 def fusable(sites: list[Site], parameters) -> dict[str, str]:
     """Weight -> bias, where the same operations use both as they are: a layer's own two."""
-    uses: dict[str, list[Use]] = defaultdict(list)
+    uses: dict[str, list[Use | None]] = defaultdict(list)
     for site in sites:
         for name in site.names:
             uses[name].append(site.use if len(site.names) == 1 else None)
     by_nodes: dict[frozenset, list[str]] = defaultdict(list)
     for name, found in uses.items():
-        if None not in found and all(operation(u.node) in ("Addmm", "Convolution") for u in found):
-            by_nodes[frozenset(u.node for u in found)].append(name)
+        own = [use for use in found if use is not None]
+        layers = all(operation(use.node) in ("Addmm", "Convolution") for use in own)
+        if len(own) == len(found) and layers:
+            by_nodes[frozenset(use.node for use in own)].append(name)
     pairs = {}
     for names in by_nodes.values():
         weights = [n for n in names if all(_is_weight(u, parameters[n]) for u in uses[n])]

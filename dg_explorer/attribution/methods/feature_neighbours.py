@@ -37,7 +37,7 @@ class RepresentationFeatures:
     @property
     def shape(self) -> tuple[int, int]:
         """(examples, units)"""
-        return tuple(self.values.shape[1:])
+        return self.values.shape[1], self.values.shape[2]
 
     def cpu(self) -> RepresentationFeatures:
         return replace(self, values=self.values.cpu())
@@ -92,7 +92,7 @@ class RepresentationSimilarityAttributor(Attributor):
         known = super().settings() | {"layer": self.layer}
         return {k: v for k, v in known.items() if k not in ("damping", "layers")}
 
-    def compute_features(self, data, num_samples=None) -> RepresentationFeatures:
+    def compute_features(self, data, num_samples=None, outputs=None) -> RepresentationFeatures:
         """Activations of a loader at every checkpoint."""
         values, digests, layer = [], [], self.layer
         data = self.served(data, num_samples)

@@ -152,7 +152,8 @@ class GradientSimilarityAttributor(Attributor):
         return torch.cat(parts)
 
     def _combine(self, scores: list[torch.Tensor]) -> torch.Tensor:
-        return (sum(scores) / len(scores)).cpu()
+        first, *more = scores
+        return (sum(more, first) / len(scores)).cpu()
 
 
 class GradientDotAttributor(GradientSimilarityAttributor):
@@ -223,7 +224,8 @@ class TracInAttributor(GradientSimilarityAttributor):
 
     def _combine(self, scores):
         rates = np.ones(len(scores)) if self.learning_rates is None else self.learning_rates
-        return sum(rate * score for rate, score in zip(rates, scores, strict=True)).cpu()
+        zero = torch.zeros((), dtype=scores[0].dtype, device=scores[0].device)
+        return sum((r * s for r, s in zip(rates, scores, strict=True)), zero).cpu()
 
     def own_scores(self, train_features) -> None:
         """None: the scores of a record are sums over its epochs, one checkpoint's are not."""

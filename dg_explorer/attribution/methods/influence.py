@@ -191,16 +191,17 @@ class InfluenceFunctionAttributor(Attributor):
         return self
 
     def score(self, test, *, candidates=None) -> torch.Tensor:
-        if self._fitted is None or candidates is not None:
+        fitted = self._fitted
+        if fitted is None or candidates is not None:
             return super().score(test, candidates=candidates)
         features = test if hasattr(test, "origin") else self.compute_test_features(test)
-        self.check_pair(self._fitted, features)
-        return self._mean(self._curvatures, self._fitted, _first_rows(features)).cpu()
+        self.check_pair(fitted, features)
+        return self._mean(self._curvatures, fitted, _first_rows(features)).cpu()
 
     def _candidate_scores(self, candidates, test_features) -> torch.Tensor:
         features = self.compute_features(candidates, None, self._ascents)
-        self.check_pair(self._fitted, test_features)
-        self.check_pair(self._fitted, features)
+        for asked in (test_features, features):
+            self.check_pair(self._fitted, asked)
         return self._mean(self._curvatures, features, _first_rows(test_features)).cpu()
 
     def _ascents(self, prediction, batch):
@@ -221,7 +222,11 @@ class InfluenceFunctionAttributor(Attributor):
                 self._solved(train_features), train_features.models, queries, strict=True
             )
         ]
-        return {name: sum(one[name] for one in each).cpu() / len(each) for name in each[0]}
+        first, *more = each
+        return {
+            name: sum((one[name] for one in more), scores).cpu() / len(each)
+            for name, scores in first.items()
+        }
 
     @property
     def not_by_layer(self) -> str:
@@ -238,10 +243,11 @@ class InfluenceFunctionAttributor(Attributor):
 
     def _mean(self, curvatures, features, queries) -> torch.Tensor:
         """Scores of the examples of `features`, averaged over checkpoints."""
-        total = 0.0
-        for curvature, rows, query in zip(curvatures, features.models, queries, strict=True):
-            total = total + curvature.scores(query, rows[0])
-        return total / len(queries)
+        first, *more = (
+            curvature.scores(query, rows[0])
+            for curvature, rows, query in zip(curvatures, features.models, queries, strict=True)
+        )
+        return sum(more, first) / len(queries)
 
     def _solved(self, train_features) -> list[GaussNewton | KroneckerCurvature | DampedHessian]:
         """The damped curvature of the training examples at each checkpoint."""

@@ -139,7 +139,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
     )
     def unweighted(self, train_features, test_features) -> torch.Tensor:
         """Scores before the weight 1 - p: mean over checkpoints, float64, (n_test, n_train)."""
-        if self.projection is not None:
+        if self.projection is not None and self.proj_dim is not None:
             check_projected(train_features, test_features, self.proj_dim)
             scores, self.damping_used = projected_scores(
                 train_features, test_features, self.proj_dim, self.damping, self.task.doubts
@@ -190,7 +190,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         return fidelity(scores)
 
     def compute_attributions_by_layer(self, train_features, test_features):
-        if self.projection is not None:
+        if self.projection is not None and self.proj_dim is not None:
             return super().compute_attributions_by_layer(train_features, test_features)
         self.check_pair(train_features, test_features)
         found, weight = {}, self.example_weight(train_features)
@@ -206,7 +206,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
 
     def example_weight(self, train_features) -> torch.Tensor:
         """Mean over checkpoints of 1 - p of the right class, float64, shape (n_train,)."""
-        if self.projection is not None:
+        if self.projection is not None and self.proj_dim is not None:
             return projected_weight(train_features, self.proj_dim).cpu()
         return train_features.weight.mean(0)
 

@@ -146,7 +146,7 @@ def phase_transition_examples(
         pre, post = pre.sel(test=np.atleast_1d(test)), post.sel(test=np.atleast_1d(test))
     train = pre["train"].values
     change = (post.mean("test") - pre.mean("test")).values
-    turned = (np.sign(pre) * np.sign(post) < 0).values
+    turned = np.asarray(np.sign(pre) * np.sign(post) < 0)
     shares = turned.mean(0)
     found = {"sign_flip_share": float(turned.mean())}
     for key, suffix, value, keep in (

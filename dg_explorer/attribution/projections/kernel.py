@@ -34,7 +34,7 @@ def gram(left: list[Factor], right: list[Factor] | None = None) -> torch.Tensor:
     same = right is None
     left, right = (left, left) if same else aligned(left, right)
     n, m = len(left[0]), len(right[0])
-    out = _like(left).new_zeros(n, m)
+    out = left[0].values.new_zeros(n, m)
     for i in range(0, n, TILE):
         rows = [f.take(slice(i, i + TILE)) for f in left]
         for j in range(i if same else 0, m, TILE):
@@ -66,7 +66,7 @@ def gram_by_layer(left: list[Factor], right: list[Factor]) -> dict[str, torch.Te
 def diagonal(layers: list[Factor]) -> torch.Tensor:
     """Squared norms of the gradients of each example, float64, shape (example,)."""
     n = len(layers[0])
-    out = torch.empty(n, dtype=torch.float64, device=_like(layers).device)
+    out = torch.empty(n, dtype=torch.float64, device=layers[0].values.device)
     step = 32
     for i in range(0, n, step):
         rows = [f.take(slice(i, i + step)) for f in layers]
@@ -95,7 +95,7 @@ def squared_sum(layers: list[Factor]) -> float:
 def _sketched_squared_sum(layers: list[Factor]) -> float:
     """|Z'Z|^2 of sketches Z, less what the sketch adds on average."""
     sketch, step = FactoredSketch(SKETCHED), 32
-    products = torch.zeros(SKETCHED, SKETCHED, dtype=torch.float64, device=_like(layers).device)
+    products = torch.zeros(SKETCHED, SKETCHED, dtype=torch.float64, device=layers[0].values.device)
     for i in range(0, len(layers[0]), step):
         z = sketch([f.take(slice(i, i + step)) for f in layers]).double()
         products.addmm_(z.T, z)
@@ -105,13 +105,8 @@ def _sketched_squared_sum(layers: list[Factor]) -> float:
     return max(corrected, float(lengths.square().sum()))
 
 
-def _like(layers: list[Factor]) -> torch.Tensor:
-    first = layers[0]
-    return first.d if hasattr(first, "d") else first.gradient
-
-
 def _tile(rows: list[Factor], columns: list[Factor]) -> torch.Tensor:
-    tile = _like(rows).new_zeros(len(rows[0]), len(columns[0]))
+    tile = rows[0].values.new_zeros(len(rows[0]), len(columns[0]))
     for a, b in zip(rows, columns, strict=True):
         if type(a) is type(b):
             a.add_gram(b, tile)
@@ -122,17 +117,19 @@ def _tile(rows: list[Factor], columns: list[Factor]) -> torch.Tensor:
     return tile
 
 
-def _add_written(factor: Factor, written: Explicit, out: torch.Tensor) -> None:
+def _add_written(factor: Factor, written: Factor, out: torch.Tensor) -> None:
     """Add inner products with gradients that are written out to `out`, shape (n, m).
 
     A written gradient is often that of a whole set of examples: a few large ones, with which the
     others are multiplied position by position, so that theirs need not exist.
     """
     n, m = len(factor), len(written)
-    simple = isinstance(factor, (Outer, Lookup)) and (
-        m == 1 or factor.d.shape[1] <= 1 or n * factor.numel > WRITTEN
-    )
-    if not simple or list(factor.sizes) != list(written.sizes):
+    layer = isinstance(factor, (Outer, Lookup))
+    if (
+        not layer
+        or (m > 1 and factor.d.shape[1] > 1 and n * factor.numel <= WRITTEN)
+        or list(factor.sizes) != list(written.sizes)
+    ):
         out.addmm_(factor.flat(), written.flat().T)
         return
     for j in range(m):

@@ -28,7 +28,9 @@ def mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ (x >> 16)
 
 
-def signs(key: int, start: int, stop: int, dim: int, device="cpu") -> torch.Tensor:
+def signs(
+    key: int, start: int, stop: int, dim: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """Entries +1 or -1, float32, shape (stop - start, dim), as `random_entries.rademacher`."""
     rows = mix((torch.arange(start, stop, device=device) & MASK) ^ key)
     column = torch.arange(dim, device=device)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...arguments import REQUIRED
 from ...data.evaluation import LayerOutputs
 from ...errors import DataError, SettingError
 from ...tasks import Task
@@ -85,7 +86,7 @@ class Answers(Output):
 class Given(Output):
     """A function of the user's own: (prediction, batch) -> one number an example."""
 
-    function: Outputs | None = None
+    function: Outputs = REQUIRED
 
     def __call__(self, model, task: Task, batch, own: Outputs) -> torch.Tensor:
         # the batch as the user's pipeline made it, as for functions of a CustomTask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .measures import Answers, Given, Loss, Output, Outputs, Probe
 class Term:
     """The mean of one measure over some examples, times a number."""
 
-    data: object
+    data: Any
     measure: Output
     times: float = 1.0
 

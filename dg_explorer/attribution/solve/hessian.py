@@ -58,7 +58,7 @@ def loss_hessian(model, task: Task, batches: Iterable, names: list[str]) -> torc
             return task.loss(task.predict(called, batch), batch).sum()
 
         for batch in batches:
-            _, pull = vjp(grad(lambda v, batch=batch: total_loss(v, batch)), flat)
+            _, pull, *_ = vjp(grad(lambda v, batch=batch: total_loss(v, batch)), flat)
             for start in range(0, total, COLUMNS):
                 out[start : start + COLUMNS] += vmap(pull)(eye[start : start + COLUMNS])[0]
     if not torch.isfinite(out).all():

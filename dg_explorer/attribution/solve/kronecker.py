@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 
@@ -76,7 +77,8 @@ class KroneckerCurvature:
 
     def scores(self, query: list[Factor], ascent: list[Factor]) -> torch.Tensor:
         """q' (H + damping I)^-1 v for every query gradient q and direction v."""
-        return sum(self.by_layer(query, ascent).values())
+        first, *more = self.by_layer(query, ascent).values()
+        return sum(more, first)
 
 
 def basis_of(curvature: Factor, corrected: bool = True) -> KroneckerBasis | PlainBasis:
@@ -90,7 +92,7 @@ def unfolded(factor: Factor) -> Factor:
     return factor.outer() if isinstance(factor, Convolution) else factor
 
 
-def is_layer(factor: Factor) -> bool:
+def is_layer(factor: Factor) -> TypeGuard[Outer]:
     """Whether a factor is a layer's own weight, with inputs and output gradients apart."""
     return isinstance(factor, Outer) and bool(factor.weight)
 
@@ -101,7 +103,7 @@ def entries(factor: Factor, layer: Factor) -> torch.Tensor:
     found = factor.gradients()
     if not is_layer(layer):
         return torch.cat([found[name].flatten(1) for name in layer.sizes], 1).double()
-    weight = found[layer.weight]
+    weight = found[str(layer.weight)]
     weight = weight.reshape(len(weight), layer.shape[0], -1)
     if layer.bias:
         weight = torch.cat([weight, found[layer.bias].unsqueeze(2)], 2)

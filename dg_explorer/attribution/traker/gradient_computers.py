@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch.func import grad, vmap
@@ -31,7 +32,7 @@ class AbstractGradientComputer(ABC):
     def load_model_params(self, model) -> None: ...
 
     @abstractmethod
-    def compute_per_sample_grad(self, batch):
+    def compute_per_sample_grad(self, batch) -> Any:
         """A dict of parameter name -> (example, *parameter), or a tensor (example, entries)."""
 
     @abstractmethod
@@ -109,7 +110,7 @@ class IterativeGradientComputer(HookGradientComputer):
         super().__init__(model, task, **settings)
 
 
-def gradient_computer_for(model_output) -> tuple[type[AbstractGradientComputer], object]:
+def gradient_computer_for(model_output: Any) -> tuple[type[AbstractGradientComputer], object]:
     """The cheapest class that can differentiate a model output, and what it differentiates."""
     task = model_output if isinstance(model_output, Task) else None
     if task is None and hasattr(model_output, "as_task"):

@@ -5,6 +5,8 @@ loss follows from the output (`get_out_to_loss_grad`). The built-in ones are als
 tasks, whose gradients come from hooks and cost far less.
 """
 
+# As in the TRAK library, `get_output` is static, and takes the parts of an example one by one.
+# pyright: reportIncompatibleMethodOverride=false
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

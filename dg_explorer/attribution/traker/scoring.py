@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+from abc import ABC, abstractmethod
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from ...errors import NonFiniteError, SettingError
 from ...memory import memory_advice
 from ..attributor.base import weights_digest
-from .store import UnfinishedError
+from .store import TRAKerStore, UnfinishedError
 
 BLOCK = 8192  # rows of features multiplied at a time
 
 
-class TRAKerScoring:
+class TRAKerScoring(ABC):
     """Scores of targets from the store of a `TRAKer`, which this is a part of."""
+
+    store: TRAKerStore
+    model: torch.nn.Module
+    device: torch.device
+    save_dir: Path
+    logger: logging.Logger
+    train_set_size: int
+
+    @abstractmethod
+    def _load(self, checkpoint) -> None: ...
+
+    @abstractmethod
+    def _positions(self, batch, inds, num_samples, size, setting) -> np.ndarray: ...
+
+    @abstractmethod
+    def _take(self, batch, positions: np.ndarray, flags: str, target: str) -> None: ...
+
+    @abstractmethod
+    def _known(self, model_ids) -> list[int]: ...
 
     def start_scoring_checkpoint(
         self, exp_name="scores", checkpoint=None, model_id=None, num_targets=None
@@ -103,7 +126,7 @@ class TRAKerScoring:
         there = self.store.experiments
         if name is None:
             name = self.experiment or (next(iter(there)) if len(there) == 1 else None)
-        if name not in there:
+        if name is None or name not in there:
             raise UnfinishedError(
                 f"No experiment {name!r} in {self.save_dir}; there are {', '.join(there) or 'none'}"
                 f". Begin one with start_scoring_checkpoint(exp_name, ...)."

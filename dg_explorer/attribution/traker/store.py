@@ -88,7 +88,7 @@ class TRAKerStore:
         self.models[model_id] |= changes
         self._write(f"id_{model_id}.json", self.models[model_id])
 
-    def array(self, model_id: int, name: str) -> np.ndarray:
+    def array(self, model_id: int, name: str) -> np.memmap:
         """A memory-mapped array of a model id, to read and write."""
         return open_memmap(self.folder / str(model_id) / f"{name}.mmap", mode="r+")
 
@@ -124,7 +124,7 @@ class TRAKerStore:
     def has_targets(self, name: str, model_id: int) -> bool:
         return (self.folder / str(model_id) / f"_{name}_is_scored.mmap").exists()
 
-    def new_scores(self, name: str) -> np.ndarray:
+    def new_scores(self, name: str) -> np.memmap:
         """An empty score array, float32, shape (train, target), written aside."""
         shape = (self.n_train, self.experiments[name]["num_targets"])
         path = self.folder / "scores" / f"{name}.mmap.part"

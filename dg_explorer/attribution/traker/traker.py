@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ class TRAKer(TRAKerScoring):
             save_dir, self._metadata(), read_existing=load_from_save_dir, half=use_half_precision
         )
         self.save_dir = self.store.folder
-        self.model_id: int | None = None
+        self.model_id = -1  # until a checkpoint is loaded
         self.experiment: str | None = None
 
     def _metadata(self) -> dict:
@@ -174,7 +175,7 @@ class TRAKer(TRAKerScoring):
 
         `inds` says where in the training set they are; without it batches follow one another.
         """
-        if self.model_id is None or self.experiment is not None:
+        if self.model_id < 0 or self.experiment is not None:
             raise UnfinishedError("Call load_checkpoint(checkpoint, model_id) before featurize.")
         positions = self._positions(batch, inds, num_samples, self.train_set_size, "train_set_size")
         if self.store.models[self.model_id]["is_finalized"]:
@@ -254,7 +255,7 @@ class TRAKer(TRAKerScoring):
         return positions
 
     @memory_advice("Featurize smaller batches, lower proj_dim, or name fewer layers with grad_wrt=")
-    def _take(self, batch, positions, flags: str, target: str) -> None:
+    def _take(self, batch, positions: np.ndarray, flags: str, target: str) -> None:
         """Project the gradients of the examples of a batch that are not done yet, and write them.
 
         What this has returned from is on disk: another process may go on from there.
@@ -267,7 +268,7 @@ class TRAKer(TRAKerScoring):
         parameter = next(self.model.parameters())
         held = Batch((), {}, None, np.arange(len(positions)), batch)
         batch = held.take(new).to(parameter.device, parameter.dtype).raw
-        computer = self.gradient_computer
+        computer: Any = self.gradient_computer
         if hasattr(computer, "compute_factors"):
             factors, weight = computer.compute_factors(batch)
         else:

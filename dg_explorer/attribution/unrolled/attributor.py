@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import xarray as xr
 from torch.func import grad, vmap
 from tqdm.auto import tqdm
 
-from ...arguments import checked
+from ...arguments import Ids, checked
 from ...errors import SettingError, UnknownExampleError
 from ...schema import SIGN
 from ...training.products import LossProducts
@@ -96,8 +97,8 @@ class UnrolledAttributor:
 
     def attribute(
         self,
-        test: Sequence[int] | None = None,
-        epochs: Sequence[int] | None = None,
+        test: Ids | None = None,
+        epochs: Ids | None = None,
         *,
         groups=None,
         progress: Callable[[int, int], None] | bool | None = None,
@@ -154,7 +155,7 @@ class UnrolledAttributor:
         products = {"forward": n * max(ends), "reverse": n_test * sum(ends)}
         mode = self.mode
         if mode == "auto":
-            mode = min(products, key=products.get)
+            mode = min(products, key=products.__getitem__)
         counts = ", ".join(f"{name} {count:,}" for name, count in products.items())
         return mode, f"{mode} (products: {counts})"
 
@@ -185,10 +186,10 @@ class UnrolledAttributor:
 
     def exposures(
         self,
-        test: Sequence[int] | None = None,
+        test: Ids | None = None,
         *,
         epoch: int | None = None,
-        windows: int | Sequence[int] = 10,
+        windows: int | Ids = 10,
         progress: Callable[[int, int], None] | None = None,
     ) -> xr.Dataset:
         """Influence by time of exposure: which window of training each score comes from.
@@ -305,7 +306,8 @@ class UnrolledAttributor:
         by_output = make_output_gradient(training, self.flat)
         products = LossProducts(carried_in, carried_in.start(), block=plan.directions_at_once)
         replay = Replay(training, self.flat, self._steps[:last], n_steps, plan.segment_length)
-        begun, adjoint = 0, None
+        begun = 0
+        adjoint: Any = None  # until the first output
         for step in reversed(range(last)):
             before, after = replay.state(step), replay.state(step + 1)
             starting = slice(begun, int((ends > step).sum()))
@@ -314,7 +316,7 @@ class UnrolledAttributor:
                 by_theta = by_output(after[0], queries[starting]).to(self.dtype)
                 adjoint = _with_new(adjoint, by_theta, after)
             epoch, batch = self._steps[step]
-            lr = optimizer.lr_at(step, n_steps)
+            lr: Any = optimizer.lr_at(step, n_steps)  # as its own `backwards` takes it
             loss = products.of(batch, training.slot_weight(step))
             adjoint, by_weight = optimizer.backwards(before, after, adjoint, step, lr, loss)
             if self._following is not None:

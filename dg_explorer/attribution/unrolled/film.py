@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ import torch
 from ...errors import SettingError, UnknownExampleError
 from ...training.products import LossProducts
 from ...training.replay import states_in_order
+from ...training.step.generic import OptimizerStep
 from ...training.training import Training
 from .denominator import Following
 
@@ -132,7 +134,7 @@ def film(
                 break
             _, batch = steps[step]
             loss = products.of(batch, training.slot_weight(step))
-            lr = optimizer.lr_at(step, len(steps))
+            lr: Any = optimizer.lr_at(step, len(steps))
             for i, b in enumerate(blocks):
                 weights = _rows(directions, b, n_train, batch).to(device, dtype)
                 if following is not None:
@@ -212,7 +214,11 @@ def _digest(training: Training, directions, ends, dtype, follows: bool) -> str:
     if directions is not None:
         digest.update(np.ascontiguousarray(directions).tobytes())
     rule, n = training.optimizer, sum(1 for _ in training.steps())
-    own = rule.description() if rule.generic else {k: v for k, v in vars(rule).items() if k != "lr"}
+    own = (
+        rule.description()
+        if isinstance(rule, OptimizerStep)
+        else {k: v for k, v in vars(rule).items() if k != "lr"}
+    )
     rates = [rule.lr_at(step, n) for step in range(n)]
     said = (own, rates, list(ends), str(dtype), training.output.__qualname__, follows)
     digest.update(repr(said).encode())

@@ -43,7 +43,7 @@ def mixed_scores(
     """
     for dim in exact.dims:
         labels = [np.sort(scores[dim]) for scores in (exact, approximate) if dim in scores.dims]
-        if len(labels) < 2 or not np.array_equal(*labels):
+        if len(labels) < 2 or not np.array_equal(labels[0], labels[1]):
             raise SettingError(
                 f"The two scores differ in {dim!r}; select the same labels of both first."
             )

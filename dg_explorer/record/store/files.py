@@ -128,7 +128,7 @@ def locked(path: Path, *, wait: float | None = None) -> Iterator[bool]:
     _before("lock", path)
     handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
-        taken = fcntl is None or _take(handle, LOCK_SECONDS if wait is None else wait)
+        taken = _take(handle, LOCK_SECONDS if wait is None else wait)
         if not taken and wait != 0:
             raise RunError(
                 f"Another process has been writing into {path.parent.parent} for "
@@ -141,6 +141,8 @@ def locked(path: Path, *, wait: float | None = None) -> Iterator[bool]:
 
 
 def _take(handle: int, wait: float) -> bool:
+    if fcntl is None:
+        return True
     until, pause = time.monotonic() + wait, 0.0005
     while True:
         try:

@@ -75,9 +75,10 @@ def stamp(path: Path) -> tuple:
 def load(path: Path) -> st.State:
     """The state of a schema 1 record, its values read when used."""
     import zarr
+    from zarr.storage import LocalStore
 
     try:
-        root = zarr.open_group(zarr.storage.LocalStore(path / "record.zarr"), mode="r")
+        root = zarr.open_group(LocalStore(path / "record.zarr"), mode="r")
     except Exception as error:
         raise DamagedRecordError(
             f"{path}/record.zarr/zarr.json cannot be read: {error}. Copy the run again from where "
@@ -87,7 +88,7 @@ def load(path: Path) -> st.State:
     version = attrs.get("schema_version")
     if version is None:
         raise NotARunError(f"{path} is a Zarr store but not a run: its root has no schema_version.")
-    if version > 1:
+    if not isinstance(version, int) or version > 1:
         raise NewerSchemaError(
             f"{path} was written with schema {version} in Zarr; this version reads schema 1 of "
             f"that kind. Upgrade: pip install --upgrade dg_explorer."

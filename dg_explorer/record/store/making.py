@@ -158,8 +158,9 @@ def _take_back(place, written: list[str], new: bool) -> None:
     if not isinstance(place, Folder):
         return
     try:
-        if Reader(place).look().head is not None and not new:
-            named = {p.file for p in Reader(place).state().pieces() if hasattr(p, "file")}
+        pieces = Reader(place).state().pieces()
+        if not new:
+            named = {p.file for p in pieces if hasattr(p, "file")}
             written = [name for name in written if name not in named]
     except RunError:
         pass

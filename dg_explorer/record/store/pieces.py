@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import DamagedRecordError, MissingFileError, SchemaError
+from .places import Place
 
 BLOCK = 64 << 10  # bytes under one checksum: a row of a large score matrix spans a few
 _PART = 512 * BLOCK  # bytes copied at a time
@@ -53,7 +54,7 @@ class Held:
 class Stored:
     """A piece in a file: which bytes of it, what they mean, and the checksum of its checksums."""
 
-    place: object = field(compare=False, repr=False)
+    place: Place = field(compare=False, repr=False)
     file: str
     start: int
     size: int  # bytes of values
@@ -102,7 +103,7 @@ class Stored:
             return decode_text(self.read(0, self.size), self.shape)
         return self._values(0, self.size, self.shape)
 
-    def read(self, start: int, stop: int) -> bytes:
+    def read(self, start: int, stop: int) -> bytes | memoryview:
         """Some of the bytes, checked.
 
         Raises
@@ -180,7 +181,7 @@ def encoded(values: np.ndarray) -> bytes | memoryview:
     """The bytes of values in stored form."""
     if values.dtype.kind == "O":
         return json.dumps(values.ravel().tolist()).encode()
-    return memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def decode_text(data: bytes | memoryview, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 from ...errors import DamagedRecordError, ReadOnlyRunError, RunError
 from . import files
@@ -227,7 +228,10 @@ class Remote:
             raise refusal(self, error) from error
 
 
-def is_url(path) -> bool:
+Place = Folder | Zip | Remote
+
+
+def is_url(path) -> TypeGuard[str]:
     """Whether a path is an fsspec URL."""
     return isinstance(path, str) and "://" in path
 

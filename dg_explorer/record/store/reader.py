@@ -13,6 +13,7 @@ from . import state as st
 from .manifest import Head
 from .places import MANIFEST, Folder
 
+_IN_MEMORY = Head("in memory", 0, "")
 _TRIES = 50  # how often a writer may begin another journal while one look is taken
 
 
@@ -22,14 +23,14 @@ class Snapshot:
 
     Attributes
     ----------
-    head : what the manifest says of itself
+    head : what the manifest says of itself; without a journal where there is no manifest
     state : groups, attributes, blobs
     at, frames : bytes and frames of the journal that are in the state
     torn : bytes after them that are no whole frame
     legacy : whether the record is still of an older schema
     """
 
-    head: Head | None
+    head: Head
     state: st.State
     at: int = 0
     frames: int = 0
@@ -61,6 +62,8 @@ class Reader:
         """
         with self._turn:
             if self.place is None or self._held:
+                if self._now is None:
+                    raise RuntimeError("A reader in memory is given its record by `hold` first.")
                 return self._now
             for _ in range(_TRIES):
                 first = self.place.stamp(MANIFEST)
@@ -82,7 +85,7 @@ class Reader:
             self._now = now
             return now
 
-    def hold(self, state: st.State, head: Head | None = None) -> None:
+    def hold(self, state: st.State, head: Head = _IN_MEMORY) -> None:
         """Take over a state of which some is in memory only."""
         with self._turn:
             self._now = Snapshot(head, state)
@@ -131,11 +134,8 @@ class Reader:
     def _stamps_of(self, now: Snapshot) -> tuple:
         if self.place is None:
             return (id(now.state), None)
-        journal_name = now.head.journal if now.head is not None else ""
-        return (
-            self.place.stamp(MANIFEST),
-            self.place.stamp(journal_name) if journal_name else None,
-        )
+        name = now.head.journal
+        return (self.place.stamp(MANIFEST), self.place.stamp(name) if name else None)
 
     def _without_manifest(self) -> Snapshot:
         if not isinstance(self.place, Folder) or not legacy.is_there(self.place.path):

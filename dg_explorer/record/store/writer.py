@@ -58,9 +58,10 @@ class Writer:
     def write(self, request: Request) -> None:
         """Plan an operation on the state as it is, and do it."""
         with self.together():
-            operation = request(self._draft)
+            draft = self.state()
+            operation = request(draft)
             if operation is not None:
-                self._draft = st.apply(self._draft, operation)
+                self._draft = st.apply(draft, operation)
                 self._requests.append(request)
                 self._planned.append(operation)
 

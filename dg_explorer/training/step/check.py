@@ -16,7 +16,7 @@ class _Fixed:
 
     dtype = torch.float64
 
-    def __init__(self, gradient: torch.Tensor, change: torch.Tensor | None = None):
+    def __init__(self, gradient: torch.Tensor, change: torch.Tensor):
         self._gradient, self._change = gradient, change
 
     def gradient(self, theta):
@@ -52,7 +52,7 @@ def step_error(
 
     def of(sign):
         at = [t + sign * h * d for t, d in zip((theta, memory, gradient), to, strict=True)]
-        new, _ = rule._take(*at[:2], step, lr, lambda _: at[2], rounding=False)
+        new, _ = rule._take(at[0], at[1], step, lr, lambda _: at[2], rounding=False)
         return torch.cat([part.detach() for part in new])
 
     finite = (of(1) - of(-1)) / (2 * h)

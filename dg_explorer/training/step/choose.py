@@ -82,7 +82,8 @@ def step_from_torch(
     UnsupportedOptimizerError
         By name, with the reason.
     """
-    several = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
+    one = isinstance(optimizers, torch.optim.Optimizer)
+    several = [optimizers] if one else list(optimizers)
     for optimizer in several:
         check_optimizer(optimizer)
     if len(several) == 1 and not change_gradient and not change_theta:

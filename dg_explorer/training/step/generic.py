@@ -12,12 +12,13 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
+from ...arguments import Brief
 from .by_hand import State, UnsupportedOptimizerError
 from .through import Through
 
@@ -33,12 +34,15 @@ class BatchLoss(Protocol):
 
     def gradient(self, theta: Tensor) -> Tensor:
         """Shape (parameter,)."""
+        ...
 
     def product(self, theta: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Hessian times each direction, and each direction's slope by example weight."""
+        ...
 
     def tangent(self, theta: Tensor, directions: Tensor, weights: Tensor) -> Tensor:
         """How the gradient changes along directions of the parameters and of the weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class _Fixed:
     groups: list[dict]
     counters: dict
     layout: tuple  # (key, shape, dtype) of each part of the memory
-    spec: object  # of what `change_gradient` and `change_theta` remember
+    spec: TreeSpec  # of what `change_gradient` and `change_theta` remember
 
 
-class OptimizerStep:
+class OptimizerStep(Brief):
     """One step of any torch optimizers, differentiable by weights, memory and gradient.
 
     Parameters
@@ -88,8 +92,8 @@ class OptimizerStep:
         change_gradient: GradientChange | None = None,
         change_theta: ThetaChange | None = None,
     ):
-        several = isinstance(optimizers, (list, tuple))
-        self.optimizers = list(optimizers) if several else [optimizers]
+        one = isinstance(optimizers, torch.optim.Optimizer)
+        self.optimizers = [optimizers] if one else list(optimizers)
         self.lr, self.change_gradient, self.change_theta = lr, change_gradient, change_theta
         self.names = [name for name, _ in named_parameters]
         self._shapes = [p.shape for _, p in named_parameters]
@@ -117,7 +121,7 @@ class OptimizerStep:
         """The rate of each group at update ``step`` (0-based); None for those they hold."""
         if self.lr is None:
             return None
-        rates = self.lr(step, n_steps)
+        rates: Any = self.lr(step, n_steps)
         several = isinstance(rates, (list, tuple)) or getattr(rates, "ndim", 0)
         return tuple(map(float, rates)) if several else (float(rates),) * len(self._groups)
 
@@ -189,10 +193,10 @@ class OptimizerStep:
         inputs, places, new = self._linearise(before, step, lr, loss)
         dtype, own = adjoint[0].dtype, before[0].dtype
         by = _vjp(new, inputs, [part.to(own) for part in adjoint])
-        slopes = 0
+        slopes = torch.zeros(())
         for k in reversed(range(len(places))):
             product, slope = loss.product(places[k].detach().to(dtype), by[2 + k].to(dtype))
-            slopes = slopes + slope
+            slopes = slope + slopes.to(slope)
             if k == 0:  # the first gradient is taken where the step begins
                 by[0] = by[0] + product.to(own)
             else:
@@ -254,7 +258,7 @@ class OptimizerStep:
             inputs.append(gradient.requires_grad_())
             return gradient
 
-        new, _ = self._take(*inputs[:2], step, lr, gradient_at, rounding=False)
+        new, _ = self._take(inputs[0], inputs[1], step, lr, gradient_at, rounding=False)
         return inputs, places, new
 
     def _take(self, theta, memory, step, lr, gradient_at, *, rounding):
@@ -269,7 +273,7 @@ class OptimizerStep:
             for group, rate in zip(self._groups, lr or (), strict=bool(lr)):
                 group["lr"] = rate
 
-            def closure():
+            def closure() -> Any:  # a tensor, as torch takes it
                 here = torch.cat([p.reshape(-1) for p in stand_ins])
                 with torch._C.DisableTorchFunction():  # the model is not the optimizer's code
                     flat = gradient_at(here)

@@ -7,6 +7,7 @@ Optimizers say `no_grad`, `detach`, `.data`, `.item()` and `out=`, and write in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,8 +55,9 @@ _KEPT = set(
 )
 _BESIDE = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
 _AS_IS = {"copy_", "requires_grad_", "zero_", "fill_", "unsqueeze_", "squeeze_", "t_", "transpose_"}
-_CUTS = {Tensor.detach, Tensor.detach_, torch.detach, Tensor.data.__get__}
-_SET_DATA = Tensor.data.__set__
+_DATA: Any = Tensor.data  # of the class: a descriptor
+_CUTS = {Tensor.detach, Tensor.detach_, torch.detach, _DATA.__get__}
+_SET_DATA = _DATA.__set__
 _NARROW = {torch.bfloat16, torch.float16}
 
 
