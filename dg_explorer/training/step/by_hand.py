@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...arguments import Brief
 from ...errors import DGExplorerError
 
 State = tuple[torch.Tensor, ...]
@@ -18,8 +19,8 @@ class UnsupportedOptimizerError(DGExplorerError, ValueError):
     """The optimizer has a setting whose derivative is not written down here."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimizerSettings:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class OptimizerSettings(Brief):
     """One optimizer's update rule, on parameters flattened into the last axis.
 
     All methods work elementwise, so that any leading axes (models, queries) may be present.
