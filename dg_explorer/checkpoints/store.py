@@ -104,6 +104,7 @@ class Checkpoint(Brief):
                 f"{', '.join(self.holds)}. Exact resumption and replay need it: record with "
                 f"save_checkpoint(run, epoch, model, optimizer), or pass rng=False here."
             )
+        return getattr(self, part)
 
 
 @checked
