@@ -26,7 +26,7 @@ def counterfactual_check(
     n_random: int = 20,
     among: Ids | None = None,
     n_curve: int = 40,
-    seeds: Sequence[int] | None = None,
+    seeds: Ids | None = None,
     models_at_once: int = 16,
     seed: int = 0,
     verbose: bool = True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,7 +163,7 @@ def retrain_with_weights(
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _retrain_once(training, weights, n=None):
+def _retrain_once(training, weights: Any, n=None):
     theta = training.start().theta
     if not callable(weights):
         weights, n = weights.to(theta.dtype), len(weights)
