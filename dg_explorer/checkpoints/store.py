@@ -95,7 +95,11 @@ class Checkpoint(Brief):
         if optimizer is not None:
             optimizer.load_state_dict(self._require("optimizer"))
         if rng:
-            restore_rng(self._require("rng"))
+            self.restore_rng()
+
+    def restore_rng(self) -> None:
+        """Put the random generators back where they were."""
+        restore_rng(self._require("rng"))
 
     def _require(self, part: str) -> dict:
         if part not in self.holds:

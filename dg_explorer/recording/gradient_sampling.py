@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .closures import closure_of, look_after_closure
+from .ranks.sharded import whole
 
 NAMES = ("norm", "update_ratio", "cosine_to_previous", "dead_units")
 
@@ -92,7 +93,7 @@ class GradientSampler:
             moved = {id(p) for group in groups for p in group["params"] if p.grad is not None}
             # what another optimizer moves has not moved yet when this one is done
             self._before = [
-                p.detach().clone() if id(p) in moved else None for p in self._parameters
+                whole(p.detach()).clone() if id(p) in moved else None for p in self._parameters
             ]
             self._left = self.every
         self._previous = [None if g is None else g.detach().clone() for g in gradients]
@@ -104,7 +105,9 @@ class GradientSampler:
         size = _by_layer(_norms(self._before), self._owner)
         for before, now in zip(self._before, self._parameters):
             if before is not None:
-                before.sub_(now.detach())  # in place: fresh memory would cost more than the sums
+                before.sub_(
+                    whole(now.detach())
+                )  # in place: fresh memory would cost more than the sums
         change = _by_layer(_norms(self._before), self._owner)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._samples[-1]["update_ratio"] = np.where(size > 0, change / size, np.nan)
@@ -141,8 +144,11 @@ def parameters_by_layer(model) -> dict[str, tuple[nn.Module, list]]:
 
 
 def dense_gradient(parameter) -> torch.Tensor | None:
-    """A parameter's gradient, written out where it is sparse (a table of embeddings)."""
-    gradient = getattr(parameter, "grad", None)
+    """A parameter's gradient, written out where it is sparse (a table of embeddings).
+
+    Where processes share it out, all of it: all of them ask.
+    """
+    gradient = whole(getattr(parameter, "grad", None))
     return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
 
 

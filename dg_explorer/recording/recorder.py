@@ -28,8 +28,9 @@ from .keeping import Keeping
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
 from .optimizer_watch import OptimizerWatch, rates_of
-from .ranks.joining import check_parts, check_world, checkpoint_for, refuse_sharded
+from .ranks.joining import check_parts, check_world, checkpoint_for
 from .ranks.processes import Processes
+from .ranks.sharded import WholeModel, WholeOptimizer, is_sharded, restore_sharded
 from .ranks.stand_in import run_in
 from .ranks.steps import joined, plain
 from .replay_log import WITHOUT_REPLAY, ReplayLog
@@ -151,7 +152,7 @@ class Recorder(Brief):
         run = as_run(run) if self._processes is None else run_in(self._processes, run)
         if not hasattr(model, "named_modules"):
             raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
-        refuse_sharded(model)
+        self._sharded = is_sharded(model)
         if batch_size == 0:
             raise SettingError("batch_size=0: at least one example in a batch.")
         _check_counts(
@@ -186,6 +187,7 @@ class Recorder(Brief):
         self._needs_batch = self.task.needs_batch  # asked at every step
         self.steps_taken = 0
         self._passes = 0  # since the last step
+        self._named_before = False  # a trainer says who is in a batch before it is taken
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
             split: Served.of(data, split=split, model=model, run=run, **how)
@@ -211,6 +213,7 @@ class Recorder(Brief):
         self._testified: tuple | None = None
         self._rates: list[float] | None = None
         self._rng_of_ranks: list[dict] | None = None
+        self._unseen = False
         self._handles = []
         self._watch(gradient_every, replay)
 
@@ -241,6 +244,8 @@ class Recorder(Brief):
             return
         self._passes += 1
         self._buffer.add(logits, labels, ids, (self.steps_taken << _PASSES) + self._passes)
+        if self._named_before:
+            return
         if self._witness is not None and self._witness.awake:
             self._witness.batch(logits, labels)
         if self._replay is not None:
@@ -263,6 +268,7 @@ class Recorder(Brief):
         if ids is None:
             self._replay.miss("who is in some steps: the trainer's loader did not draw them")
         else:
+            self._named_before = True
             self.order(ids)
 
     def epoch(self, epoch: int) -> dict[str, float]:
@@ -280,11 +286,7 @@ class Recorder(Brief):
         if self._processes is None:
             metrics = self._record(epoch, [self._part(epoch)])
         else:
-            metrics = self._processes.join(
-                f"{self.run.time_unit} {epoch}",
-                lambda: self._part(epoch),
-                lambda parts: self._record(epoch, parts),
-            )
+            metrics = self._joined(epoch)
             self._go_on_at(metrics.get("steps_taken", self.steps_taken))
         for table in self._tables.values():
             if table.seen:
@@ -324,7 +326,12 @@ class Recorder(Brief):
             self._resumed_at = found["resumed_at"]
             return None
         checkpoint = checkpoint_for(self._processes, found["checkpoint"])
-        checkpoint.restore(self.model, self.optimizer, rng=rng)
+        if self._sharded:
+            restore_sharded(checkpoint, self.model, self.optimizer)
+            if rng:
+                checkpoint.restore_rng()
+        else:
+            checkpoint.restore(self.model, self.optimizer, rng=rng)
         self.steps_taken = checkpoint.extra.get("steps_taken", 0)
         self._calls = found["calls"]  # so that every n-th epoch stays every n-th
         if self._witness is not None:
@@ -419,6 +426,34 @@ class Recorder(Brief):
 
     # ------------------------------------------------------------------ inside
 
+    def _joined(self, epoch: int) -> dict[str, float]:
+        """Record what all processes have of an epoch, in the first one."""
+        where = f"{self.run.time_unit} {epoch}"
+        if not self._sharded:
+            return self._processes.join(
+                where, lambda: self._part(epoch), lambda parts: self._record(epoch, parts)
+            )
+        # no process can evaluate or save by itself
+        self._processes.join(where, lambda: self._part(epoch), self._join)
+        measured = self._evaluate()
+        whole = self._whole() if self._saves_now else None
+        return self._processes.join(
+            where, lambda: None, lambda _: self._record_row(epoch, measured, whole)
+        )
+
+    def _whole(self) -> tuple:
+        """What is saved of model and optimizer."""
+        if not self._sharded:
+            return self.model, self.optimizer
+        weights = WholeModel(self.model)
+        if self.optimizer is None:
+            return weights, None
+        return weights, WholeOptimizer(self.model, self.optimizer, weights)
+
+    @property
+    def _saves_now(self) -> bool:
+        return bool(self._checkpoint_every) and self._calls % self._checkpoint_every == 0
+
     def _part(self, epoch: int) -> dict:
         """What this process has of an epoch, as plain data."""
         self._check_order(epoch)
@@ -426,7 +461,7 @@ class Recorder(Brief):
         part = {"unseen": self._watched is not None and self._watched.look()}
         if self._processes is None:
             return part
-        if self._watched is not None:
+        if self._watched is not None and not self._sharded:
             part["weights"] = self._watched.sums
         if self._replay is not None:
             self._witness.finish()  # the last step may still wait to be compared
@@ -443,28 +478,32 @@ class Recorder(Brief):
 
     def _record(self, epoch: int, parts: list[dict]) -> dict[str, float]:
         """Write the rows of an epoch, from what each process has of it."""
-        if self._processes is not None:
+        if self._processes is None:
+            self._unseen = parts[0]["unseen"]
+        else:
             self._join(parts)
-        unseen = any(part["unseen"] for part in parts)
-        if unseen:
+        return self._record_row(epoch, self._evaluate(), self._whole())
+
+    def _record_row(self, epoch: int, measured: dict[str, str], whole) -> dict[str, float]:
+        if self._unseen:
             self._tell(
                 f"The weights changed before {self.run.time_unit} {epoch}, and no step of a torch "
                 f"optimizer was seen: the learning rate and the steps of the record are not theirs."
             )
-        measured = self._evaluate()
         self._note_task()
         self._testify()
         metrics = self._metrics()
         if "learning_rate_1" in metrics:
             self._note_groups()
-        if unseen:  # whatever changed the weights, it was not at this optimizer's rate
+        if self._unseen:  # whatever changed the weights, it was not at this optimizer's rate
             metrics |= {n: float("nan") for n in metrics if n.startswith("learning_rate")}
-        self._keeping.write(lambda: self._write(epoch, measured, metrics), epoch)
+        self._keeping.write(lambda: self._write(epoch, measured, metrics, whole), epoch)
         return metrics
 
     def _join(self, parts: list[dict]) -> None:
         """Go on as one process that had been given the batches of all."""
         said = check_parts(parts)
+        self._unseen = any(part["unseen"] for part in parts)
         self._tables["train"].join([part["train"] for part in parts])
         self._rng_of_ranks = [part["rng"] for part in parts]
         self.steps_taken = max(part["steps_taken"] for part in parts)
@@ -479,7 +518,9 @@ class Recorder(Brief):
             self._witness.go_on_from(steps)
         self.steps_taken = steps
 
-    def _write(self, epoch: int, measured: dict[str, str], metrics: dict[str, float]) -> None:
+    def _write(
+        self, epoch: int, measured: dict[str, str], metrics: dict[str, float], whole
+    ) -> None:
         """Put all rows of an epoch into the record."""
         for split, table in self._tables.items():
             if table.seen:
@@ -497,8 +538,8 @@ class Recorder(Brief):
             labels = table.columns.get("tokens")
             counts = None if labels is None else lambda ids: labels[table.positions(ids)]
             self._replay.write(self.steps_taken, weights, counts=counts, overwrite=self._replaces)
-        if self._checkpoint_every and self._calls % self._checkpoint_every == 0:
-            self._checkpoint(epoch)
+        if self._saves_now:
+            self._checkpoint(epoch, *whole)
         row = {name: (("epoch",), np.array([value])) for name, value in metrics.items()}
         self._append("metrics", Rows("epoch", np.array([epoch]), row))
 
@@ -532,7 +573,7 @@ class Recorder(Brief):
             every_step=replay and several,  # which batch will be a short one is not known
             shared=several,
         )
-        if gradient_every and self._first:
+        if gradient_every and (self._first or self._sharded):
             self._sampler = GradientSampler(
                 self.model, self.optimizer, gradient_every, lambda: watched.nested
             )
@@ -599,7 +640,8 @@ class Recorder(Brief):
         self._rates = rates_of(optimizer)
         if self._replay is not None:
             if self.steps_taken == 0:
-                self._keeping.write(lambda: save_initial(self.run, self.model, self.optimizer))
+                whole = self._whole()
+                self._keeping.write(lambda: save_initial(self.run, *whole))
             self._replay.step()
             witness.every_step |= self._replay.accumulates
         self.steps_taken += 1
@@ -702,15 +744,15 @@ class Recorder(Brief):
         layers = {"layer": (("layer",), np.array(list(self._sampler.layers), dtype=object))}
         self._append("gradients", Rows("epoch", np.array([epoch]), data, layers))
 
-    def _checkpoint(self, epoch: int) -> None:
+    def _checkpoint(self, epoch: int, model, optimizer) -> None:
         if self._resumed_at is not None and epoch in saved_epochs(self.run):
             return
         extra = {"steps_taken": self.steps_taken}
         save_checkpoint(
             self.run,
             epoch,
-            self.model,
-            self.optimizer,
+            model,
+            optimizer,
             extra=extra,
             rng_of_ranks=self._rng_of_ranks,
             overwrite=self._replaces,

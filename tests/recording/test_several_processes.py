@@ -9,11 +9,14 @@ import torch
 import torch.nn.functional as F
 from several import launch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import dg_explorer as dg
-from dg_explorer.checkpoints import load_weights
+from dg_explorer.checkpoints import load_checkpoint, load_weights
 from dg_explorer.errors import CheckpointError
 from dg_explorer.training.from_run import training_of_run
 from dg_explorer.training.proof import NotDeterministicError
@@ -64,7 +67,11 @@ def optimizer_of(model):
 def train(rank, world, path, n, settings):
     """One process of the training; `settings` say what is unusual about it."""
     bare = network(normalized=settings.get("normalized"), dropout=settings.get("dropout", 0.0))
-    model = DistributedDataParallel(bare)
+    sharded = settings.get("sharded", False)
+    if sharded:
+        fully_shard(bare[0], mesh=init_device_mesh("cpu", (world,)))
+        fully_shard(bare, mesh=init_device_mesh("cpu", (world,)))
+    model = bare if sharded else DistributedDataParallel(bare)
     optimizer = optimizer_of(bare)
     torch.manual_seed(10 + rank)
     recorder = contextlib.nullcontext()
@@ -80,7 +87,8 @@ def train(rank, world, path, n, settings):
         if settings.get("resume"):
             first = rec.resume() + 1
         for epoch in range(first, settings.get("epochs", EPOCHS)):
-            for step in in_steps(batches(n, rank, world, epoch)):
+            served = batches(n, rank, world, epoch)
+            for step in [[one] for one in served] if settings.get("singly") else in_steps(served):
                 for k, (x, y, ids) in enumerate(step):
                     last = k == len(step) - 1
                     with contextlib.nullcontext() if last else model.no_sync():
@@ -96,7 +104,8 @@ def train(rank, world, path, n, settings):
                 rec.batch(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long), torch.tensor([5]))
             if rec is not None:
                 rec.epoch(epoch)
-    return {name: value.numpy() for name, value in bare.state_dict().items()}
+    state = get_model_state_dict(bare, options=StateDictOptions(full_state_dict=True))
+    return {name: value.numpy() for name, value in state.items()}
 
 
 def alone(path, n, world, *, weights="kept"):
@@ -273,3 +282,28 @@ def test_a_process_that_is_missing_or_fails_is_an_error_in_all(tmp_path, functio
     run = dg.Run.open(path)
     epochs = run.epochs("metrics").tolist() if "metrics" in run else []
     assert epochs == ([0] if settings else [])
+
+
+@pytest.mark.second_ring(sample=0)
+def test_weights_shared_out_among_processes_are_recorded_as_if_each_had_all(tmp_path):
+    settings = {"singly": True, "replay": True}
+    wanted = launch(2, train, tmp_path / "whole", 9, settings)
+    found = launch(2, train, tmp_path / "shared", 9, settings | {"sharded": True})
+    assert farthest(found[0], wanted[0]) < 1e-5
+    whole, shared = (dg.Run.open(tmp_path / name) for name in ("whole", "shared"))
+    check_equal(shared, whole)
+    one, other = (load_checkpoint(run, EPOCHS - 1) for run in (shared, whole))
+    assert one.weights.keys() == other.weights.keys()
+    for name, state in other.optimizer_state().items():
+        for key, value in state.items():
+            torch.testing.assert_close(
+                one.optimizer_state()[name][key], value, rtol=1e-4, atol=1e-6
+            )
+    # it goes on from its checkpoint; and one process goes on from the same
+    launch(2, train, tmp_path / "run", 9, settings | {"sharded": True, "epochs": 2})
+    resumed = launch(2, train, tmp_path / "run", 9, settings | {"sharded": True, "resume": True})
+    assert farthest(resumed[0], found[0]) == 0
+    model = network()
+    with dg.Recorder(shared, model, optimizer_of(model)) as rec:
+        assert rec.resume(rng=False) == EPOCHS - 1
+    assert farthest({k: v.numpy() for k, v in model.state_dict().items()}, found[0]) == 0

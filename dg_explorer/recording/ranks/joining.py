@@ -50,20 +50,6 @@ def check_parts(parts: list[dict]) -> list[str]:
     return []
 
 
-def refuse_sharded(model) -> None:
-    """Raise where each process holds a part of the weights only (FSDP, tensor parallel)."""
-    name = next((n for n, p in model.named_parameters() if hasattr(p, "full_tensor")), None)
-    if name is None and type(model).__name__ == "FullyShardedDataParallel":
-        name = "a flat parameter"
-    if name is not None:
-        raise RunError(
-            f"The weights are shared out among processes ({name} is in pieces), and a recorder "
-            f"needs them whole. Train by DistributedDataParallel; or save checkpoints with "
-            f"torch.distributed.checkpoint, and make the run of them: Run.from_checkpoints(folder, "
-            f"model, train, test)."
-        )
-
-
 def check_world(checkpoint: Checkpoint, world: int) -> None:
     """Raise where a checkpoint was written by another number of processes than go on now."""
     before = len(checkpoint.rng_of_ranks or [0])

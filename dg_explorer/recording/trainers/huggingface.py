@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from pathlib import Path
 
 import transformers
 
 from ...arguments import checked
 from ...errors import SettingError
+from ...record.run import Run
 from ..recorder import NO_TRAIN, Recorder
 from ..trainer_facts import TrainerFacts
 from .drawn import Drawn
@@ -34,7 +36,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
     ----------
     run : Run
         With `time_unit="epoch"`, a row at the end of each epoch; with "step", every
-        `every` optimizer steps.
+        `every` optimizer steps. None in all but the first of several processes.
     train, test : Dataset or DataLoader
         Of dicts with `labels`, as the model takes them; evaluated whole.
     every : int
@@ -46,9 +48,9 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
     """
 
     @checked
-    def __init__(self, run, *, train=None, test=None, every: int = 1, **settings):
-        if every < 1:
-            raise SettingError(f"every counts {run.time_unit}s, from 1; got {every}.")
+    def __init__(
+        self, run: Run | str | Path | None, *, train=None, test=None, every: int = 1, **settings
+    ):
         self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
@@ -56,18 +58,19 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         self._drawn: Drawn | None = None
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
-        if self.run.time_unit == "epoch":
-            self._check_whole(args, state, kwargs.get("train_dataloader"))
-        if self._settings["train"] is None and "train_examples" in self.run:
-            warnings.warn(NO_TRAIN, stacklevel=2)
         # accelerate wraps the optimizer; hooks belong on the one that steps
         optimizer = getattr(optimizer, "optimizer", optimizer)
         loader, replay = kwargs.get("train_dataloader"), self._settings.get("replay")
         if replay:
             refuse("transformers.Trainer", _in_the_way(args, model))
         self._recorder = Recorder(self.run, model, optimizer, **self._settings)
-        self._recorder.steps_taken = state.global_step
+        self.run = self._recorder.run
         by_epoch = self.run.time_unit == "epoch"
+        if by_epoch:
+            self._check_whole(args, state, loader)
+        if self._settings["train"] is None and "train_examples" in self.run:
+            warnings.warn(NO_TRAIN, stacklevel=2)
+        self._recorder.steps_taken = state.global_step
         self._recorder.begin_after(int(state.epoch or 0) if by_epoch else state.global_step)
         if replay:
             self._recorder.trained_by(_facts(args, model))
@@ -103,6 +106,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
             return
         steps = max(1, -(-batches // args.gradient_accumulation_steps))
         if state.max_steps < steps * self.every:
+            self._recorder.close()
             raise SettingError(
                 f"This training takes {state.max_steps} steps, and {self.every} "
                 f"epoch{'s' * (self.every > 1)} would be {steps * self.every}: nothing would be "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule
 
 from ...arguments import checked
 from ...data.ids import yields_ids
 from ...errors import SettingError
+from ...record.run import Run
 from ..recorder import NO_TRAIN, Recorder
 from ..trainer_facts import TrainerFacts
 from .refused import refuse
@@ -33,7 +35,7 @@ class LightningRecorder(Callback):
     ----------
     run : Run
         With `time_unit="epoch"`, a row at the end of each epoch; with "step", every
-        `every` optimizer steps.
+        `every` optimizer steps. None in all but the first of several processes.
     train, test : Dataset or DataLoader, optional
         Evaluated whole; shuffled loaders must yield ids.
     every : int
@@ -50,7 +52,7 @@ class LightningRecorder(Callback):
     @checked
     def __init__(
         self,
-        run,
+        run: Run | str | Path | None,
         *,
         train=None,
         test=None,
@@ -58,8 +60,6 @@ class LightningRecorder(Callback):
         follow: bool | None = None,
         **settings,
     ):
-        if every < 1:
-            raise SettingError(f"every counts {run.time_unit}s, from 1; got {every}.")
         self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
@@ -72,14 +72,15 @@ class LightningRecorder(Callback):
         dataset = getattr(trainer.train_dataloader, "dataset", None)
         if self._follow is None:
             self._follow = dataset is not None and yields_ids(dataset)
-        if not self._follow and self._settings["train"] is None and "train_examples" in self.run:
-            warnings.warn(NO_TRAIN, stacklevel=2)
-        if self.run.time_unit == "epoch":
-            self._check_whole(trainer)
         replay = self._settings.get("replay")
         if replay:
             refuse("Lightning's Trainer", _in_the_way(trainer, pl_module, self._follow))
         self._recorder = Recorder(self.run, pl_module, optimizer, **self._settings)
+        self.run = self._recorder.run
+        if self.run.time_unit == "epoch":
+            self._check_whole(trainer)
+        if not self._follow and self._settings["train"] is None and "train_examples" in self.run:
+            warnings.warn(NO_TRAIN, stacklevel=2)
         self._recorder.steps_taken = self._last_step = trainer.global_step
         by_epoch = self.run.time_unit == "epoch"
         self._recorder.begin_after(trainer.current_epoch if by_epoch else trainer.global_step)
@@ -115,6 +116,7 @@ class LightningRecorder(Callback):
         if trainer.max_epochs not in (None, -1) and trainer.max_epochs <= epochs:
             return  # the epochs are over first
         if epochs < self.every:
+            self._close()
             raise SettingError(
                 f"This training takes {trainer.max_steps} steps, and {steps * self.every} would be "
                 f"the first moment: nothing would be recorded. Make the run with "
