@@ -39,28 +39,37 @@ WIDTH, QUESTIONS, CHANGES, SMALL, TINY = 64, 8, 10, 0.05, 1e-5
 class SAM(Optimizer):
     """Steps with the gradient at the worst point nearby (Foret et al. 2021), by momentum SGD."""
 
-    def __init__(self, params, lr, rho=0.05, momentum=0.9):
-        super().__init__(params, {"lr": lr, "rho": rho, "momentum": momentum})
+    def __init__(self, params, lr, rho=0.05, momentum=0.9, weight_decay=0.0):
+        settings = {"lr": lr, "rho": rho, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, settings)
+
+    def step(self, closure):
+        """One step, with the gradients there; the closure takes them at the other point."""
+        away = self.first_step()
+        with torch.enable_grad():
+            closure()
+        self.second_step(away)
 
     @torch.no_grad()
-    def step(self, closure):
-        """One step; the closure gives the loss and its gradients."""
-        with torch.enable_grad():
-            closure()
-        group = self.param_groups[0]
-        there = [p for p in group["params"] if p.grad is not None]
-        norm = torch.stack([p.grad.square().sum() for p in there]).sum().sqrt() + 1e-12
-        away = [p.grad * (group["rho"] / norm) for p in there]
-        for p, e in zip(there, away, strict=True):
+    def first_step(self) -> list[Tensor]:
+        """Go to the worst point, and say how far it is."""
+        (group,) = self.param_groups
+        norm = torch.stack([p.grad.square().sum() for p in group["params"]]).sum().sqrt()
+        away = [p.grad * (group["rho"] / norm) for p in group["params"]]
+        for p, e in zip(group["params"], away, strict=True):
             p.add_(e)
-        with torch.enable_grad():
-            closure()
-        for p, e in zip(there, away, strict=True):
+        return away
+
+    @torch.no_grad()
+    def second_step(self, away: list[Tensor]) -> None:
+        """Come back, and step with the gradient found there."""
+        (group,) = self.param_groups
+        for p, e in zip(group["params"], away, strict=True):
             p.sub_(e)
             state = self.state[p]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(p)
-            state["momentum"].mul_(group["momentum"]).add_(p.grad)
+            state["momentum"].mul_(group["momentum"]).add_(p.grad + group["weight_decay"] * p)
             p.sub_(group["lr"] * state["momentum"])
 
 

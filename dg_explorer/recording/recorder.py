@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from ..arguments import Brief, checked
-from ..checkpoints.random_state import rng_state, untouched_rng
-from ..checkpoints.store import load_checkpoint, save_checkpoint, save_initial, saved_epochs
+from ..checkpoints.random_state import untouched_rng
+from ..checkpoints.store import save_checkpoint, save_initial, saved_epochs
 from ..data.evaluation import LayerOutputs
 from ..data.served import Served
 from ..errors import SettingError
@@ -28,14 +28,13 @@ from .keeping import Keeping
 from .layer_outputs import find_layers
 from .logit_buffer import LogitBuffer
 from .optimizer_watch import OptimizerWatch, rates_of
-from .ranks.joining import check_parts, check_world, checkpoint_for
 from .ranks.processes import Processes
-from .ranks.sharded import WholeModel, WholeOptimizer, is_sharded, restore_sharded
+from .ranks.sharded import is_sharded
 from .ranks.stand_in import run_in
-from .ranks.steps import joined, plain
 from .replay_log import WITHOUT_REPLAY, ReplayLog
 from .table import ExampleTable
 from .targets import TargetsById
+from .together import TrainedTogether
 from .trainer_facts import NormWatch, TrainerFacts
 
 NO_TRAIN = (
@@ -49,7 +48,7 @@ _PASSES = 24
 _watching: WeakKeyDictionary = WeakKeyDictionary()
 
 
-class Recorder(Brief):
+class Recorder(TrainedTogether, Brief):
     """Records per-example dynamics, metrics, gradients, features and checkpoints.
 
     ::
@@ -295,68 +294,6 @@ class Recorder(Brief):
         self._last = epoch
         return metrics
 
-    @checked
-    def resume(self, *, rng: bool = True) -> int | None:
-        """Go back to the last checkpoint, exactly; return its epoch, or None if there is none.
-
-        Weights, optimizer and random generators are restored, so that going on from the epoch
-        after it gives what the interrupted training would have given. Rows that the record has
-        already beyond it are kept, not written twice. An epoch that was cut short after its
-        checkpoint and before its `metrics` is trained again. Where several processes train, all
-        of them call this, and each has its own random generators back.
-
-        Parameters
-        ----------
-        rng : bool
-            False goes on with other random numbers, which another number of processes needs.
-
-        Raises
-        ------
-        CheckpointError
-            The checkpoint was written by another number of processes.
-        """
-        if self._processes is None:
-            found = self._saved(rng, 1)
-        else:
-            world = self._processes.world
-            where = "resume"
-            found = self._processes.join(where, lambda: None, lambda _: self._saved(rng, world))
-        if found["checkpoint"] is None:
-            # from the beginning, over what the first epoch has written
-            self._resumed_at = found["resumed_at"]
-            return None
-        checkpoint = checkpoint_for(self._processes, found["checkpoint"])
-        if self._sharded:
-            restore_sharded(checkpoint, self.model, self.optimizer)
-            if rng:
-                checkpoint.restore_rng()
-        else:
-            checkpoint.restore(self.model, self.optimizer, rng=rng)
-        self.steps_taken = checkpoint.extra.get("steps_taken", 0)
-        self._calls = found["calls"]  # so that every n-th epoch stays every n-th
-        if self._witness is not None:
-            self._witness.go_on_from(self.steps_taken)
-        if self._watched is not None:
-            self._watched.settle()
-        if not rng and self._replay is not None:
-            self._replay.miss(f"the random numbers from step {self.steps_taken} on")
-        self._resumed_at = self._last = checkpoint.epoch
-        return checkpoint.epoch
-
-    def _saved(self, rng: bool, world: int) -> dict:
-        """The checkpoint to go back to, as plain data, and how many epochs were recorded by it."""
-        saved = saved_epochs(self.run)
-        if not saved:
-            return {"checkpoint": None, "resumed_at": None}
-        complete = self.run.epochs("metrics").tolist() if "metrics" in self.run else []
-        saved = [epoch for epoch in saved if epoch in complete]
-        if not saved:
-            return {"checkpoint": None, "resumed_at": -1}
-        checkpoint = load_checkpoint(self.run, saved[-1])
-        if rng:
-            check_world(checkpoint, world)
-        return {"checkpoint": vars(checkpoint), "calls": complete.index(saved[-1]) + 1}
-
     def begin_after(self, epoch: int) -> None:
         """Begin where somebody else has put model and optimizer: after so many epochs or steps.
 
@@ -426,55 +363,9 @@ class Recorder(Brief):
 
     # ------------------------------------------------------------------ inside
 
-    def _joined(self, epoch: int) -> dict[str, float]:
-        """Record what all processes have of an epoch, in the first one."""
-        where = f"{self.run.time_unit} {epoch}"
-        if not self._sharded:
-            return self._processes.join(
-                where, lambda: self._part(epoch), lambda parts: self._record(epoch, parts)
-            )
-        # no process can evaluate or save by itself
-        self._processes.join(where, lambda: self._part(epoch), self._join)
-        measured = self._evaluate()
-        whole = self._whole() if self._saves_now else None
-        return self._processes.join(
-            where, lambda: None, lambda _: self._record_row(epoch, measured, whole)
-        )
-
-    def _whole(self) -> tuple:
-        """What is saved of model and optimizer."""
-        if not self._sharded:
-            return self.model, self.optimizer
-        weights = WholeModel(self.model)
-        if self.optimizer is None:
-            return weights, None
-        return weights, WholeOptimizer(self.model, self.optimizer, weights)
-
     @property
     def _saves_now(self) -> bool:
         return bool(self._checkpoint_every) and self._calls % self._checkpoint_every == 0
-
-    def _part(self, epoch: int) -> dict:
-        """What this process has of an epoch, as plain data."""
-        self._check_order(epoch)
-        self._buffer.reduce()
-        part = {"unseen": self._watched is not None and self._watched.look()}
-        if self._processes is None:
-            return part
-        if self._watched is not None and not self._sharded:
-            part["weights"] = self._watched.sums
-        if self._replay is not None:
-            self._witness.finish()  # the last step may still wait to be compared
-            steps = self._replay.take()
-            first, weights = self.steps_taken - len(steps), self._witness.take_weights()
-            part["replay"] = plain(steps, first, weights)
-            part["missing"] = self._replay.missing
-        return part | {
-            "epoch": epoch,
-            "steps_taken": self.steps_taken,
-            "train": self._tables["train"].part(),
-            "rng": rng_state(),
-        }
 
     def _record(self, epoch: int, parts: list[dict]) -> dict[str, float]:
         """Write the rows of an epoch, from what each process has of it."""
@@ -499,24 +390,6 @@ class Recorder(Brief):
             metrics |= {n: float("nan") for n in metrics if n.startswith("learning_rate")}
         self._keeping.write(lambda: self._write(epoch, measured, metrics, whole), epoch)
         return metrics
-
-    def _join(self, parts: list[dict]) -> None:
-        """Go on as one process that had been given the batches of all."""
-        said = check_parts(parts)
-        self._unseen = any(part["unseen"] for part in parts)
-        self._tables["train"].join([part["train"] for part in parts])
-        self._rng_of_ranks = [part["rng"] for part in parts]
-        self.steps_taken = max(part["steps_taken"] for part in parts)
-        if self._replay is not None:
-            for lack in [*said, *(lack for part in parts for lack in part["missing"])]:
-                self._replay.miss(lack)
-            self._replay.put(joined([part["replay"] for part in parts]))
-
-    def _go_on_at(self, steps: int) -> None:
-        """Count steps as the others do: this process may have been without data before them."""
-        if self._witness is not None and self._witness.step != steps:
-            self._witness.go_on_from(steps)
-        self.steps_taken = steps
 
     def _write(
         self, epoch: int, measured: dict[str, str], metrics: dict[str, float], whole

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint as distributed_checkpoint
 import torch.nn.functional as F
 from several import launch
 from torch import nn
@@ -16,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import dg_explorer as dg
-from dg_explorer.checkpoints import load_checkpoint, load_weights
+from dg_explorer.checkpoints import load_checkpoint, load_weights, model_checkpoints
 from dg_explorer.errors import CheckpointError
 from dg_explorer.training.from_run import training_of_run
 from dg_explorer.training.proof import NotDeterministicError
@@ -104,6 +105,9 @@ def train(rank, world, path, n, settings):
                 rec.batch(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long), torch.tensor([5]))
             if rec is not None:
                 rec.epoch(epoch)
+    if "saves_to" in settings:
+        pieces = {"model": get_model_state_dict(bare), "epoch": 4}
+        distributed_checkpoint.save(pieces, checkpoint_id=settings["saves_to"])
     state = get_model_state_dict(bare, options=StateDictOptions(full_state_dict=True))
     return {name: value.numpy() for name, value in state.items()}
 
@@ -288,7 +292,10 @@ def test_a_process_that_is_missing_or_fails_is_an_error_in_all(tmp_path, functio
 def test_weights_shared_out_among_processes_are_recorded_as_if_each_had_all(tmp_path):
     settings = {"singly": True, "replay": True}
     wanted = launch(2, train, tmp_path / "whole", 9, settings)
+    folder = tmp_path / "saved" / "step_4"
+    settings["saves_to"] = folder
     found = launch(2, train, tmp_path / "shared", 9, settings | {"sharded": True})
+    del settings["saves_to"]
     assert farthest(found[0], wanted[0]) < 1e-5
     whole, shared = (dg.Run.open(tmp_path / name) for name in ("whole", "shared"))
     check_equal(shared, whole)
@@ -299,6 +306,11 @@ def test_weights_shared_out_among_processes_are_recorded_as_if_each_had_all(tmp_
             torch.testing.assert_close(
                 one.optimizer_state()[name][key], value, rtol=1e-4, atol=1e-6
             )
+    # so are the pieces that the processes saved themselves, whatever the model
+    assert len(list(folder.glob("*.distcp"))) == 2
+    saved = model_checkpoints(folder.parent)
+    assert list(saved) == [4]
+    assert farthest({k: v.numpy() for k, v in saved[4].items()}, found[0]) == 0
     # it goes on from its checkpoint; and one process goes on from the same
     launch(2, train, tmp_path / "run", 9, settings | {"sharded": True, "epochs": 2})
     resumed = launch(2, train, tmp_path / "run", 9, settings | {"sharded": True, "resume": True})

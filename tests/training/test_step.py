@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.since_when import SAM, ScheduleFree
 from dg_explorer import UnrolledAttributor
 from dg_explorer.training.step.by_hand import OptimizerSettings, UnsupportedOptimizerError
 from dg_explorer.training.step.check import check_step, step_error
@@ -104,6 +105,20 @@ def test_scores_are_the_derivative_of_training_by_the_optimizers_own_step(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_scores_are_the_derivative_of_training_by_any_optimizer(name):
     assert_derivative(training(rule_of(OPTIMIZERS[name])))
+
+
+# written anew after their papers, as the libraries that have them are not needed otherwise
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: SAM(p, 0.1, weight_decay=0.1),
+        lambda p: ScheduleFree(p, 0.01, weight_decay=0.1),
+        lambda p: ScheduleFree(p, 0.01, beta=0.5, eps=1e-8),
+    ],
+)
+def test_scores_are_the_derivative_of_training_by_optimizers_of_others(make):
+    assert_derivative(training(rule_of(make)))
 
 
 @pytest.mark.second_ring(sample=1)
