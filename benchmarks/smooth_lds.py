@@ -16,7 +16,8 @@ import xarray as xr
 from benchmarks.smooth_truth import DROPS, RECORD_AT, SEEDS, smooth_training, smooth_truth
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.attribution.unrolled.mixed import mixed_scores
-from dg_explorer.evaluation.lds_by_method import lds_over_time, scores_by_epoch
+from dg_explorer.evaluation.lds_by_method import scores_by_epoch
+from dg_explorer.evaluation.retrainings.lds_over_time import lds_over_time
 
 HISTORY = tuple(range(50, RECORD_AT[-1], 50))
 # A step of AdamW is this long for SOURCE: the learning rate, .01, over a typical root of the

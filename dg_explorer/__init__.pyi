@@ -97,10 +97,7 @@ from .evaluation.lds import (
     MisalignedScoresError as MisalignedScoresError,
     linear_datamodeling_score as linear_datamodeling_score,
 )
-from .evaluation.lds_by_method import (
-    NoScoresError as NoScoresError,
-    lds_over_time as lds_over_time,
-)
+from .evaluation.lds_by_method import NoScoresError as NoScoresError
 from .evaluation.light import validity_light as validity_light
 from .evaluation.mislabels import mislabel_auroc as mislabel_auroc
 from .evaluation.retraining import (
@@ -110,6 +107,7 @@ from .evaluation.retraining import (
 )
 from .evaluation.retrainings.again import replicate as replicate, retrain as retrain
 from .evaluation.retrainings.calibration import calibrate as calibrate
+from .evaluation.retrainings.lds_over_time import lds_over_time as lds_over_time
 from .evaluation.retrainings.what_if import what_if as what_if, what_ifs as what_ifs
 from .evaluation.smoothness import metasmoothness as metasmoothness
 from .memory import OutOfMemoryError as OutOfMemoryError

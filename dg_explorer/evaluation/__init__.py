@@ -9,7 +9,7 @@ _EXPORTS = {
     "analyze_bias_attributions": "spurious",
     "benchmark_trak_efficiency": "trak_efficiency",
     "evaluate_attribution_quality": "attribution_quality",
-    "lds_over_time": "lds_by_method",
+    "lds_over_time": "retrainings.lds_over_time",
     "metasmoothness": "smoothness",
     "training_of_run": ".training.from_run",
     "add_unrolled_scores": ".attribution.unrolled.recorded",

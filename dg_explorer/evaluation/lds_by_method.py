@@ -9,15 +9,12 @@ import torch
 import xarray as xr
 from torch.utils.data import TensorDataset
 
-from ..arguments import REQUIRED, Ids, checked
+from ..arguments import Ids
 from ..attribution.methods import method_class
 from ..errors import DGExplorerError
-from ..record.run import as_run
 from ..training.training import Training, train_many
 from .lds import linear_datamodeling_score
 from .provenance import made_of
-from .retraining import random_subsets, subset_retraining
-from .settings import check_given
 
 
 class NoScoresError(DGExplorerError, KeyError):
@@ -27,87 +24,56 @@ class NoScoresError(DGExplorerError, KeyError):
         return Exception.__str__(self)
 
 
-@checked
-def lds_over_time(
-    run=None,
-    *,
-    scores: Mapping[str, xr.DataArray] | None = None,
-    truth: xr.Dataset | None = None,
-    training: Training = REQUIRED,
-    drop: float = 0.05,
-    n_subsets: int = 64,
-    models_at_once: int = 16,
-    path=None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """The linear datamodeling score of every method at every recorded epoch, with intervals.
-
-    Parameters
-    ----------
-    run : Run, optional
-        Its ``scores/<method>`` groups are checked and the result is kept as ``checks/lds/<n>``,
-        beside earlier ones.
-    scores : mapping method -> (epoch, test, train), optional
-        Scores to check instead of, or beside, the run's.
-    truth : Dataset, optional
-        ``mask`` and ``output`` by epoch, as `subset_retraining` returns them. Without it
-        `training` is run again on `n_subsets` subsets that each lack a share `drop`.
-    path : folder, optional
-        Where finished retrainings are kept, to resume from.
-
-    Returns
-    -------
-    Dataset
-        ``lds``, ``low``, ``high`` over (method, epoch); NaN where a method has no scores.
-        ``n_left_out``: retrainings left out since they diverged, for the query with most.
+def scores_to_check(
+    run, scores: Mapping[str, xr.DataArray] | None
+) -> tuple[dict[str, xr.DataArray], set[str]]:
+    """Scores by method, and which of them are the run's own.
 
     Raises
     ------
     NoScoresError
-        If neither the run nor `scores` has any.
+        There are none.
     """
-    run = None if run is None else as_run(run)
-    scores = dict(scores or {})
-    recorded = set()
-    if run is not None:
-        for group in run.groups():
-            method = group.removeprefix("scores/")
-            if group.startswith("scores/") and method not in scores:
-                scores[method] = run[group]["score"]
-                recorded.add(method)
-    if not scores:
+    found, recorded = dict(scores or {}), set()
+    for group in run.groups() if run is not None else ():
+        method = group.removeprefix("scores/")
+        if group.startswith("scores/") and method not in found:
+            found[method] = run[group]["score"]
+            recorded.add(method)
+    if not found:
         raise NoScoresError(
             "There are no scores to check. Add some with attribute(run, ..., method='trak')."
         )
-    if truth is None:
-        check_given("lds_over_time, without truth= of before,", training)
-        epochs = sorted({int(e) for s in scores.values() for e in s["epoch"].values})
-        masks = random_subsets(n_subsets, training.train_ids, keep=1 - drop, seed=seed)
-        truth = subset_retraining(
-            training.with_changes(record_at=tuple(training.counts(epochs).tolist())),
-            masks,
-            models_at_once=models_at_once,
-            path=path,
-        )
+    return found, recorded
+
+
+def lds_of_truth(
+    run, scores: Mapping[str, xr.DataArray], recorded: set[str], truth: xr.Dataset, seed: int
+) -> xr.Dataset:
+    """``lds``, ``low``, ``high``, ``n_left_out``, ``made_of`` over (method, epoch).
+
+    Parameters
+    ----------
+    recorded : methods whose scores are the run's own
+    truth : ``mask`` (subset, train) and ``output`` (subset, epoch, test)
+    """
     rows = []
     for method, score in scores.items():
         shared = np.intersect1d(score["epoch"].values, truth["epoch"].values)
-        checked = linear_datamodeling_score(
+        found = linear_datamodeling_score(
             score.sel(epoch=shared).load(), truth["mask"], truth["output"], seed=seed
         )
-        checked["n_left_out"] = checked["n_left_out"].max("test")
+        found["n_left_out"] = found["n_left_out"].max("test")
         if run is not None:
             named = [
                 made_of(run, f"scores/{method}", int(epoch)) if method in recorded else ""
                 for epoch in shared
             ]
-            checked["made_of"] = ("epoch", np.array(named, dtype=object))
-        rows.append(checked.drop_vars(["per_query", "test"]).expand_dims(method=[method]))
+            found["made_of"] = ("epoch", np.array(named, dtype=object))
+        rows.append(found.drop_vars(["per_query", "test"]).expand_dims(method=[method]))
     fill = {n: "" if n == "made_of" else np.nan for n in rows[0].data_vars}
     result = xr.concat(rows, dim="method", join="outer", fill_value=fill).sortby("epoch")
-    result.attrs = {"n_subsets": truth.sizes["subset"], "drop": truth.attrs.get("drop", drop)}
-    if run is not None:
-        run.keep("checks/lds", result)
+    result.attrs = {"n_subsets": truth.sizes["subset"]}
     return result
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
 
 from ..arguments import checked
-from ..errors import MissingGroupError
-from ..record.run import as_run
-from ..training.proof_table import ReplayProof, read_proof, segments_of
+from ..errors import SettingError
+from ..training.proof_table import ReplayProof
 from .provenance import made_of
+from .recorded_checks import RecordedChecks
 
 GREEN, AMBER = 0.9, 0.5
+COVERED = 0.75  # of 90 % intervals; below, predictions are surer than they may be
 _ORDER = ("grey", "green", "amber", "red")
 
 
@@ -35,6 +34,11 @@ class Light:
         The colours of what it is the worst of: "exact" (are the scores what they say they are: of
         these weights, through the training as it was, and finite?) and "predicts" (does a small
         change of the data do what they say?).
+    start : "this" or "any"
+        Which truth it is about: training again from the start of the recorded training, or from
+        other starts.
+    truths : dict
+        The colours of both: "this" and "any". Grey where nothing was trained from such a start.
     causal : bool
         Whether scores may be put as causes ("because of"); never for red and grey.
     """
@@ -43,6 +47,8 @@ class Light:
     reasons: tuple[str, ...]
     measured: dict[str, float] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    start: str = "this"
+    truths: dict[str, str] = field(default_factory=dict)
 
     @property
     def causal(self) -> bool:
@@ -54,7 +60,12 @@ class Light:
 
 @checked
 def validity_light(
-    run, epoch: int, *, method: str | None = None, checks: Sequence[str] | None = None
+    run,
+    epoch: int,
+    *,
+    method: str | None = None,
+    checks: Sequence[str] | None = None,
+    start: str = "this",
 ) -> Light:
     """The light for a run's scores at an epoch, from the newest checks that cover it.
 
@@ -67,56 +78,77 @@ def validity_light(
         Whose datamodeling score counts too, if it was measured.
     checks : names of groups, optional
         Go by these checks and no others; `run.checks()` lists what there is.
+    start : "this" or "any"
+        Exact scores are about the start of their own training. Whether they hold for the data
+        from "any" start is another question, with another answer.
 
     Returns
     -------
     Light
-        The worst of: metasmoothness (green from .9, amber from .5, red below); the method's LDS
-        (red if its interval includes 0 or less, amber below .3 and where the scores were replaced
-        since); for scores through a replay the proof of it (amber until every segment up to the
-        epoch is proved, red if one failed); and amber for scores that are older than the weights
-        of their epoch, or of a model whose outputs were not compared with the record's; red for
-        scores that are all 0 or not finite.
+        The worst of: metasmoothness (of this start: green from .9, amber from .5, red below); the
+        method's LDS (red if its interval includes 0 or less, amber below .3, where the scores were
+        replaced since, and where intervals of 90 % cover less than 75 %); what a removal by
+        `counterfactual_check` did to the test examples that the scores single out; for scores
+        through a replay the proof of it (amber until every segment up to the epoch is proved, red
+        if one failed); and amber for scores that are older than the weights of their epoch, or of
+        a model whose outputs were not compared with the record's; red for scores that are all 0
+        or not finite.
     """
-    return Evidence(run, checks).light(epoch, method)
+    if start not in ("this", "any"):
+        raise SettingError(f"start={start!r}: 'this' or 'any'.")
+    return Evidence(run, checks).light(epoch, method, start)
 
 
-class Evidence:
-    """What a record holds about the validity of its scores, read once for many epochs.
+class Evidence(RecordedChecks):
+    """Lights of many epochs; what they rest on is read once."""
 
-    Parameters
-    ----------
-    checks : names of groups, optional
-        Go by these checks and no others.
-    """
-
-    def __init__(self, run, checks: Sequence[str] | None = None):
-        self.run = as_run(run)
-        self._checks = checks
-        for name in checks or ():
-            if name not in self.run.checks():
-                raise MissingGroupError.of(f"the check {name!r}", self.run.checks())
-
-    def light(self, epoch: int, method: str | None = None) -> Light:
+    def light(self, epoch: int, method: str | None = None, start: str = "this") -> Light:
         """The light of a method's scores at an epoch; see `validity_light`."""
-        predicts, exact = [self._by_metasmoothness(epoch)], []
+        exact: list[tuple] = []
         if method is not None:
             exact += self._by_sources(epoch, method)
             if self._is_replayed(method):
                 exact.append(self._by_replay(epoch))
-            if self._lds:
-                predicts.append(self._by_lds(epoch, method))
+        found = {
+            name: self._worst(exact, self._predicts(epoch, method, name), name)
+            for name in ("this", "any")
+        }
+        truths = {name: light.colour for name, light in found.items()}
+        return replace(found[start], truths=truths)
+
+    def _predicts(self, epoch: int, method: str | None, start: str) -> list[tuple]:
+        """Do removals do what the scores say, from this start or from any?"""
+        if start == "any":
+            if method is None or not self._lds_of(method, "any"):
+                return [
+                    (
+                        "grey",
+                        "Other starts were not tried: retrain(run, training, start='any') asks "
+                        "whether this holds for the data, or for this training only.",
+                    )
+                ]
+            return [self._by_lds(epoch, method, "any")]
+        found = [self._by_metasmoothness(epoch)]
+        if method is not None and self._lds:
+            found.append(self._by_lds(epoch, method, "this"))
+        if method is not None:
+            found += self._by_removal(epoch, method)
+        return found
+
+    @staticmethod
+    def _worst(exact: list[tuple], predicts: list[tuple], start: str) -> Light:
         findings = [predicts[0], *exact, *predicts[1:]]
         colour = max((f[0] for f in findings), key=_ORDER.index)
-        # A measured LDS does not make up for metasmoothness that nobody looked at.
-        if findings[0][0] == "grey" and colour == "green":
-            colour = "amber"
+        # A measured LDS does not make up for metasmoothness that nobody looked at, nor sound
+        # scores for starts that were not tried.
+        if findings[0][0] == "grey":
+            colour = "grey" if start == "any" else "amber" if colour == "green" else colour
         measured = {f[2]: f[3] for f in findings if len(f) > 2}
         parts = {
             name: max((f[0] for f in part), key=_ORDER.index, default="grey")
             for name, part in (("exact", exact), ("predicts", predicts))
         }
-        return Light(colour, tuple(f[1] for f in findings if f[1]), measured, parts)
+        return Light(colour, tuple(f[1] for f in findings if f[1]), measured, parts, start)
 
     def changes(self, method: str) -> np.ndarray:
         """The epochs at which a method's light may become another one, ascending."""
@@ -124,7 +156,7 @@ class Evidence:
         if self._is_replayed(method):
             at += [[s.end for s in self._segments]]
         at += [[epoch for epoch in self._made_of(method) if self._is_older(epoch, method)]]
-        at += [self._void(method)]
+        at += [self._void(method), *(found["epoch"].values for found in self._removals(method))]
         if not any(map(len, at)):
             return np.zeros(0, np.int64)
         times = np.unique(np.concatenate([np.asarray(a, np.int64) for a in at]))
@@ -134,69 +166,6 @@ class Evidence:
         after = np.searchsorted(known, times, side="right")
         later = known[after[after < len(known)]]
         return np.unique(np.concatenate([known[:1], times, later]))
-
-    # ------------------------------------------------------------------ what there is
-
-    def _newest_first(self, kind: str) -> list[str]:
-        there = self.run.checks(kind)[::-1]
-        return there if self._checks is None else [c for c in there if c in self._checks]
-
-    @cached_property
-    def _smooth(self) -> list[xr.DataArray]:
-        return [
-            self.run[check]["metasmoothness"].dropna("epoch").load()
-            for check in self._newest_first("metasmoothness")
-        ]
-
-    @cached_property
-    def _lds(self) -> list[xr.Dataset]:
-        return [self.run[check].load() for check in self._newest_first("lds")]
-
-    def _lds_of(self, method: str) -> list[xr.Dataset]:
-        # `sel(method=...)` would be taken for a way to interpolate.
-        rows = [lds.sel({"method": method}) for lds in self._lds if method in lds["method"].values]
-        rows = [row.dropna("epoch", subset=["lds"]) for row in rows]
-        return [row for row in rows if row.sizes["epoch"]]
-
-    @cached_property
-    def _proof(self) -> xr.Dataset | None:
-        return read_proof(self.run)
-
-    @cached_property
-    def _segments(self) -> list:
-        return segments_of(self.run)
-
-    def _attrs(self, method: str) -> dict:
-        group = f"scores/{method}"
-        return self.run[group].attrs if group in self.run else {}
-
-    def _made_of(self, method: str) -> dict:
-        group = f"scores/{method}"
-        return self.run.made_from(group) if group in self.run else {}
-
-    def _void(self, method: str) -> list[int]:
-        return [int(epoch) for epoch in json.loads(self._attrs(method).get("void_epochs", "[]"))]
-
-    def _is_older(self, epoch: int, method: str) -> bool:
-        then = self._made_of(method).get(epoch, {}).get("weights")
-        now = self._weights.get(epoch)
-        return bool(then and now and then != now)
-
-    @cached_property
-    def _weights(self) -> dict[int, str]:
-        if "checkpoints" not in self.run or "digest" not in self.run["checkpoints"]:
-            return {}
-        listed = self.run["checkpoints"]
-        return dict(zip(listed["epoch"].values.tolist(), listed["digest"].values.tolist()))
-
-    def _is_replayed(self, method: str) -> bool:
-        """Whether a method's scores go through the recorded training, taken again."""
-        if "replay" not in self.run:
-            return False
-        attrs = self._attrs(method) or {"method": method}
-        return attrs.get("method") == "unrolled" and attrs.get("replay") != "given as a function"
-
-    # ------------------------------------------------------------------ what it says
 
     def _by_sources(self, epoch: int, method: str) -> list[tuple]:
         """Whether the scores still belong to the weights, and the weights to the record."""
@@ -285,8 +254,8 @@ class Evidence:
             *said,
         )
 
-    def _by_lds(self, epoch: int, method: str) -> tuple:
-        measured = self._lds_of(method)
+    def _by_lds(self, epoch: int, method: str, start: str) -> tuple:
+        measured = self._lds_of(method, start)
         if not measured:
             return "grey", f"The scores of {method!r} were not compared with retraining."
         row = _covering(measured, epoch)
@@ -298,7 +267,8 @@ class Evidence:
             )
         at = int(row["epoch"].values[int(np.argmin(np.abs(row["lds"].values - value)))])
         low, high = (float(row[name].sel(epoch=at)) for name in ("low", "high"))
-        said = f"LDS of {method!r} is {value:.2f} ({low:.2f} to {high:.2f}) {where}"
+        from_where = "" if start == "this" else ", from other starts,"
+        said = f"LDS of {method!r}{from_where} is {value:.2f} ({low:.2f} to {high:.2f}) {where}"
         then = str(row["made_of"].sel(epoch=at).values) if "made_of" in row else ""
         if then and then != made_of(self.run, f"scores/{method}", at):
             return "amber", (
@@ -314,7 +284,32 @@ class Evidence:
             )
         if value < 0.3:
             return "amber", f"{said}: it predicts retraining weakly.", "LDS", value
+        covered = float(row["coverage"].sel(epoch=at)) if "coverage" in row else 1.0
+        if covered < COVERED:
+            return (
+                "amber",
+                f"{said}: it predicts retraining, but 90 % intervals cover {covered:.0%} of it.",
+                "LDS",
+                value,
+            )
         return "green", f"{said}: it predicts retraining.", "LDS", value
+
+    def _by_removal(self, epoch: int, method: str) -> list[tuple]:
+        """What a removal did to the test examples for which the scores foresee much of it."""
+        measured = [found for found in self._removals(method) if found.sizes["epoch"]]
+        if not measured:
+            return []
+        row = _covering(measured, epoch)
+        value, where = self._near(row, epoch)
+        if where is None:
+            return []
+        said = (
+            f"Where the scores foresee most of the removal that was tried, {value:.0%} of the test "
+            f"examples moved as they say and further than random removals move them {where}"
+        )
+        if value >= 0.5:
+            return [("green", f"{said}.", "removal", value)]
+        return [("amber" if value > 0.1 else "red", f"{said}: fewer than half.", "removal", value)]
 
     def _near(self, values: xr.DataArray, epoch: int) -> tuple[float, str | None]:
         """The value at an epoch, or the worse of those on both sides; None outside of them."""

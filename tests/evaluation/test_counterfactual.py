@@ -20,11 +20,12 @@ from dg_explorer.evaluation.counterfactual import (
     window_ablation,
 )
 from dg_explorer.evaluation.lds import linear_datamodeling_score
-from dg_explorer.evaluation.lds_by_method import NoScoresError, lds_over_time, scores_by_epoch
+from dg_explorer.evaluation.lds_by_method import NoScoresError, scores_by_epoch
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.evaluation.mislabels import mislabel_auroc
 from dg_explorer.evaluation.removal_draws import Draws
 from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
+from dg_explorer.evaluation.retrainings.lds_over_time import lds_over_time
 from dg_explorer.evaluation.smoothness import metasmoothness, sign_agreement
 from dg_explorer.run import Run
 from dg_explorer.schema import SIGN

@@ -220,6 +220,7 @@ def test_trainings_that_differ_share_no_retraining(training):
         training.with_changes(test_inputs=training.test_inputs.flip(0)),
         training.with_changes(n_epochs=21),
         training.with_changes(output=lambda logits, labels: logits[..., 0]),
+        training.with_changes(output=lambda logits, labels: logits[..., 1]),
         training.with_changes(seed=1),
         modular_addition("smooth", p=5, width=6, n_steps=20, record_at=EPOCHS, lr=2e-2),
     ]
@@ -337,3 +338,70 @@ def test_a_new_retraining_or_new_scores_make_a_new_answer(run, training):
     before = dg.what_if(run, train=training.train_ids[:3]).words
     dg.retrain(run, training, share=0.2, n=12)
     assert dg.what_if(run, train=training.train_ids[:3]).words != before
+
+
+def colours(run, epoch, **how):
+    light = dg.validity_light(run, epoch, method="unrolled", **how)
+    return light.colour, light.truths
+
+
+def test_retrainings_turn_the_light_of_their_own_truth(checked_run):
+    run, training = checked_run
+    run = run.copy_to(None)
+    dg.metasmoothness(run, training=training)
+    assert colours(run, 20) == ("green", {"this": "green", "any": "grey"})
+    assert "Other starts were not tried" in str(
+        dg.validity_light(run, 20, start="any", method="unrolled")
+    )
+    dg.retrain(run, training, share=0.1, n=16, start="any", starts=2)
+    there = dg.validity_light(run, 20, method="unrolled", start="any")
+    assert there.colour == there.truths["any"] != "grey"
+    assert "from other starts" in str(there)
+    assert dg.validity_light(run, 20, method="unrolled").colour == "green"
+
+
+def test_exact_scores_of_one_start_do_not_speak_of_others(checked_run):
+    """Each start has its own influences: what is believed of this one need not hold there."""
+    run, training = checked_run
+    run = run.copy_to(None)
+    dg.retrain(run, training, share=0.1, n=16, start="any", starts=2)
+    here, there = dg.calibrate(run), dg.calibrate(run, start="any")
+    assert here.lds["low"] > there.lds["mean"]
+
+
+def test_a_removal_that_does_as_foreseen_is_green_and_one_that_does_not_is_not(checked_run):
+    run, training = checked_run
+    score = run["scores/unrolled"]["score"].load()
+    test = int(score["test"].values[0])
+    best = score.sel(epoch=40, test=test).values.argsort()[::-1][:6]
+    for helpers, expected in ((score["train"].values[best], "green"),):
+        fresh = run.copy_to(None)
+        dg.metasmoothness(fresh, training=training)
+        dg.counterfactual_check(fresh, training=training, remove=helpers, n_random=12, test=[test])
+        light = dg.validity_light(fresh, 40, method="unrolled")
+        assert light.measured["removal"] == 1
+        assert light.colour == expected
+    opposite = fresh.copy_to(None)
+    opposite.add("scores/unrolled", (-score).to_dataset(), overwrite=True)
+    assert dg.validity_light(opposite, 40, method="unrolled").colour == "red"
+
+
+def test_lds_over_time_reads_kept_retrainings_and_tells_the_truths_apart(checked_run, monkeypatch):
+    run, training = checked_run
+    run = run.copy_to(None)
+    trained = counted(monkeypatch)
+    this = dg.lds_over_time(run, training=training, drop=0.1, n_subsets=10)
+    again_ = dg.lds_over_time(run, training=training, drop=0.1, n_subsets=10)
+    assert sum(trained) <= 11
+    xr.testing.assert_equal(this, again_)
+    other = dg.lds_over_time(run, training=training, drop=0.1, n_subsets=10, start="any", starts=2)
+    assert (this.attrs["start"], other.attrs["start"]) == ("this", "any")
+    alone = dg.lds_over_time(
+        scores={"unrolled": run["scores/unrolled"]["score"]},
+        training=training,
+        drop=0.1,
+        n_subsets=10,
+        start="any",
+        starts=2,
+    )
+    assert alone["lds"].dims == ("method", "epoch")

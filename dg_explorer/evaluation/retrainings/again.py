@@ -17,6 +17,7 @@ from ...errors import SettingError
 from ...record.run import as_run
 from ...training.training import Training, train_many
 from ..settings import check_count, check_given
+from .calibration import note_calibrations
 from .kept import (
     THIS,
     add_rows,
@@ -27,6 +28,7 @@ from .kept import (
     name_of,
     names_of,
 )
+from .naming import bytes_of, digest_of, name_of_function
 from .removals import random_removals, weights_without
 
 Model = Callable[[int], nn.Module]
@@ -78,7 +80,8 @@ def retrain(
     Dataset
         The retrainings asked for, as the run keeps them: ``weight`` (retraining, train), ``output``
         (retraining, epoch, test), ``accuracy`` (retraining, epoch), ``start``, ``why``.
-        The attribute `n_diverged` counts those that ended in NaN and are left out.
+        The attribute `n_diverged` counts those that ended in NaN and are left out. Where the run
+        has scores, what they are worth against its retrainings is kept too, as by `calibrate`.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def retrain(
     if start == "any":
         seeds = other_seeds(training, check_count("starts", starts))
     jobs = [(row, s) for s in seeds for row in range(len(weights))]
-    return _kept_or_done(
+    found = _kept_or_done(
         run,
         training,
         weights[[row for row, _ in jobs]],
@@ -106,6 +109,8 @@ def retrain(
         on_result=on_result,
         stop=stop,
     )
+    note_calibrations(run, start)
+    return found
 
 
 @checked
@@ -267,7 +272,7 @@ def train_again(
                     "epoch": training.recorded_epochs(),
                     "test": training.test_ids,
                 },
-                {"training": digest, "output": _function(training.output)},
+                {"training": digest, "output": name_of_function(training.output)},
             )
             if progress:
                 progress(done, len(weights))
@@ -343,54 +348,12 @@ def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return right.masked_fill(logits.isnan().any(-1), torch.nan).mean()
 
 
-# ---------------------------------------------------------------- which training it is
-
-
-def digest_of(training: Training) -> str:
-    """A short name of all that determines a training, but for the weights of its examples."""
-    told = hashlib.sha256(_bytes(training.start().theta))
-    for tensor in ("inputs", "labels", "test_inputs", "test_labels", "weights"):
-        value = getattr(training, tensor)
-        told.update(b"-" if value is None else repr(value.dtype).encode() + _bytes(value))
-    n_steps = max(1, sum(len(training.batches(e) or [None]) for e in range(training.n_epochs)))
-    optimizer = training.optimizer
-    if optimizer.generic:
-        rule = optimizer.description()
-    else:
-        rule = {k: v for k, v in vars(optimizer).items() if k != "lr"}
-    for step in range(n_steps):
-        told.update(np.asarray(optimizer.lr_at(step, n_steps), float).tobytes())
-    told.update(repr((rule, training.n_epochs, training.batch_size, training.seed)).encode())
-    for epoch in training.order or ():
-        for batch in epoch:
-            told.update(np.asarray(batch, np.int64).tobytes() + b"|")
-    for slots in training.slot_weights if training.slot_weights is not None else ():
-        told.update(np.asarray(slots, float).tobytes())
-    for function in (training.loss, training.output):
-        told.update(_function(function).encode() + getattr(function, "__code__", _NoCode).co_code)
-    return told.hexdigest()[:24]
-
-
 def digest_of_start(training: Training, start: int, model: Model | None = None) -> str:
     """A short name of the first weights of a start."""
     if start == THIS:
         return "this"
     begun = from_start(training, start, model)
-    return hashlib.sha256(_bytes(begun.start().theta)).hexdigest()[:24]
-
-
-class _NoCode:
-    co_code = b""
-
-
-def _function(function) -> str:
-    module = getattr(function, "__module__", "")
-    return f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return hashlib.sha256(bytes_of(begun.start().theta)).hexdigest()[:24]
 
 
 def _check_differ(begins: dict[int, str]) -> None:

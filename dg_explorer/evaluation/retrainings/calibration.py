@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import xarray as xr
-from scipy.special import expit
 
 from ...arguments import checked
-from ...errors import DataError, MissingGroupError, UnknownExampleError
+from ...errors import DataError, MissingGroupError
 from ...record.run import as_run
 from ..lds import bootstrap_draws, rank_agreement
+from ..provenance import made_of
+from .joined import Joined, spread
 from .kept import FAMILY, THIS, check_start, kept_retrainings
 from .posterior import RemovalModel, Settings, choose_settings
 from .removals import removed_ids
 
 LEAST = 8  # retrainings below which nothing is calibrated
 _MOMENTS, _TESTS, _ROWS = 8, 48, 128  # what the settings are chosen from, at most
-_MANY = 40_000_000  # scores from which on means over test examples use a part of them
 EXACT = "unrolled"
 
 
@@ -48,7 +49,7 @@ class Calibration:
     n: int
     n_diverged: int
     table: xr.Dataset
-    _data: _Data = field(repr=False)
+    _data: Joined = field(repr=False)
 
     @property
     def slope(self) -> float:
@@ -154,6 +155,17 @@ class Calibration:
             f"{self.slope:.2f}, 90 % intervals cover {self.coverage:.0%})"
         )
 
+    def as_check(self, run) -> xr.Dataset:
+        """The table as a check of the first method's scores, as `lds_over_time` keeps one."""
+        method = self.methods[0]
+        epochs = self.table["epoch"].values
+        made = [made_of(run, f"scores/{method}", int(epoch)) for epoch in epochs]
+        rows = self.table.sel({"method": [method]}).drop_vars(("deviation", "power", "spread"))
+        rows = rows.assign(made_of=("epoch", np.array(made, dtype=object)))
+        return rows.map(
+            lambda row: row if "method" in row.dims else row.expand_dims(method=[method])
+        ).assign_attrs(start=self.start, n_subsets=self.n, n_diverged=self.n_diverged)
+
     # ------------------------------------------------------------------ inside
 
     def settings(self, place: int) -> Settings:
@@ -188,86 +200,6 @@ class Calibration:
         return self._data.model_of_moments(change, self._data.accuracy_scores)
 
 
-class _Data:
-    """Retrainings and scores of the same moments, test examples and training examples."""
-
-    def __init__(self, run, methods: tuple[str, ...], rows: xr.Dataset):
-        self.scores = {method: run[f"scores/{method}"]["score"] for method in methods}
-        epochs, tests = rows["epoch"].values, rows["test"].values
-        for score in self.scores.values():
-            epochs = np.intersect1d(epochs, score["epoch"].values)
-            tests = tests[np.isin(tests, score["test"].values)]
-        self.epoch, self.test, self.train = epochs, tests, rows["train"].values
-        rows = rows.sel(epoch=epochs, test=tests)
-        whole = (rows["weight"].values == 1).all(axis=1)
-        base = {int(s): i for i, s in enumerate(rows["start"].values) if whole[i]}
-        mine = [i for i, s in enumerate(rows["start"].values) if int(s) in base and not whole[i]]
-        output = rows["output"].values.astype(float)
-        accuracy = rows["accuracy"].values.astype(float)
-        against = [base[int(s)] for s in rows["start"].values[mine]]
-        self.removed = rows["weight"].values[mine] == 0
-        self.change = output[mine] - output[against]
-        self.accuracy_change = accuracy[mine] - accuracy[against]
-        self.random = rows["why"].values[mine] == "random"
-        bases = list(base.values())
-        self.now = output[bases].mean(0) if bases else np.full(output.shape[1:], np.nan)
-        self.accuracy_now = accuracy[bases].mean(0) if bases else np.full(len(epochs), np.nan)
-
-    def places(self, ids: np.ndarray) -> np.ndarray:
-        """Where test examples stand; `UnknownExampleError` where they have no scores."""
-        unknown = np.setdiff1d(ids, self.test)
-        if len(unknown):
-            raise UnknownExampleError(
-                f"Test example {unknown[0]} has no scores of {' and '.join(self.scores)}, or no "
-                f"retraining; {len(self.test)} have, such as {self.test[:3].tolist()}."
-            )
-        return np.array([int(np.flatnonzero(self.test == id)[0]) for id in ids])
-
-    def scores_at(self, epoch: int, tests: np.ndarray) -> np.ndarray:
-        """Scores (method, test, train) at a moment; 0 for examples without."""
-        return np.stack(
-            [
-                score.sel(epoch=epoch, test=self.test[tests])
-                .reindex(train=self.train, fill_value=0)
-                .transpose("test", "train")
-                .values.astype(float)
-                for score in self.scores.values()
-            ]
-        )
-
-    @cached_property
-    def mean_scores(self) -> np.ndarray:
-        """Mean over test examples, (method, epoch, train)."""
-        return self._weighted(np.ones_like(self.now))
-
-    @cached_property
-    def accuracy_scores(self) -> np.ndarray:
-        """What scores say of the mean probability to be right, (method, epoch, train)."""
-        right = expit(self.now)
-        return self._weighted(right * (1 - right))
-
-    def _weighted(self, weights: np.ndarray) -> np.ndarray:
-        some = np.arange(len(self.test))
-        n = len(self.epoch) * len(self.test) * len(self.train)
-        if n > _MANY:
-            some = spread(len(self.test), max(8, len(self.test) * _MANY // n))
-        return np.stack(
-            [
-                np.einsum("q,pqn->pn", weights[i, some], self.scores_at(epoch, some)) / len(some)
-                for i, epoch in enumerate(self.epoch)
-            ],
-            1,
-        )
-
-    def model_of_moments(self, change: np.ndarray, scores: np.ndarray) -> RemovalModel:
-        """A model of one quantity, whose settings are chosen from all moments."""
-        moved = change.std(0) > 0
-        if not moved.any():
-            moved[:] = True
-        settings = choose_settings(self.removed, change[:, moved], scores[:, moved])
-        return RemovalModel(self.removed, change, scores, settings)
-
-
 @checked
 def calibrate(
     run,
@@ -296,6 +228,8 @@ def calibrate(
     Returns
     -------
     Calibration
+        What it found of the run's own retrainings is kept as ``checks/lds/<n>``, from which the
+        light takes it.
 
     Raises
     ------
@@ -311,6 +245,21 @@ def calibrate(
     which the retrainings are most likely.
     """
     run = as_run(run)
+    found = _calibrated(run, method, retrainings, start)
+    if retrainings is None:
+        run.keep("checks/lds", found.as_check(run))
+    return found
+
+
+def note_calibrations(run, start: str) -> None:
+    """Calibrate every method for which there are scores and retrainings enough, and keep it."""
+    for group in run.groups():
+        if group.startswith("scores/"):
+            with suppress(DataError):
+                calibrate(run, method=group.removeprefix("scores/"), start=start)
+
+
+def _calibrated(run, method, retrainings: xr.Dataset | None, start: str) -> Calibration:
     check_start(start)
     methods = methods_of(run, method)
     rows = retrainings if retrainings is not None else kept_retrainings(run)
@@ -322,7 +271,7 @@ def calibrate(
         raise DataError(
             f"No retraining from {start} start is kept: retrain(run, training{more}) makes some."
         )
-    data = _Data(run, methods, rows)
+    data = Joined(run, methods, rows)
     n = len(data.removed)
     if n < LEAST:
         raise DataError(
@@ -362,7 +311,7 @@ def calibration_of(run, method: str | None = None, *, start: str = "this") -> Ca
     )
     found = _LAST.get(key)
     if found is None:
-        found = calibrate(run, method=method, start=start)
+        found = _calibrated(run, method, None, start)
         while len(_LAST) > 3:
             _LAST.pop(next(iter(_LAST)))
         _LAST[key] = found
@@ -385,7 +334,7 @@ def methods_of(run, method: str | Sequence[str] | None) -> tuple[str, ...]:
     return wanted
 
 
-def _table(data: _Data, methods: tuple[str, ...]) -> xr.Dataset:
+def _table(data: Joined, methods: tuple[str, ...]) -> xr.Dataset:
     places = spread(len(data.epoch), _MOMENTS)
     tests = spread(len(data.test), _TESTS)
     some = spread(len(data.removed), _ROWS)
@@ -419,13 +368,16 @@ def _table(data: _Data, methods: tuple[str, ...]) -> xr.Dataset:
     )
 
 
-def _agreement(data: _Data, predicted, change) -> tuple[float, float, float]:
+def _agreement(data: Joined, predicted, change) -> tuple[float, float, float]:
     """LDS of random removals with its interval, each size compared with itself; else NaN."""
-    sizes = data.removed.sum(1)
-    predicted, change = predicted.copy(), change.copy()
+    removed, first, which = np.unique(data.removed, axis=0, return_index=True, return_inverse=True)
+    # what several starts do without the same examples is one truth: their mean
+    truth = np.stack([change[which == i].mean(0) for i in range(len(removed))])
+    predicted, change, random = predicted[first].copy(), truth, data.random[first]
+    sizes = removed.sum(1)
     used = np.zeros(len(sizes), bool)
-    for size in np.unique(sizes[data.random]):
-        same = data.random & (sizes == size)
+    for size in np.unique(sizes[random]):
+        same = random & (sizes == size)
         if same.sum() >= 4:
             used |= same
             for values in (predicted, change):
@@ -436,8 +388,3 @@ def _agreement(data: _Data, predicted, change) -> tuple[float, float, float]:
         return (float("nan"),) * 3
     draws = bootstrap_draws(int(used.sum()), predicted.shape[1], 200, 0)
     return rank_agreement(predicted[used], change[used], *draws)[1:]
-
-
-def spread(n: int, at_most: int) -> np.ndarray:
-    """Places spread evenly over n, first and last among them."""
-    return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))

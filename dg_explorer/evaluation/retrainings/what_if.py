@@ -13,7 +13,8 @@ from ...errors import DataError, MissingGroupError, UnknownExampleError
 from ...record.run import as_run
 from ..light import Evidence
 from .calibration import calibration_of
-from .kept import FAMILY, THIS, kept_retrainings
+from .kept import THIS, kept_retrainings
+from .recorded_curves import at_epochs, ids_of, of_test, recorded_curves, whole_classes
 from .removals import removed_ids, weights_without
 
 ANSWERS = "checks/what_if"
@@ -186,15 +187,15 @@ def what_if(
         Nothing, or everything, would be removed.
     """
     run = as_run(run)
-    ids = removed_ids(train, _train_ids(run))
-    if test is not None and int(test) not in _test_ids(run):
-        there = _test_ids(run)
+    ids = removed_ids(train, ids_of(run, "train"))
+    if test is not None and int(test) not in ids_of(run, "test"):
+        there = ids_of(run, "test")
         raise UnknownExampleError(
             f"No test example has id {test}; there are {len(there)}, from {there.min()} to "
             f"{there.max()}."
         )
     rows = kept_retrainings(run, start="this")
-    base = _recorded(run, rows, None if test is None else int(test))
+    base = recorded_curves(run, rows, None if test is None else int(test))
     answer = WhatIf(train=ids, level=level, method=method, run=run, **base)
     words = [_asked(run, answer)]
     if rows is None:
@@ -202,12 +203,12 @@ def what_if(
             "Nothing is expected, and there is no band of random removals: no retraining is kept. "
             "retrain(run, training) makes them."
         )
-        words += [whole] if (whole := _whole_classes(run, ids)) else []
+        words += [whole] if (whole := whole_classes(run, ids)) else []
         return replace(answer, words=(*words, reason), reason=reason)
     for add in (_with_true, _with_band):
         answer, more = add(answer, rows)
         words += more
-    reason = _whole_classes(run, ids)
+    reason = whole_classes(run, ids)
     if not reason:
         answer, reason, more = _with_expected(answer, run)
         words += more
@@ -234,59 +235,6 @@ def _read(run, group: str) -> WhatIf:
     )
 
 
-def _train_ids(run) -> np.ndarray:
-    return _ids(run, "train")
-
-
-def _test_ids(run) -> np.ndarray:
-    return _ids(run, "test")
-
-
-def _ids(run, split: str) -> np.ndarray:
-    for group in (f"{split}_examples", f"dynamics/{split}"):
-        if group in run:
-            return run[group][split].values
-    rows = kept_retrainings(run)
-    if rows is not None:
-        return rows[split].values
-    raise MissingGroupError.of(repr(f"{split}_examples"), run.groups())
-
-
-def _recorded(run, rows: xr.Dataset | None, test: int | None) -> dict:
-    """The curves as they were recorded, their moments and their unit."""
-    if rows is not None and not str(rows.attrs.get("output")).endswith(".margin"):
-        whole = rows.isel(retraining=np.flatnonzero(rows["why"].values == "whole")[:1])
-        now = _of_test(whole["output"], test)[0] if whole.sizes["retraining"] else None
-        accuracy = whole["accuracy"].values[0] if now is not None else None
-        unit = str(rows.attrs.get("output")).rpartition(".")[2]
-        return {
-            "test": test,
-            "epoch": rows["epoch"].values,
-            "now": now,
-            "accuracy_now": accuracy,
-            "unit": unit,
-        }
-    found: dict = {"test": test, "unit": "nats"}
-    if "dynamics/test" in run and "margin" in run["dynamics/test"]:
-        margin = run["dynamics/test"]["margin"].load()
-        found |= {"epoch": margin["epoch"].values, "now": _of_test(margin, test)}
-        if "metrics" in run and "test_accuracy" in run["metrics"]:
-            accuracy = run["metrics"]["test_accuracy"].reindex(epoch=margin["epoch"])
-            found["accuracy_now"] = accuracy.values.astype(float)
-    elif rows is not None:
-        found["epoch"] = rows["epoch"].values
-    else:
-        raise MissingGroupError.of(
-            "recorded output of test examples", run.groups(), f"Nor has it {FAMILY!r}."
-        )
-    return found
-
-
-def _of_test(output: xr.DataArray, test: int | None) -> np.ndarray:
-    values = output.mean("test") if test is None else output.sel(test=test)
-    return values.values.astype(float)
-
-
 def _asked(run, answer: WhatIf) -> str:
     what = f"{len(answer.train)} training example{'s' * (len(answer.train) != 1)}"
     return f"Without {what}, from the start of the recorded training."
@@ -300,8 +248,8 @@ def _with_true(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
     row = rows.isel(retraining=int(np.flatnonzero(same)[0]))
     return replace(
         answer,
-        true=_at(answer.epoch, rows["epoch"].values, _of_test(row["output"], answer.test)),
-        accuracy_true=_at(answer.epoch, rows["epoch"].values, row["accuracy"].values),
+        true=at_epochs(answer.epoch, rows["epoch"].values, of_test(row["output"], answer.test)),
+        accuracy_true=at_epochs(answer.epoch, rows["epoch"].values, row["accuracy"].values),
     ), ["It was trained again without them: this is the truth for this start."]
 
 
@@ -319,7 +267,7 @@ def _with_expected(answer: WhatIf, run) -> tuple[WhatIf, str, list[str]]:
     red = np.array([light.colour == "red" for light in lights])
     near = np.abs(table["epoch"].values - found.epoch[:, None]).argmin(1)
     chance = ~(table["low"].values[near] > 0)
-    if (red | chance).all():
+    if not (~red & ~chance).any():
         why = (
             next(light for light in lights if light.colour == "red").reasons[0]
             if red.all()
@@ -328,19 +276,20 @@ def _with_expected(answer: WhatIf, run) -> tuple[WhatIf, str, list[str]]:
             f"is no better than chance"
         )
         return answer, f"Nothing is expected: {_lower(why)} Train again to see.", []
-    curves = found.predict(answer.train, answer.test, level=answer.level)
-    filled = {
-        name: _at(answer.epoch, found.epoch, np.where(red | chance, np.nan, curves[name].values))
-        for name in ("expected", "low", "high")
-    }
-    accuracy = found.accuracy(answer.train, level=answer.level)
-    if accuracy is not None:
-        filled |= {
-            f"accuracy_{name}": _at(
-                answer.epoch, found.epoch, np.where(red | chance, np.nan, accuracy[name].values)
+    sure = ~(red | chance)
+
+    def shown(curves: xr.Dataset, prefix: str = "") -> dict[str, np.ndarray]:
+        return {
+            f"{prefix}{name}": at_epochs(
+                answer.epoch, found.epoch, np.where(sure, curves[name].values, np.nan)
             )
             for name in ("expected", "low", "high")
         }
+
+    filled = shown(found.predict(answer.train, answer.test, level=answer.level))
+    accuracy = found.accuracy(answer.train, level=answer.level)
+    if accuracy is not None:
+        filled |= shown(accuracy, "accuracy_")
     words = [
         f"Expected from the scores of {' and '.join(found.methods)} and {found.n} retrainings; "
         f"{answer.level:.0%} of single retrainings are to end inside the interval (90 % intervals "
@@ -352,8 +301,8 @@ def _with_expected(answer: WhatIf, run) -> tuple[WhatIf, str, list[str]]:
             f"Removals of {_range(np.array(sizes))} examples were tried; {len(answer.train)} is "
             f"beyond them, so trust this less."
         )
-    if (red | chance).any():
-        where = found.epoch[red | chance]
+    if not sure.all():
+        where = found.epoch[~sure]
         words.append(
             f"At {len(where)} of {len(found.epoch)} moments (such as {where[0]}) the scores "
             f"predict no better than chance, or their light is red: nothing is expected there."
@@ -381,9 +330,9 @@ def _with_band(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
 
     def band(values: np.ndarray) -> list[np.ndarray]:
         quantiles = np.quantile(values, [tail, 1 - tail], axis=0)
-        return [_at(answer.epoch, rows["epoch"].values, q) for q in quantiles]
+        return [at_epochs(answer.epoch, rows["epoch"].values, q) for q in quantiles]
 
-    low, high = band(_of_test(those["output"], answer.test))
+    low, high = band(of_test(those["output"], answer.test))
     accuracy_low, accuracy_high = band(those["accuracy"].values.astype(float))
     return replace(
         answer,
@@ -397,23 +346,3 @@ def _with_band(answer: WhatIf, rows: xr.Dataset) -> tuple[WhatIf, list[str]]:
 def _range(counts: np.ndarray) -> str:
     low, high = int(counts.min()), int(counts.max())
     return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _at(epochs: np.ndarray, there: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A curve at other moments; NaN where it has none."""
-    found = xr.DataArray(np.asarray(values, float), dims="epoch", coords={"epoch": there})
-    return found.reindex(epoch=epochs).values
-
-
-def _whole_classes(run, ids: np.ndarray) -> str:
-    """A sentence where all examples of a label would be gone, else ""."""
-    if "train_examples" not in run or "label" not in run["train_examples"]:
-        return ""
-    label = run["train_examples"]["label"]
-    gone = np.setdiff1d(label.values, label.where(~label["train"].isin(ids), drop=True).values)
-    if not len(gone):
-        return ""
-    return (
-        f"All training examples of label {', '.join(f'{g:g}' for g in gone)} would be gone: no "
-        f"random removal compares with that, so nothing is expected. Train again to see."
-    )

@@ -58,12 +58,13 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
             several = data["method"].values if "method" in data[name].dims else [None]
             for one in several:
                 line = values if one is None else values.sel({"method": one})
-                which = _kind(group), name, one
+                which = _kind(group), name, one, data.attrs.get("start", "this")
                 if which in shown or not np.isfinite(line.values).any():
                     continue
                 shown.add(which)
                 key = f"curve/{len(names)}"
-                names.append(TITLES.get(name, str(name).replace("_", " ")))
+                title = TITLES.get(name, str(name).replace("_", " "))
+                names.append(f"{title}, other starts" if which[3] == "any" else title)
                 about.append(ABOUT.get(name, str(data[name].attrs.get("about", ""))))
                 methods.append(str(one if one is not None else method or ""))
                 out[f"{key}/epoch"] = line["epoch"].values

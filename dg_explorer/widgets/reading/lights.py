@@ -35,7 +35,10 @@ def lights(reader: RunReader) -> dict[str, Block]:
             f"light/{method}/epoch": epochs,
             f"light/{method}/level": np.array([_LEVELS[f.colour] for f in found], np.int8),
             f"light/{method}/text": [_short(f) for f in found],
-            f"light/{method}/detail": [" ".join(f.reasons) for f in found],
+            f"light/{method}/detail": [
+                " ".join((*f.reasons, _elsewhere(evidence, int(epoch), method)))
+                for epoch, f in zip(epochs, found, strict=True)
+            ],
         }
     return out
 
@@ -63,6 +66,13 @@ def stamped(figure, light: Light):
     margin = figure.layout.margin
     figure.update_layout(meta=as_attrs(light), margin_b=(margin.b or 80) + 40)
     return figure
+
+
+def _elsewhere(evidence: Evidence, epoch: int, method: str) -> str:
+    """Whether the scores hold for the data, or for this start only, in words."""
+    light = evidence.light(epoch, method, "any")
+    said = light.reasons[0] if light.colour == "grey" else " ".join(light.reasons)
+    return f"From other starts, {light.colour}: {said}"
 
 
 def _short(light) -> str:
