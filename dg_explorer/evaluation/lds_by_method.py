@@ -14,7 +14,7 @@ from ..attribution.methods import method_class
 from ..errors import DGExplorerError
 from ..training.training import Training, train_many
 from .lds import linear_datamodeling_score
-from .provenance import made_of
+from .recorded_checks import made_of
 
 
 class NoScoresError(DGExplorerError, KeyError):

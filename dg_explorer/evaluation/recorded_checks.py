@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,6 +13,9 @@ import xarray as xr
 from ..errors import MissingGroupError
 from ..record.run import as_run
 from ..training.proof_table import read_proof, segments_of
+
+# of what scores were made; which version computed the same ones does not matter
+_NOT = ("version",)
 
 
 class RecordedChecks:
@@ -114,12 +118,12 @@ def _moved_as_said(check: xr.Dataset, score: xr.DataArray) -> xr.DataArray:
     """Share, over (epoch), of the test examples that a removal moved beyond chance as foreseen.
 
     Of those alone for which the sum of scores is 2 standard deviations from that of random
-    removals of as many; epochs without any are left out.
+    removals of as many; epochs without any are left out. The attribute `clear` counts them.
     """
     epochs = np.intersect1d(check["epoch"], score["epoch"])
     tests = np.intersect1d(check["test"], score["test"])
     removed = score["train"].isin(check.attrs["removed"]).values
-    shares, there = [], []
+    shares, there, most = [], [], 0
     for epoch in epochs:
         scores = score.sel(epoch=epoch, test=tests).transpose("test", "train").values.astype(float)
         at = check.sel(epoch=epoch, test=tests)
@@ -136,4 +140,32 @@ def _moved_as_said(check: xr.Dataset, score: xr.DataArray) -> xr.DataArray:
         )
         shares.append(beyond[clear].mean())
         there.append(int(epoch))
-    return xr.DataArray(np.array(shares, float), {"epoch": np.array(there, int)}, ("epoch",))
+        most = max(most, int(clear.sum()))
+    found = xr.DataArray(np.array(shares, float), {"epoch": np.array(there, int)}, ("epoch",))
+    return found.assign_attrs(clear=most)
+
+
+def made_of(run, group: str, epoch: int) -> str:
+    """A short name of the scores at an epoch, the same for as long as they are the same.
+
+    By what their writer says that they were made from, and otherwise by their values; "" where
+    there are none.
+    """
+    if group not in run:
+        return ""
+    said = run.made_from(group).get(int(epoch))
+    told = hashlib.sha256()
+    if said:
+        attrs = run[group].attrs
+        kept = {k: v for k, v in said.items() if k not in _NOT}
+        kept |= {k: attrs.get(k) for k in ("method", "settings", "output")}
+        told.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    else:
+        scores = run[group]["score"]
+        if epoch not in scores["epoch"].values:
+            return ""
+        row = scores.sel(epoch=epoch).transpose("test", "train")
+        told.update(np.ascontiguousarray(row.values).tobytes())
+        for dim in ("test", "train"):
+            told.update(np.asarray(row[dim].values).tobytes())
+    return told.hexdigest()[:16]

@@ -59,7 +59,7 @@ def test_predictions_are_those_of_the_joint_gaussian():
     removed, change, scores = drawn()
     new = drawn(seed=1, m=3, sizes=(1, 5, 12))[0]
     model = RemovalModel(removed, change, scores, SETTINGS)
-    mean, deviation = model.predict(new)
+    mean, deviation = model.posterior(new)
     for test in range(change.shape[1]):
         expected, covariance = dense(removed, change[:, test], scores[:, test], SETTINGS, new)
         np.testing.assert_allclose(mean[:, test], expected, rtol=1e-4, atol=1e-5)
@@ -78,7 +78,7 @@ def test_leaving_one_out_is_fitting_without_it():
         for test in range(change.shape[1]):
             same = replace(SETTINGS, spread=SETTINGS.spread * float(ratio[test, 0]))
             less = RemovalModel(removed[rest], change[rest], scores, same)
-            mean, _ = less.predict(removed[[row]])
+            mean, _ = less.posterior(removed[[row]])
             expected = mean[0, test] - change[row, test]
             np.testing.assert_allclose(off[row, test], expected, rtol=1e-6, atol=1e-9)
 
@@ -139,3 +139,19 @@ def test_intervals_cover_what_they_say(m):
     off, left = model.left_out()
     assert 0.86 < (np.abs(off) < model.reach(0.9) * left).mean() < 0.95
     np.testing.assert_allclose(model.reach(0.9), student.ppf(0.95, model.degrees + 4))
+
+
+def test_what_scores_say_beyond_all_that_was_tried_counts_half_and_widens():
+    removed, change, scores = drawn(m=30, sizes=(4,))
+    model = RemovalModel(removed, change, scores, SETTINGS)
+    best = np.zeros((1, 40), bool)
+    best[0, np.argsort(-scores[0, 0])[:10]] = True  # of the first test example
+    inside, widened = model.posterior(best)[1][0, 0], model.predict(best)[1][0, 0]
+    expected, linear = model.predict(best)[0][0, 0], model.posterior(best)[0][0, 0]
+    slope = model.coefficients[0, model.n_sizes :]
+    tried = np.abs((removed @ scores[0, 0]) * slope).max()
+    beyond = (best @ scores[0, 0])[0] * slope[0] - tried
+    np.testing.assert_allclose(expected - linear, beyond / 2)
+    np.testing.assert_allclose(widened**2 - inside**2, (beyond / 2 / 1.645) ** 2)
+    for mine, other in zip(model.predict(removed), model.posterior(removed), strict=True):
+        np.testing.assert_array_equal(mine, other)

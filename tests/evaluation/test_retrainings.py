@@ -369,21 +369,36 @@ def test_exact_scores_of_one_start_do_not_speak_of_others(checked_run):
     assert here.lds["low"] > there.lds["mean"]
 
 
-def test_a_removal_that_does_as_foreseen_is_green_and_one_that_does_not_is_not(checked_run):
-    run, training = checked_run
-    score = run["scores/unrolled"]["score"].load()
-    test = int(score["test"].values[0])
-    best = score.sel(epoch=40, test=test).values.argsort()[::-1][:6]
-    for helpers, expected in ((score["train"].values[best], "green"),):
-        fresh = run.copy_to(None)
-        dg.metasmoothness(fresh, training=training)
-        dg.counterfactual_check(fresh, training=training, remove=helpers, n_random=12, test=[test])
-        light = dg.validity_light(fresh, 40, method="unrolled")
-        assert light.measured["removal"] == 1
-        assert light.colour == expected
-    opposite = fresh.copy_to(None)
-    opposite.add("scores/unrolled", (-score).to_dataset(), overwrite=True)
-    assert dg.validity_light(opposite, 40, method="unrolled").colour == "red"
+@pytest.mark.parametrize(
+    ("sign", "tests", "colour"), [(1, 8, "green"), (-1, 8, "red"), (-1, 1, "amber"), (0, 8, "red")]
+)
+def test_a_removal_turns_the_light_by_what_it_did_where_scores_foresee_much(sign, tests, colour):
+    """A removal of each test example's best helpers moves it as foreseen, the other way, or not."""
+    rng = np.random.default_rng(0)
+    run = dg.Run.create(name="drawn", train_examples={"train": np.arange(50)})
+    scores = rng.normal(size=(1, tests, 50))
+    scores[:, :, :5] += 3  # the same five help all of them
+    ids = {"epoch": [4], "test": np.arange(tests)}
+    dims = ("epoch", "test")
+    run.add(
+        "scores/unrolled",
+        xr.Dataset({"score": ((*dims, "train"), scores)}, ids | {"train": np.arange(50)}),
+    )
+    smooth = xr.Dataset({"metasmoothness": ("epoch", [0.95])}, {"epoch": [4]})
+    run.keep("checks/metasmoothness", smooth)
+    change = -sign * scores[:, :, :5].sum(2)
+    ones = np.ones_like(change)
+    run.keep(
+        "checks/removal",
+        xr.Dataset(
+            {"change": (dims, change), "band_low": (dims, -ones), "band_high": (dims, ones)},
+            ids,
+            {"removed": [0, 1, 2, 3, 4]},
+        ),
+    )
+    light = dg.validity_light(run, 4, method="unrolled")
+    assert light.colour == colour
+    assert light.measured["removal"] == (sign == 1)
 
 
 def test_lds_over_time_reads_kept_retrainings_and_tells_the_truths_apart(checked_run, monkeypatch):

@@ -14,7 +14,7 @@ from ...arguments import checked
 from ...errors import DataError, MissingGroupError
 from ...record.run import as_run
 from ..lds import bootstrap_draws, rank_agreement
-from ..provenance import made_of
+from ..recorded_checks import made_of
 from .joined import Joined, spread
 from .kept import FAMILY, THIS, check_start, kept_retrainings
 from .posterior import RemovalModel, Settings, choose_settings

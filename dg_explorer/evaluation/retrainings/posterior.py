@@ -75,6 +75,7 @@ class RemovalModel:
         basis = self._basis(self.removed)  # (test, retraining, column)
         self.scale = _scale(basis[..., self.n_sizes :])
         y = np.asarray(change, float).T
+        self._basis_of_tried = basis
         self._by_basis = self._solve(basis)
         self._by_y = self._solve(y[..., None])[..., 0]
         precision = np.zeros(basis.shape[::2])
@@ -110,7 +111,23 @@ class RemovalModel:
         return found.clip(1e-300)
 
     def predict(self, removed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Expected change and its standard deviation for removals, each (removal, test)."""
+        """Expected change and its standard deviation for removals, each (removal, test).
+
+        Of what the scores say beyond all that was tried (as they do of the best helpers, which are
+        chosen because their scores are high), between nothing and all is expected: half of it, and
+        a 90 % interval as wide as it.
+        """
+        mean, deviation = self.posterior(removed)
+        slopes = self.coefficients[:, self.n_sizes :]
+        said, tried = (
+            np.einsum("qmc,qc->mq", basis[..., self.n_sizes :], slopes)
+            for basis in (self._basis(np.asarray(removed, float)), self._basis_of_tried)
+        )
+        beyond = np.sign(said) * (np.abs(said) - np.abs(tried).max(0)).clip(0)
+        return mean - beyond / 2, np.sqrt(deviation**2 + (beyond / 2 / 1.645) ** 2)
+
+    def posterior(self, removed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the linear model alone, each (removal, test)."""
         removed = np.asarray(removed, float)
         sizes = removed.sum(1)
         shared = self.settings.deviation / self.middle * (self.removed @ removed.T)
