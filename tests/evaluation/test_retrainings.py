@@ -86,8 +86,8 @@ def test_no_retraining_is_done_twice(run, training, monkeypatch):
 def test_retrainings_that_ended_in_nan_are_counted_and_left_out(run, training, monkeypatch):
     real = again.outputs_and_accuracy
 
-    def with_nan(training, weights):
-        output, accuracy = real(training, weights)
+    def with_nan(training, weights, *rest):
+        output, accuracy = real(training, weights, *rest)
         output[-1] = np.nan
         return output, accuracy
 
