@@ -12,7 +12,7 @@ import xarray as xr
 from torch import nn
 from torch.func import vmap
 
-from ...arguments import checked
+from ...arguments import REQUIRED, checked
 from ...errors import SettingError
 from ...record.run import as_run
 from ...training.training import Training, train_many
@@ -37,7 +37,7 @@ Model = Callable[[int], nn.Module]
 @checked
 def retrain(
     run,
-    training: Training | None = None,
+    training: Training = REQUIRED,
     *,
     share: float | Sequence[float] = 0.05,
     n: int = 32,
@@ -116,7 +116,7 @@ def retrain(
 @checked
 def replicate(
     run,
-    training: Training | None = None,
+    training: Training = REQUIRED,
     *,
     starts: int = 8,
     model: Callable[[int], nn.Module] | None = None,

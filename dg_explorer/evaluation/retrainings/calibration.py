@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from ...arguments import checked
+from ...arguments import Ids, checked
 from ...errors import DataError, MissingGroupError
 from ...record.run import as_run
 from ..lds import bootstrap_draws, rank_agreement
@@ -83,8 +83,8 @@ class Calibration:
     @checked
     def predict(
         self,
-        train: Sequence[int],
-        test: int | Sequence[int] | None = None,
+        train: Ids,
+        test: int | Ids | None = None,
         *,
         level: float = 0.9,
     ) -> xr.Dataset:
@@ -129,7 +129,7 @@ class Calibration:
             {"level": level, "start": self.start, "methods": list(self.methods), "n": self.n},
         )
 
-    def accuracy(self, train: Sequence[int], *, level: float = 0.9) -> xr.Dataset | None:
+    def accuracy(self, train: Ids, *, level: float = 0.9) -> xr.Dataset | None:
         """Test accuracy likewise, between 0 and 1; None where the task has none."""
         data, model = self._data, self._accuracy
         if model is None:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from torch import nn
 
-from ...arguments import checked
+from ...arguments import REQUIRED, checked
 from ...record.run import as_run
 from ...training.training import Training
 from ..lds_by_method import lds_of_truth, scores_to_check
@@ -25,7 +25,7 @@ def lds_over_time(
     *,
     scores: Mapping[str, xr.DataArray] | None = None,
     truth: xr.Dataset | None = None,
-    training: Training | None = None,
+    training: Training = REQUIRED,
     drop: float = 0.05,
     n_subsets: int = 64,
     start: str = "this",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import xarray as xr
 
-from ...arguments import checked
+from ...arguments import Ids, checked
 from ...errors import DataError, MissingGroupError, UnknownExampleError
 from ...record.run import as_run
 from ..light import Evidence
@@ -149,7 +149,7 @@ def _curves() -> list[str]:
 @checked
 def what_if(
     run,
-    train: Sequence[int],
+    train: Ids,
     *,
     test: int | None = None,
     method: str | None = None,
