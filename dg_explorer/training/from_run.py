@@ -178,6 +178,7 @@ def training_of_run(
         test_ids=test_ids,
         labels_of_epochs=labels_of_epochs,
         one_start=True,
+        carried=steps.trained,
         denominators=_denominators(steps, task, labels),
         own=own,
         proof=proof,
@@ -204,7 +205,7 @@ def _start(run, model, train_ids, labels):
 
 def _rule(steps, start, optimizer, change_gradient, change_theta):
     """The rule of the recorded steps: by hand where the groups keep their ratio of rates."""
-    named = list(start.named_parameters())
+    named = [(name, p) for name, p in start.named_parameters() if name in steps.trained]
     made = steps.optimizer_for(start, optimizer)
     changes = {"change_gradient": change_gradient, "change_theta": change_theta}
     ratio = np.nanmax(steps.rates, axis=0) / (np.nanmax(steps.rates[:, 0]) or 1.0)

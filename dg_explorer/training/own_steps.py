@@ -68,7 +68,11 @@ class OwnSteps(Brief):
         self.at = 0
         #: steps at which a recorded state is taken instead of one's own, where bits differ
         self.anchors: dict[int, Callable[[], tuple[dict, dict | None]]] = {}
-        self._parameters = [p for _, p in model.named_parameters()]
+        trained = steps.trained
+        self._named = {n: p for n, p in model.named_parameters() if n in trained}
+        self._parameters = list(self._named.values())
+        for name, p in model.named_parameters():
+            p.requires_grad_(name in trained)
         self._given_back: State | None = None
         self._counter = torch.tensor(0.0)  # as the optimizer keeps its own
 
@@ -77,7 +81,7 @@ class OwnSteps(Brief):
         load_into(self.model, weights)
         self.optimizer.state.clear()
         if optimizer is not None:
-            self.optimizer.load_state_dict(optimizer)
+            self.optimizer.load_state_dict(self.steps.of_trained(optimizer))
         elif self._generic is not None:
             theta = _flat([p.detach() for p in self._parameters])
             self._write(step, self.rule.initial_state(theta))
@@ -111,7 +115,7 @@ class OwnSteps(Brief):
         if self._generic is not None:  # some optimizers write into the gradient
             self._used = self._gradient()
             if self._generic.change_gradient:
-                named = dict(self.model.named_parameters())
+                named = self._named
                 there = {n: p.grad for n, p in named.items() if p.grad is not None}
                 with torch.no_grad():
                     theta = {n: p.detach() for n, p in named.items()}
@@ -122,7 +126,7 @@ class OwnSteps(Brief):
 
     def _change_weights(self) -> None:
         if self._generic is not None and self._generic.change_theta:
-            named = dict(self.model.named_parameters())
+            named = self._named
             with torch.no_grad():
                 theta = {n: p.detach().clone() for n, p in named.items()}
                 for name, value in self._generic.change_theta(theta, self._remembered).items():
@@ -176,12 +180,11 @@ class OwnSteps(Brief):
 
     def without_gradient(self) -> list[str]:
         """Names of the parameters that the last step left out, for they had no gradient."""
-        return [n for n, p in self.model.named_parameters() if p.requires_grad and p.grad is None]
+        return [n for n, p in self._named.items() if p.grad is None]
 
     def by_tensor(self, *vectors: torch.Tensor):
         """Name and part of each of some flat vectors, a parameter at a time."""
-        names = [name for name, _ in self.model.named_parameters()]
-        return zip(names, *(self._split(vector) for vector in vectors), strict=True)
+        return zip(self._named, *(self._split(vector) for vector in vectors), strict=True)
 
     def gradient(self) -> torch.Tensor:
         """The gradient of the last step's loss, flat; 0 where there was none."""

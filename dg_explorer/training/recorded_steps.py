@@ -74,6 +74,26 @@ class RecordedSteps(Brief):
     def __len__(self) -> int:
         return len(self.batches)
 
+    @property
+    def trained(self) -> frozenset[str]:
+        """Names of the parameters that the optimizer moved."""
+        return frozenset(n for group in self.groups for n in _moved(group))
+
+    def of_trained(self, optimizer: dict) -> dict:
+        """A recorded state for the optimizer of `optimizer_for`, which holds nothing frozen."""
+        groups, state = [], {}
+        for group, own in zip(optimizer["param_groups"], self.groups, strict=True):
+            moved, first = set(_moved(own)), sum(len(g["params"]) for g in groups)
+            kept = [i for i, n in zip(group["params"], own["names"], strict=True) if n in moved]
+            places = list(range(first, first + len(kept)))
+            state |= {
+                new: optimizer["state"][old]
+                for new, old in zip(places, kept, strict=True)
+                if old in optimizer["state"]
+            }
+            groups.append({**group, "params": places})
+        return {**optimizer, "state": state, "param_groups": groups}
+
     def optimizer_for(self, model, make=None) -> torch.optim.Optimizer:
         """The optimizer as it was set, for the parameters of a model.
 
@@ -98,9 +118,9 @@ class RecordedSteps(Brief):
         parameters, groups = dict(model.named_parameters()), []
         for i, group in enumerate(self.groups):
             settings = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items()}
-            names = settings.pop("names")
-            del settings["n_parameters"]
-            settings.pop("frozen", None)
+            names = _moved(group)
+            for name in ("names", "n_parameters", "frozen"):
+                settings.pop(name, None)
             unknown = [name for name in names if name not in parameters]
             if unknown:
                 raise ReplayMissingError(
@@ -207,6 +227,12 @@ def _positions(ids: np.ndarray, train_ids: np.ndarray) -> list[np.ndarray]:
             )
         order.append(positions)
     return order
+
+
+def _moved(group: dict) -> list[str]:
+    """The parameters of a group that were not frozen."""
+    frozen = set(group.get("frozen", ()))
+    return [name for name in group["names"] if name not in frozen]
 
 
 def _micro(log, batches) -> list[np.ndarray] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -76,6 +76,9 @@ class Training(Brief):
         the step (class weights, uneven accumulation). Default 1.
     denominators : Denominators, optional
         By what the loss of a step is divided, where that is not the number of its examples.
+    carried : set of str, optional
+        Names of the parameters that train; the others stand still and are no part of the state.
+        Default: all.
     one_start : bool
         The start and the order are those of a record: there is no other seed.
     own : OwnSteps, optional
@@ -103,6 +106,7 @@ class Training(Brief):
     weights: torch.Tensor | None = None
     slot_weights: Sequence[np.ndarray] | None = None
     denominators: Denominators | None = None
+    carried: frozenset[str] | None = None
     one_start: bool = False
     own: OwnSteps | None = None
     proof: ReplayProof | None = None
@@ -207,7 +211,7 @@ class Training(Brief):
                 f"one start only. Leave seeds out, or pass a function (kept, seed) -> outputs that "
                 f"trains from a new start."
             )
-        return FlatModel(self.model(self.seed if seed is None else seed))
+        return FlatModel(self.model(self.seed if seed is None else seed), self.carried)
 
 
 def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -217,7 +221,12 @@ def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.
 
 
 class FlatModel:
-    """A module as a pure function of one vector holding all its parameters.
+    """A module as a pure function of one vector holding its parameters.
+
+    Parameters
+    ----------
+    carried : names of parameters, optional
+        Those in the vector; the others are constants. Default: all.
 
     Raises
     ------
@@ -226,7 +235,7 @@ class FlatModel:
         depend on more than the examples and their order.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, carried: Collection[str] | None = None):
         for name, part in module.named_modules():
             if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
                 raise NotDeterministicError(
@@ -239,14 +248,17 @@ class FlatModel:
                     "mixes examples. Use group or layer norm, or `.eval()`; else use TRAK."
                 )
         self.module = module
-        self.names = [name for name, _ in module.named_parameters()]
-        self.shapes = [p.shape for p in module.parameters()]
-        self.sizes = [p.numel() for p in module.parameters()]
-        self.buffers = dict(module.named_buffers())
-        self.theta = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+        there = dict(module.named_parameters())
+        moved = {n: p for n, p in there.items() if carried is None or n in carried}
+        self.names = list(moved)
+        self.shapes = [p.shape for p in moved.values()]
+        self.sizes = [p.numel() for p in moved.values()]
+        still = {n: p.detach() for n, p in there.items() if n not in moved}
+        self.buffers = dict(module.named_buffers()) | still
+        self.theta = torch.cat([p.detach().reshape(-1) for p in moved.values()])
 
     def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The parameters by name."""
+        """The parameters of the vector by name."""
         parts = theta.split(self.sizes)
         return {
             n: part.view(shape)

@@ -263,6 +263,57 @@ def test_a_trainers_training_scores_as_the_same_training_by_a_plain_loop(tmp_pat
     assert np.allclose(found, scores(replayed(by_hand, plain), "reverse"), rtol=1e-12, atol=1e-14)
 
 
+class Adapted(Net):
+    """A frozen net with a small matrix of low rank beside its first layer, which alone trains."""
+
+    def __init__(self):
+        super().__init__()
+        for p in self.parameters():
+            p.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(2, 5, generator=torch.manual_seed(1)).double())
+        self.up = nn.Parameter(torch.zeros(6, 2).double())
+
+    def logits(self, inputs):
+        return self.head(self.norm(self.body(inputs) + inputs @ self.down.T @ self.up.T))
+
+
+def test_only_what_trains_is_carried_and_clipped(tmp_path):
+    run, how = new_run(), {"make": Adapted, "max_grad_norm": 0.05}
+    training = replayed(run, by_transformers(tmp_path, run=run, **how))
+    assert len(training.start().theta) == 2 * 5 + 6 * 2
+    assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [5])
+    assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [12], "forward")
+
+
+def test_frozen_weights_in_the_optimizers_groups_stand_still():
+    def train(weights, recorder=None):
+        model = Adapted()
+        optimizer = torch.optim.AdamW(model.parameters(), 0.05, eps=1e-3)  # the frozen ones too
+        recording = recorder and recorder(model, optimizer)
+        for step in range(4):
+            places = torch.arange(step % 2, N, 2)
+            logits = model(X[places])
+            losses = F.cross_entropy(logits, Y[places], reduction="none")
+            optimizer.zero_grad()
+            (losses * weights[places]).mean().backward()
+            if recording:
+                recording.batch(logits, Y[places], places)
+            optimizer.step()
+            if recording:
+                recording.epoch(step)
+        return model
+
+    def recorder(model, optimizer):
+        return dg.Recorder(run, model, optimizer, train=TRAIN, test=TEST, replay=True, **HOW)
+
+    run = new_run()
+    training = dg.training_of_run(
+        run, train(torch.ones(N).double(), recorder), train=TRAIN, test=TEST, **HOW
+    )
+    assert training.proof.all_bits
+    assert_exact(training, train, [0, 5, 12])
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
