@@ -5,7 +5,7 @@ import type { TestScores } from "../src/data/scores";
 import { EMPTY } from "../src/state/selection";
 import { wordsFor } from "../src/ui/words";
 import { range } from "../src/views/whatif/legend";
-import { curvesOf, said } from "../src/views/whatif/plot";
+import { at, curvesOf } from "../src/views/whatif/plot";
 import { choicesOf, firstOf, idList, leftWords } from "../src/views/whatif/which";
 
 const words = wordsFor({ level: "green", text: "", detail: "" });
@@ -57,10 +57,17 @@ const answer = (train: number[], at: number | null, rest: Partial<WhatIf> = {}):
     ...rest,
   }) as WhatIf;
 
-test("a curve is read between recorded moments, and where it has no value nothing is said", () => {
-  const { epochs, now } = curvesOf(answer([1], 2, { now: [1, 2] }));
-  assert.equal(said(epochs, now, 5), "+1.5");
-  assert.equal(said(epochs, curvesOf(answer([1], 2, { now: [null, 2] })).now, 0), "");
+test("what was not measured is bridged, and what was and has no value is not", () => {
+  const epoch = [0, 10, 20, 30],
+    read = (now: (number | null)[], when: number, gaps: number[] = []): number => {
+      const { epochs, now: values } = curvesOf(answer([1], 2, { epoch, now }));
+      return at(epochs, values, when, gaps);
+    };
+  assert.equal(read([1, 2, 3, 4], 5), 1.5);
+  assert.equal(read([1, null, 3, 4], 10), 2);
+  assert.equal(read([1, null, 3, 4], 10, [10]), NaN);
+  assert.equal(read([null, 2, 3, 4], 5), NaN); // before the first
+  assert.equal(read([1, 2, null, null], 25), NaN); // after the last
 });
 
 function asking(answers: WhatIf[], live = true) {

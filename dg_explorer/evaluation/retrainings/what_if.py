@@ -16,6 +16,7 @@ from .calibration import calibration_of
 from .kept import THIS, kept_retrainings
 from .recorded_curves import at_epochs, ids_of, of_test, recorded_curves, whole_classes
 from .removals import removed_ids, weights_without
+from .verdict import verdict
 
 ANSWERS = "checks/what_if"
 # random removals of up to so many times more or fewer examples still compare
@@ -213,6 +214,16 @@ def what_if(
         answer, reason, more = _with_expected(answer, run)
         words += more
     words += [reason] if reason else []
+    if answer.true is not None:  # what one retrained for comes first
+        words[1:1] = verdict(
+            answer.epoch,
+            answer.now,
+            answer.true,
+            (answer.random_low, answer.random_high),
+            (answer.low, answer.high),
+            unit=answer.unit,
+            time_unit=run.time_unit,
+        )
     return replace(answer, words=tuple(words), reason=reason or None)
 
 

@@ -142,7 +142,10 @@ export class Asking {
     this.#wanted = null;
     this.pending = false;
     this.trouble = "";
-    this.#tell();
+    const shown = this.shown;
+    // more may be known by now than when it was given
+    if (shown && this.live) this.ask(shown.train, shown.test, shown.method);
+    else this.#tell();
   }
 
   retrain({ train, test }: WhatIf): void {

@@ -29,6 +29,7 @@ export function drawPlot(
   width: number,
   early: boolean,
   answer: WhatIf | null = null,
+  scored: ArrayLike<number> = [],
 ): void {
   const y = yScale(lines),
     parts: SVGElement[] = [],
@@ -77,7 +78,7 @@ export function drawPlot(
       ),
     );
   // what an answer says of test accuracy, under the recorded curves
-  if (answer && share) parts.push(...drawCurves(curvesOf(answer, true), x, y, false));
+  if (answer && share) parts.push(...drawCurves(curvesOf(answer, true), scored, x, y, false));
   for (const line of [...lines].reverse()) {
     parts.push(
       svg("path", {

@@ -144,8 +144,8 @@ class Timeline implements View {
         ? logarithmic(first, last, (epochs[1] ?? last) - first || 1, LEFT, right)
         : linear(first, last, LEFT, right);
     put(this.#picture, { viewBox: `0 0 ${this.#width} ${HEIGHT}` });
-    const { answer } = this.#whatIf;
-    drawPlot(this.#plot, record, this.#drawn, this.#x, this.#width, this.#early, answer);
+    const { answer, scored } = this.#whatIf;
+    drawPlot(this.#plot, record, this.#drawn, this.#x, this.#width, this.#early, answer, scored);
     this.#whatIf.layout(this.#x, this.#width);
     drawNames(this.#names, record, this.#drawn, this.#x, this.#width);
     this.#playhead.layout(this.#drawn);

@@ -1,9 +1,8 @@
 // What the curves of an answer are, and what they say at the moment shown.
 import type { WhatIf } from "../../data/asking";
-import { valueAt } from "../../data/epochs";
 import { el, say } from "../../ui/dom";
-import { percent } from "../../ui/format";
-import { curvesOf, said } from "./plot";
+import { nats, percent } from "../../ui/format";
+import { at, curvesOf } from "./plot";
 
 const KEYS = [
   ["now", "as recorded"],
@@ -28,27 +27,35 @@ export class Legend {
     this.element.append(this.#accuracy);
   }
 
-  update(answer: WhatIf, when: number): void {
+  /** `scored`: where something could be expected. */
+  update(answer: WhatIf, when: number, scored: ArrayLike<number>): void {
     const curves = curvesOf(answer),
-      accuracy = curvesOf(answer, true),
-      at = (values: Float64Array): string => said(curves.epochs, values, when);
+      accuracy = curvesOf(answer, true);
+    const said = (values: Float64Array, gaps: ArrayLike<number> = []): string => {
+      const value = at(curves.epochs, values, when, gaps);
+      return Number.isFinite(value) ? nats(value) : "";
+    };
     const text: { [kind: string]: string } = {
-      now: at(curves.now),
-      expected: range(at(curves.expected), at(curves.low), at(curves.high)),
-      random: range("", at(curves.randomLow), at(curves.randomHigh)),
-      true: at(curves.true),
+      now: said(curves.now),
+      expected: range(
+        said(curves.expected, scored),
+        said(curves.low, scored),
+        said(curves.high, scored),
+      ),
+      random: range("", said(curves.randomLow), said(curves.randomHigh)),
+      true: said(curves.true),
     };
     for (const [kind, { element, value }] of this.#keys) {
       element.hidden = !text[kind];
       say(value, text[kind] ?? "");
     }
-    const share = (values: Float64Array, name: string): string => {
-      const value = values.length ? valueAt(accuracy.epochs, values, when) : NaN;
+    const share = (values: Float64Array, name: string, gaps: ArrayLike<number> = []): string => {
+      const value = at(accuracy.epochs, values, when, gaps);
       return Number.isFinite(value) ? `${percent(value)} ${name}` : "";
     };
     const parts = [
       share(accuracy.now, "as recorded"),
-      share(accuracy.expected, "expected"),
+      share(accuracy.expected, "expected", scored),
       share(accuracy.true, "retrained"),
     ].filter(Boolean);
     this.#accuracy.hidden = parts.length < 2;

@@ -41,29 +41,62 @@ export function curvesOf(answer: WhatIf, accuracy = false): Curves {
   };
 }
 
-/** Bands below, lines above, the truth on top. */
+/**
+ * The moments at which curves have something to say, and where else to leave a gap: what was not measured
+ * is bridged, what was and has no value is not.
+ */
+export function known(
+  epochs: readonly number[],
+  lists: readonly Float64Array[],
+  gaps: ArrayLike<number>,
+): number[] {
+  const broken = new Set(Array.from(gaps));
+  return epochs
+    .map((_, i) => i)
+    .filter((i) => broken.has(epochs[i]!) || lists.every((list) => Number.isFinite(list[i]!)));
+}
+
+/** Bands below, lines above, the truth on top. `scored`: where something could be expected. */
 export function drawCurves(
   curves: Curves,
+  scored: ArrayLike<number>,
   x: Scale,
   y: (value: number) => number,
   recorded: boolean,
 ): SVGElement[] {
-  const { epochs } = curves,
-    out: SVGElement[] = [];
-  const area = (low: Float64Array, high: Float64Array, kind: string): void => {
-    if (low.length && high.length)
-      out.push(svg("path", { class: `dg-whatif-${kind}`, d: band(epochs, low, high, x, y) }));
+  const out: SVGElement[] = [];
+  const at = (
+    lists: readonly Float64Array[],
+    gaps: ArrayLike<number>,
+  ): { epochs: number[]; lists: number[][] } => {
+    const rows = known(curves.epochs, lists, gaps);
+    return {
+      epochs: rows.map((i) => curves.epochs[i]!),
+      lists: lists.map((list) => rows.map((i) => list[i]!)),
+    };
   };
-  const line = (values: Float64Array, kind: string): void => {
+  const area = (
+    low: Float64Array,
+    high: Float64Array,
+    kind: string,
+    gaps: ArrayLike<number> = [],
+  ): void => {
+    const { epochs, lists } = at([low, high], gaps);
+    if (low.length && high.length)
+      out.push(
+        svg("path", { class: `dg-whatif-${kind}`, d: band(epochs, lists[0]!, lists[1]!, x, y) }),
+      );
+  };
+  const line = (values: Float64Array, kind: string, gaps: ArrayLike<number> = []): void => {
     if (!values.length) return;
-    out.push(
-      svg("path", { class: `dg-whatif-line dg-whatif-${kind}`, d: path(epochs, values, x, y) }),
-    );
+    const { epochs, lists } = at([values], gaps),
+      d = path(epochs, lists[0]!, x, y);
+    out.push(svg("path", { class: `dg-whatif-line dg-whatif-${kind}`, d }));
   };
   area(curves.randomLow, curves.randomHigh, "random");
-  area(curves.low, curves.high, "interval");
+  area(curves.low, curves.high, "interval", scored);
   if (recorded) line(curves.now, "now");
-  line(curves.expected, "expected");
+  line(curves.expected, "expected", scored);
   line(curves.true, "true");
   return out;
 }
@@ -75,6 +108,7 @@ export class WhatIfPlot {
   #x: Scale = linear(0, 1, 0, 1);
   #width = 0;
   #answer: WhatIf | null = null;
+  #scored: ArrayLike<number> = [];
 
   constructor() {
     this.#cursor = svg("line", { class: "dg-whatif-cursor", y1: 0, y2: BOTTOM });
@@ -91,9 +125,10 @@ export class WhatIfPlot {
     this.#width = width;
     this.#draw();
   }
-  set(answer: WhatIf | null): void {
+  set(answer: WhatIf | null, scored: ArrayLike<number>): void {
     if (answer === this.#answer) return;
     this.#answer = answer;
+    this.#scored = scored;
     this.#draw();
   }
   update(when: number): void {
@@ -127,13 +162,24 @@ export class WhatIfPlot {
         svg("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, value ? nats(value) : "0"),
       );
     }
-    parts.push(...drawCurves(curves, this.#x, y, true));
+    parts.push(...drawCurves(curves, this.#scored, this.#x, y, true));
     this.#still.replaceChildren(...parts);
   }
 }
 
-/** What a curve says at a moment, in the unit of the output. */
-export function said(epochs: readonly number[], values: Float64Array, when: number): string {
-  const value = values.length ? valueAt(epochs, values, when) : NaN;
-  return Number.isFinite(value) ? nats(value) : "";
+/** The value of a curve at a moment, between those at which it has one; see `known`. */
+export function at(
+  epochs: readonly number[],
+  values: Float64Array,
+  when: number,
+  gaps: ArrayLike<number> = [],
+): number {
+  const rows = values.length ? known(epochs, [values], gaps) : [];
+  if (!rows.length || when < epochs[rows[0]!]! || when > epochs[rows[rows.length - 1]!]!)
+    return NaN;
+  return valueAt(
+    rows.map((i) => epochs[i]!),
+    rows.map((i) => values[i]!),
+    when,
+  );
 }

@@ -135,6 +135,12 @@ export class WhatIfPanel {
     return this.#drawn;
   }
 
+  /** The moments at which its method has scores, where alone something can be expected. */
+  get scored(): ArrayLike<number> {
+    const method = this.#drawn?.method;
+    return method ? this.#context.record.scoreEpochs(method) : [];
+  }
+
   layout(x: Scale, width: number): void {
     this.#plot.layout(x, width);
   }
@@ -149,11 +155,11 @@ export class WhatIfPanel {
     if (!moving) this.#fill(selection);
     if (shown !== this.#drawn) {
       this.#drawn = shown;
-      this.#plot.set(shown);
+      this.#plot.set(shown, this.scored);
       this.#changed();
     }
     this.#plot.update(selection.epoch);
-    if (shown) this.#legend.update(shown, selection.epoch);
+    if (shown) this.#legend.update(shown, selection.epoch, this.scored);
     if (!moving) this.#state(shown);
   }
 
@@ -253,11 +259,7 @@ export class WhatIfPanel {
       busy = mine && (job.state === "running" || job.state === "paused");
     this.#retrain.hidden = !shown || shown.true !== null || busy || !job.allowed || !asking.live;
     this.#job.update(busy ? job : null);
-    const words = trouble
-      ? [trouble]
-      : shown
-        ? [...shown.words, shown.expected ? "" : (shown.reason ?? "")]
-        : [];
+    const words = trouble ? [trouble] : shown ? [...shown.words] : [];
     if (mine && job.state === "failed") words.push(job.words);
     say(this.#words, words.filter(Boolean).join(" "));
     put(this.#words, { "data-wrong": trouble !== "" || (mine && job.state === "failed") || null });
