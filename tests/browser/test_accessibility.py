@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from playwright.sync_api import expect
 
 import dg_explorer as dg
 from dg_explorer.testing import tiny_run
 
 FRONTEND = Path(__file__).parents[2] / "frontend"
+CURVES = ("expected", "low", "high", "random_low", "random_high", "true")
+LARGE = ", ".join(
+    f".dg-whatif{part} {kind}:visible" for part in ("", "-bar") for kind in ("button", "select")
+)
 TABS = ["transition", "map", "gradients", "bias", "validity"]
 # once the view has been drawn, in words that name the rule, the element and what is wrong with it
 RUN = """part => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
@@ -67,6 +72,27 @@ def test_no_view_of_the_board_has_a_violation(open_offline, tmp_path, axe):
         for tab in TABS:
             page.get_by_test_id(f"dg-tab-{tab}").click()
             assert violations(page, ".dg-tabs") == [], (theme, tab)
+
+
+def test_an_answer_to_what_if_has_no_violation_and_its_controls_are_large_on_a_phone(
+    open_offline, tmp_path, axe
+):
+    board = dg.explore(checked_run())
+    question = {"kind": "what_if", "train": [101, 105], "test": board.selection.test}
+    board._answer(board, question, [])
+    answer = board._asked[0]
+    curves = {name: np.linspace(-1, 2, len(answer["epoch"])).tolist() for name in CURVES}
+    board._asked = [{**answer, **curves}]
+    page = open_offline(board.to_html(tmp_path / "asked.html"))
+    page.evaluate(axe)
+    expect(page.get_by_test_id("dg-whatif-words")).to_contain_text("Without 2")
+    for theme in in_both_themes(page):
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert violations(page, ".dg-timeline") == [], (theme, width)
+            assert violations(page, ".dg-head") == [], (theme, width)
+    for control in page.locator(LARGE).all():
+        assert control.bounding_box()["height"] >= 44, control
 
 
 def test_no_empty_state_has_a_violation(open_offline, tmp_path, axe):

@@ -168,7 +168,7 @@ class Asking:
             asked = weights_without(train, self._training.train_ids)
             k = int((asked == 0).sum())
             random = random_removals(_BAND, self._training.train_ids, k / len(asked))
-            weights = np.concatenate([asked[None], random])
+            weights = np.concatenate([asked[None], np.ones_like(asked)[None], random])
             self._test, self._train = test, train
             self._start("what_if", weights, ["asked", *["random"] * _BAND], _name_of(train, test))
 

@@ -1,7 +1,7 @@
 // Title, method menu, the lights of both truths, how often the board was checked, undo and redo.
 import { iconButton, menu } from "../ui/controls";
 import { el, put, say } from "../ui/dom";
-import { count, plural } from "../ui/format";
+import { count } from "../ui/format";
 import { icon, turnInto } from "../ui/icons";
 import type { Context, State, View, ViewKind } from "../view";
 
@@ -13,7 +13,9 @@ class Head implements View {
   #any: HTMLButtonElement;
   #anyText = el("span", { class: "dg-more" });
   #checked: HTMLElement;
-  #checkedText = el("span", { "data-testid": "dg-checked" });
+  #checkedText = el("span");
+  #unit = el("span", { class: "dg-more" });
+  #toGo = el("span");
   #check: HTMLButtonElement;
   #slot: HTMLElement;
   #tab: HTMLElement | null = null;
@@ -39,7 +41,7 @@ class Head implements View {
     );
     this.#any = el(
       "button",
-      { type: "button", class: "dg-light", "data-testid": "dg-light-any" },
+      { type: "button", class: "dg-light dg-any", "data-testid": "dg-light-any" },
       icon("grey"),
       el("span", { class: "dg-clip" }, "any start", this.#anyText),
     );
@@ -58,7 +60,13 @@ class Head implements View {
       context.guard(() => context.asking.check(!this.#isChecking)),
       { signal },
     );
-    this.#checked = el("span", { class: "dg-checked" }, this.#checkedText, this.#check);
+    const said = { "data-testid": "dg-checked" };
+    this.#checked = el(
+      "span",
+      { class: "dg-checked" },
+      el("span", said, this.#checkedText, this.#unit, this.#toGo),
+      this.#check,
+    );
     const methods = record.attrs.methods;
     if (methods.length > 1) {
       this.#method = menu(
@@ -152,10 +160,9 @@ class Head implements View {
     const more = job.name === "retrain" && left > 0 ? Math.ceil(left) : 0;
     const able = asking.live && (job.allowed || checking || job.state === "paused");
     this.#checked.hidden = !job.checked && !able;
-    say(
-      this.#checkedText,
-      `${job.checked ? `checked by ${plural(job.checked, "retraining")}` : "not checked yet"}${more ? `, ${count(more)} to go${checking ? "" : " (paused)"}` : ""}`,
-    );
+    say(this.#checkedText, job.checked ? `checked by ${count(job.checked)}` : "not checked yet");
+    say(this.#unit, job.checked ? ` retraining${job.checked === 1 ? "" : "s"}` : "");
+    say(this.#toGo, more ? `, ${count(more)} to go${checking ? "" : " (paused)"}` : "");
     this.#check.hidden = !able || (checking && job.pauses === false);
     const label = checking
       ? "Pause the check"

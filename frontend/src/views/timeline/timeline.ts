@@ -72,6 +72,7 @@ class Timeline implements View {
       this.#picture,
     );
     this.#whatIf = new WhatIfPanel(context, () => this.#layout());
+    this.#controls.element.lastElementChild!.before(this.#whatIf.bar);
     slot.append(
       this.#controls.element,
       el("div", { class: "dg-track" }, this.#slider, this.#band.handles),

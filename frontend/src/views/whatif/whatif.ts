@@ -16,13 +16,15 @@ import { WhatIfPlot } from "./plot";
 import { type Choice, choicesOf, firstOf, idList } from "./which";
 
 export class WhatIfPanel {
+  /** The question; stands beside the player. */
+  readonly bar: HTMLElement;
+  /** The answer; stands under the curves. */
   readonly element: HTMLElement;
   #context: Context;
   #changed: () => void;
   #which: HTMLSelectElement;
   #ask: HTMLButtonElement;
   #past: HTMLSelectElement;
-  #answer: HTMLElement;
   #title = el("b", { class: "dg-clip" });
   #retrain: HTMLButtonElement;
   #close: HTMLButtonElement;
@@ -53,7 +55,9 @@ export class WhatIfPanel {
       "aria-label": "Training examples to ask about",
       "data-testid": "dg-which",
     });
-    this.#ask = act("What if these were gone?", "dg-whatif-ask", "dg-act dg-main-act");
+    this.#ask = act("What if", "dg-whatif-ask", "dg-act dg-main-act");
+    this.#ask.append(el("span", { class: "dg-whatif-rest" }, " these were gone"), "?");
+    put(this.#ask, { "aria-label": "What if these were gone?" });
     this.#past = el("select", {
       class: "dg-menu dg-past",
       "aria-label": "Answers given before",
@@ -69,9 +73,9 @@ export class WhatIfPanel {
       this.#legend.element,
       this.#plot.element,
     );
-    this.#answer = el(
+    this.element = el(
       "div",
-      { class: "dg-whatif-answer", hidden: true, "data-testid": "dg-whatif-answer" },
+      { class: "dg-whatif", hidden: true, "data-testid": "dg-whatif-answer" },
       el("div", { class: "dg-whatif-head" }, this.#title, this.#retrain, this.#select, this.#close),
       this.#figure,
       this.#job.element,
@@ -79,16 +83,12 @@ export class WhatIfPanel {
       this.#how,
       this.#code,
     );
-    this.element = el(
+    this.bar = el(
       "div",
-      {
-        class: "dg-whatif",
-        role: "group",
-        "aria-label": "What if examples were gone?",
-        "data-testid": "dg-whatif",
-      },
-      el("div", { class: "dg-whatif-bar" }, this.#which, this.#ask, this.#past),
-      this.#answer,
+      { class: "dg-whatif-bar", role: "group", "aria-label": "What if examples were gone?" },
+      this.#which,
+      this.#ask,
+      this.#past,
     );
     on(
       this.#which,
@@ -148,7 +148,7 @@ export class WhatIfPanel {
   update({ selection, moving }: State): void {
     const { record, asking } = this.#context,
       { test } = selection;
-    this.element.hidden =
+    this.bar.hidden =
       !record.attrs.methods.length && !asking.answers.length && !selection.selected.length;
     if (!moving) this.#follow(test, selection.method);
     const shown = asking.shown;
@@ -237,9 +237,10 @@ export class WhatIfPanel {
     const { asking, isStatic, announce } = this.#context,
       { job, unanswered, pending, trouble } = asking;
     const open = shown !== null || pending || trouble !== "" || unanswered !== null;
-    this.#answer.hidden = !open;
+    this.element.hidden = !open;
     put(this.#ask, { "aria-expanded": String(open) });
-    put(this.#answer, { "data-pending": pending || null });
+    put(this.bar, { "data-open": open || null });
+    put(this.element, { "data-pending": pending || null });
     this.#figure.hidden = !shown;
     if (!open) return;
     say(
