@@ -254,8 +254,11 @@ def train_again(
             if stop and stop():
                 return
             part = rows[first : first + models_at_once]
-            along = partial(_along, on_moment, done, len(part) / len(training.recorded_epochs()))
-            output, accuracy = outputs_and_accuracy(begun, weights[part], along)
+            told = {}
+            if on_moment:
+                each = len(part) / len(training.recorded_epochs())
+                told["on_moment"] = partial(_along, on_moment, done, each)
+            output, accuracy = outputs_and_accuracy(begun, weights[part], **told)
             done += len(part)
             yield xr.Dataset(
                 {
@@ -278,9 +281,8 @@ def train_again(
                 progress(done, len(weights))
 
 
-def _along(on_moment, done: int, each: float, taken: int) -> None:
-    if on_moment:
-        on_moment(done + each * taken)
+def _along(on_moment: Callable[[float], None], done: int, each: float, taken: int) -> None:
+    on_moment(done + each * taken)
 
 
 def from_start(training: Training, start: int, model: Model | None = None) -> Training:
