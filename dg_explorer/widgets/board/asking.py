@@ -170,7 +170,9 @@ class Asking:
             random = random_removals(_BAND, self._training.train_ids, k / len(asked))
             weights = np.concatenate([asked[None], np.ones_like(asked)[None], random])
             self._test, self._train = test, train
-            self._start("what_if", weights, ["asked", *["random"] * _BAND], _name_of(train, test))
+            self._start(
+                "what_if", weights, ["asked", "whole", *["random"] * _BAND], _name_of(train, test)
+            )
 
     def _start(self, name: str, weights: np.ndarray, why: list[str], answer: str) -> None:
         from ...evaluation.jobs.asked import Asked
