@@ -6,6 +6,7 @@ import {
   fromWire,
   packIds,
   patched,
+  testOf,
   toWire,
   unpackIds,
 } from "../src/state/selection";
@@ -14,6 +15,13 @@ test("a patch that changes nothing returns the same value", () => {
   const value = patched(EMPTY, { epoch: 5, selected: [1, 2], range: [0, 5] });
   assert.equal(patched(value, { epoch: 5, selected: [1, 2], range: [0, 5] }), value);
   assert.deepEqual([...changed(EMPTY, value)].sort(), ["epoch", "range", "selected"]);
+});
+
+test("who chooses a test example asks about it", () => {
+  const asked = patched(EMPTY, { test: 3, query: "sevens/all" });
+  assert.equal(testOf(asked), null);
+  assert.equal(testOf(patched(asked, { test: 4 })), 4);
+  assert.equal(patched(asked, { epoch: 5 }).query, "sevens/all");
 });
 
 test("fields nobody knows are not taken over", () => {

@@ -7,6 +7,10 @@ import xarray as xr
 import dg_explorer as dg
 from dg_explorer.errors import SettingError
 from dg_explorer.testing import tiny_run
+from dg_explorer.widgets.answers.preview import preview
+from dg_explorer.widgets.answers.serve import answer
+from dg_explorer.widgets.reading.blocks import unpack
+from dg_explorer.widgets.reading.selection import Selection
 
 
 @pytest.fixture
@@ -78,3 +82,42 @@ def test_what_was_not_asked_is_refused_with_what_was(run, ask, told):
 def test_a_run_that_was_asked_nothing_says_so():
     with pytest.raises(SettingError, match="has none"):
         dg.explore(tiny_run()).top_influencers(query="held out/all")
+
+
+def test_a_question_can_be_selected_like_a_test_example(run):
+    board = dg.explore(run, query="held out/a/b")
+    attrs, _ = unpack(board._preview)
+    assert [one["id"] for one in attrs["queries"]] == ["held out/all", "held out/a/b"]
+    assert attrs["queries"][1]["methods"] == ["influence"]
+    board.selection.query = "held out/all"
+    assert board._selection["query"] == "held out/all"
+    board.selection.test = 1000
+    assert board._selection["query"] is None
+    with pytest.raises(SettingError, match=r"no query 'other'; there are 'held out/all'"):
+        board.selection.query = "other"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_browser_is_sent_who_helped_and_hurt_a_question_most(run, number):
+    board = dg.explore(run)
+    _, blocks = unpack(answer(board._sources, f"query/{number}/influence"))
+    data = run["queries/held out/influence"].isel(query=number)
+    assert blocks["epoch"].tolist() == [0, 50]
+    for epoch in range(2):
+        values, ids = data["score"].values[epoch], data["train"].values
+        for side, sign in enumerate((1, -1)):
+            told = blocks["train"][blocks["top"][epoch, side, :3]]
+            assert told.tolist() == ids[np.argsort(-sign * values, kind="stable")[:3]].tolist()
+
+
+def test_a_saved_page_holds_the_answers_to_all_questions(run, tmp_path):
+    held = preview(dg.explore(run)._sources, everything=True, first=Selection())
+    assert {"query/0/influence", "query/1/influence"} <= unpack(held)[1].keys()
+
+
+def test_a_question_that_nobody_answers_cannot_be_selected(run):
+    run.delete("queries/held out/influence")
+    board = dg.explore(run)
+    assert unpack(board._preview)[0]["queries"] == []
+    with pytest.raises(SettingError, match="none in this run"):
+        board.selection.query = "held out/all"

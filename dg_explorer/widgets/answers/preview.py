@@ -161,6 +161,7 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
         "count": counts,
         "chunk": CHUNK,
         "methods": methods,
+        "queries": _queries(reader),
         "marks": marks(reader),
         "layers": reader.family("projections/"),
         "has_dynamics_test": reader.has("dynamics/test"),
@@ -168,6 +169,17 @@ def _core(sources: Sources) -> tuple[dict[str, Block], dict]:
         **panels.facts(sources),
     }
     return blocks, attrs
+
+
+def _queries(reader) -> list[dict]:
+    """What was asked of the run later: each question with the methods that answer it."""
+    found = []
+    for asked in reader.asked:
+        name, _, question = asked.partition("/")
+        about = reader.group(f"queries/{name}").sel(query=question)
+        methods = reader.family(f"queries/{name}/")
+        found.append({"id": asked, "about": str(about["asked"].item()), "methods": methods})
+    return found
 
 
 def _travels(reader, group: str) -> bool:
@@ -199,6 +211,9 @@ def _keys(sources: Sources, first: Selection, *, everything: bool) -> list[str]:
     for name in sorted(reader.methods, key=lambda m: m != first.method):
         tests = reader.scores(name)["test"].values
         keys += [f"scores/{name}/{test}" for test in sorted(tests, key=lambda t: t != first.test)]
+    for number, asked in enumerate(reader.asked):
+        methods = reader.family(f"queries/{asked.partition('/')[0]}/")
+        keys += [f"query/{number}/{method}" for method in methods]
     return [key for key in keys if panels.wanted(key, sources.views)]
 
 

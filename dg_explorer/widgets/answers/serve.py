@@ -13,7 +13,7 @@ import numpy as np
 from ..reading.blocks import Block, pack, smallest_int
 from . import panels
 from .sources import Sources
-from .trajectories import trajectories_of
+from .trajectories import trajectories_of, trajectories_of_question
 
 
 def _examples(sources: Sources, rest: str) -> dict[str, Block]:
@@ -39,6 +39,12 @@ def _scores(sources: Sources, rest: str) -> dict[str, Block]:
     return trajectories_of(sources.reader, method, int(test), sources.k, brief=sources.brief)
 
 
+def _query(sources: Sources, rest: str) -> dict[str, Block]:
+    number, _, method = rest.partition("/")
+    asked = sources.reader.asked[int(number)]
+    return trajectories_of_question(sources.reader, method, asked, sources.k, brief=sources.brief)
+
+
 def _row(sources: Sources, rest: str) -> dict[str, Block]:
     """All scores of one test example, (epoch, train) in the order of the training table."""
     reader = sources.reader
@@ -56,6 +62,7 @@ FAMILIES: dict[str, Callable[[Sources, str], dict[str, Block]]] = {
     "examples": _examples,
     "dynamics": _dynamics,
     "scores": _scores,
+    "query": _query,
     "row": _row,
     **panels.FAMILIES,
 }

@@ -158,6 +158,18 @@ def trajectories_of(
     return out | exposure(reader, method, test, out["train"])
 
 
+def trajectories_of_question(
+    reader: RunReader, method: str, asked: str, k: int = K, *, brief: bool = False
+) -> dict[str, Block]:
+    """The blocks of a question, "set/question", with the epochs at which a method answers it."""
+    name, _, question = asked.partition("/")
+    data = reader.group(f"queries/{name}/{method}")
+    one = data.sel(query=question)
+    ids = one["train"].values
+    out = trajectories(one["score"].values, ids, reader.positions("train", ids), k, brief=brief)
+    return out | {"epoch": data["epoch"].values}
+
+
 def _spread(top: np.ndarray, top_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ranked lists (epoch, rank) as a matrix (epoch, train) over the ids in them, else NaN."""
     ids = np.unique(top_ids[top_ids >= 0])

@@ -58,6 +58,7 @@ def check_choices(reader, groups: list[str], new: Selection, old: Selection) -> 
     """
     lists = {**CHOICES, "layer": reader.family("projections/"), "group": groups}
     lists["label"] = reader.classes
+    lists["query"] = reader.asked
     has = {
         "loss": reader.has("dynamics/train") or reader.has("dynamics/test"),
         "memorization": reader.has("analyses/memorization"),

@@ -151,6 +151,12 @@ class RunReader:
         names = [name for name in self.family("queries/") if "/" not in name]
         return {name: self.group(f"queries/{name}")["query"].values.tolist() for name in names}
 
+    @property
+    def asked(self) -> list[str]:
+        """Every question that a method answers, as "set/question"."""
+        answered = [name for name in self.queries if self.family(f"queries/{name}/")]
+        return [f"{name}/{question}" for name in answered for question in self.queries[name]]
+
     def method_name(self, method: str) -> str:
         return _METHOD_NAMES.get(method, method.replace("_", " "))
 

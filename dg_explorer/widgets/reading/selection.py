@@ -16,6 +16,7 @@ class Selection:
 
     epoch: int = 0  # a recorded epoch
     test: int | None = None  # the test example whose influencers are shown
+    query: str | None = None  # asked in its place, "set/question"; choosing a test takes it away
     train: int | None = None  # the training example picked out
     selected: tuple[int, ...] = ()  # training examples chosen by lasso, ascending ids
     selected_tests: tuple[int, ...] = ()
@@ -36,6 +37,8 @@ class Selection:
             raise SettingError(
                 f"A selection has no {', '.join(map(repr, unknown))}; it has {', '.join(FIELDS)}."
             )
+        if settings.get("test") is not None:  # who chooses a test example asks about it
+            settings.setdefault("query", None)
         for name in ("selected", "selected_tests"):
             if name in settings:
                 settings[name] = tuple(sorted(set(_several(name, settings[name]))))

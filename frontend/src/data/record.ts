@@ -26,6 +26,13 @@ export interface Light {
   detail: string;
 }
 
+/** A question that was asked of the finished run, "set/question", and who answers it. */
+export interface Question {
+  readonly id: string;
+  readonly about: string;
+  readonly methods: readonly string[];
+}
+
 export interface Attrs {
   name: string;
   about: string;
@@ -33,6 +40,7 @@ export interface Attrs {
   count: { train: number; test: number };
   chunk: number;
   methods: Method[];
+  queries?: Question[];
   marks: Mark[];
   layers: string[];
   [more: string]: unknown;
@@ -128,6 +136,31 @@ export class Record {
   }
   async scores(method: string, test: number): Promise<TestScores> {
     return new TestScores(await this.source.get(scoresKey(method, test)), this.scoreEpochs(method));
+  }
+
+  question(id: string | null): Question | null {
+    return this.attrs.queries?.find((question) => question.id === id) ?? null;
+  }
+
+  /** The method shown where it answers a question, else the first that does. */
+  answering(question: Question, shown: Method | null): Method {
+    const id = shown && question.methods.includes(shown.id) ? shown.id : question.methods[0]!;
+    return (
+      this.attrs.methods.find((one) => one.id === id) ?? { id, label: id, about: "", unit: "" }
+    );
+  }
+
+  answersNow(question: Question, method: string): TestScores | null {
+    const blocks = this.source.peek(this.#questionKey(question, method));
+    return blocks ? new TestScores(blocks, blocks.numbers("epoch")) : null;
+  }
+  /** The scores for a question, as those of a test example. */
+  async answers(question: Question, method: string): Promise<TestScores> {
+    const blocks = await this.source.get(this.#questionKey(question, method));
+    return new TestScores(blocks, blocks.numbers("epoch"));
+  }
+  #questionKey(question: Question, method: string): string {
+    return `query/${this.attrs.queries!.indexOf(question)}/${method}`;
   }
 
   /** Whether a method's light is red at any moment. */

@@ -5,6 +5,8 @@ export interface Selection {
   /** A recorded epoch at rest; anything between while playing or dragging. */
   readonly epoch: number;
   readonly test: number | null;
+  /** A question asked of the run, in place of the test example: "set/question". */
+  readonly query: string | null;
   readonly train: number | null;
   /** Ids chosen by lasso or rectangle, ascending. */
   readonly selected: readonly number[];
@@ -28,6 +30,7 @@ export type Patch = { -readonly [K in keyof Selection]?: Selection[K] };
 export const EMPTY: Selection = {
   epoch: 0,
   test: null,
+  query: null,
   train: null,
   selected: [],
   selected_tests: [],
@@ -43,6 +46,10 @@ export const EMPTY: Selection = {
   tab: null,
   hovered: null,
 };
+
+/** The test example that all views are about: none while a question is asked in its place. */
+export const testOf = (selection: Selection): number | null =>
+  selection.query === null ? selection.test : null;
 
 const KEYS = Object.keys(EMPTY) as (keyof Selection)[];
 /** What Python hears of. */
@@ -64,6 +71,8 @@ export function changed(a: Selection, b: Selection): Set<keyof Selection> {
 
 /** `a` with the patch applied, or `a` itself where nothing would change. */
 export function patched(a: Selection, patch: Patch): Selection {
+  // who chooses a test example asks about it
+  if (typeof patch.test === "number" && !("query" in patch)) patch = { ...patch, query: null };
   const keys = (Object.keys(patch) as (keyof Selection)[]).filter(
     (key) => key in EMPTY && !equal(a[key], patch[key]),
   );

@@ -1,8 +1,9 @@
 // Feature evolution: train and test examples in a layer's feature space, scrubbed continuously.
+
 import { indexNearest } from "../../data/epochs";
 import { between, type Projection } from "../../data/projection";
 import { NotHere } from "../../data/source";
-import type { Split } from "../../state/selection";
+import { type Split, testOf } from "../../state/selection";
 import { el, put, say } from "../../ui/dom";
 import { clipped, count, moment } from "../../ui/format";
 import { Tip } from "../../ui/tip";
@@ -232,7 +233,7 @@ class Evolution implements View {
     );
     this.#overlay.update(
       {
-        test: spot("test", selection.test),
+        test: spot("test", testOf(selection)),
         train: spot("train", selection.train),
         hover: hovered ? spot(hovered.split, hovered.id) : null,
         links: this.#links(projection, scene, selection.epoch),

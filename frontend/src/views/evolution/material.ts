@@ -6,7 +6,7 @@ import { indexNearest } from "../../data/epochs";
 import { between, Projection } from "../../data/projection";
 import type { TestScores } from "../../data/scores";
 import { NotHere } from "../../data/source";
-import type { Selection } from "../../state/selection";
+import { type Selection, testOf } from "../../state/selection";
 import type { Context } from "../../view";
 
 const WHOLE_BYTES = 24_000_000; // of positions over all epochs
@@ -54,14 +54,15 @@ export class Material {
       this.#fetchAll(before);
     }
     const method = record.method(selection.method)?.id,
-      scored = method && selection.test !== null ? `${method}/${selection.test}` : "";
+      test = testOf(selection),
+      scored = method && test !== null ? `${method}/${test}` : "";
     if (scored !== this.#scored) {
       this.#scored = scored;
       this.scores = null;
       this.rows = null;
       this.#rowed = "";
       if (scored)
-        record.scores(method!, selection.test!).then(
+        record.scores(method!, test!).then(
           (scores) => {
             if (scored === this.#scored) {
               this.scores = scores;

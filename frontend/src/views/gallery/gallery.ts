@@ -31,6 +31,7 @@ class Gallery implements View {
   #nothing: HTMLElement;
   #label: HTMLSelectElement | null = null;
   #group: HTMLSelectElement | null = null;
+  #asked: HTMLSelectElement | null = null;
   #sort: HTMLSelectElement;
   #question = "";
   #revealed: number | null = null;
@@ -82,6 +83,19 @@ class Gallery implements View {
       this.#label = menu("Label", all(labels ?? record.classes, "any label"), "dg-label");
     if (record.groups.length > 1)
       this.#group = menu("Group", all(record.groups, "any group"), "dg-group");
+    if (record.attrs.queries?.length) {
+      const questions = record.attrs.queries.map(({ id }) => ({
+        value: id,
+        text: clipped(id, 60),
+      }));
+      const none = { value: "", text: "one test example" };
+      this.#asked = menu("What is asked about", [none, ...questions], "dg-query");
+      this.#asked.addEventListener(
+        "change",
+        guard(() => store.set({ query: this.#asked!.value || null })),
+        { signal },
+      );
+    }
     this.#sort = menu(
       "Order",
       SORTS.map(([value, text]) => ({ value, text })),
@@ -173,6 +187,16 @@ class Gallery implements View {
       ),
       el("label", { class: "dg-search" }, icon("search"), this.#search),
       el("div", { class: "dg-chips", role: "group", "aria-label": "Show" }, ...this.#filters),
+      ...(this.#asked
+        ? [
+            el(
+              "label",
+              { class: "dg-menus dg-small dg-asked" },
+              el("span", {}, "Asked about"),
+              this.#asked,
+            ),
+          ]
+        : []),
       this.#strip.element,
       el("div", { class: "dg-menus" }, this.#label, this.#group, this.#sort),
       this.#list.element,
@@ -222,6 +246,13 @@ class Gallery implements View {
     if (this.#label) this.#label.value = selection.label === null ? "" : `=${selection.label}`;
     if (this.#group) this.#group.value = selection.group === null ? "" : `=${selection.group}`;
     this.#sort.value = selection.sort;
+    if (this.#asked) {
+      this.#asked.value = selection.query ?? "";
+      put(this.#asked, {
+        "data-chosen": selection.query !== null || null,
+        title: record.question(selection.query)?.about ?? "What is asked about",
+      });
+    }
     // while scrubbing the list keeps its order; cards change in place
     const timed =
       selection.filter === "right" ||
@@ -290,7 +321,7 @@ class Gallery implements View {
       dynamics ? indexBefore(dynamics.epochs, state.selection.epoch) : 0,
       this.#scale,
       record.classes,
-      face !== null && face.id === state.selection.test,
+      face !== null && face.id === state.selection.test && state.selection.query === null,
     );
   }
 

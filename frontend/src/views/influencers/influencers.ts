@@ -133,16 +133,17 @@ class Influencers implements View {
   update(state: State): void {
     const { record } = this.#context,
       { selection } = state;
-    const method = record.method(selection.method),
-      test = record.examples.test.byId(selection.test);
+    const question = record.question(selection.query),
+      wanted = record.method(selection.method),
+      method = question ? record.answering(question, wanted) : wanted,
+      test = question ? null : record.examples.test.byId(selection.test);
     const light = record.light(selection.epoch, method?.id ?? null),
       words = wordsFor(light);
-    say(this.#on, selection.test === null ? "Influence" : words.on);
-    say(
-      this.#title,
-      test ? clipped(nameOf(test), 90) : selection.test === null ? "" : `#${selection.test}`,
-    );
-    this.#title.title = test ? clipped(nameOf(test), 2000) : "";
+    const nothing = selection.test === null && !question;
+    say(this.#on, nothing ? "Influence" : words.on);
+    const name = question ? question.id : test ? nameOf(test) : `#${selection.test}`;
+    say(this.#title, nothing ? "" : clipped(name, 90));
+    this.#title.title = question ? clipped(question.about, 2000) : test ? clipped(name, 2000) : "";
     if (!method) {
       this.#empty(
         "No attribution scores yet",
@@ -151,14 +152,25 @@ class Influencers implements View {
       );
       return;
     }
-    if (selection.test === null) {
+    if (nothing) {
       this.#empty(
         "No test example selected",
         "Choose one on the left to see the training examples that matter to it.",
       );
       return;
     }
-    this.#want(method.id, selection.test);
+    if (question)
+      this.#want(
+        `${question.id}/${method.id}`,
+        () => record.answersNow(question, method.id),
+        () => record.answers(question, method.id),
+      );
+    else
+      this.#want(
+        `${method.id}/${selection.test}`,
+        () => record.scoresNow(method.id, selection.test!),
+        () => record.scores(method.id, selection.test!),
+      );
     const scores = this.#scores;
     if (this.#trouble) {
       this.#empty("No scores to show", this.#trouble);
@@ -187,12 +199,12 @@ class Influencers implements View {
     const shown = record.epochs[indexNearest(record.epochs, selection.epoch)] ?? at;
     say(
       this.#where,
-      `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}`,
+      `at ${record.unit} ${moment(at)}${at === shown ? "" : ", the nearest with scores"}${method === wanted ? "" : `, by ${method.label}`}`,
     );
     if (!Number.isFinite(scale)) {
       this.#empty(
         "Scores here are not numbers",
-        `At ${record.unit} ${moment(at)} the record holds NaN or infinity for this test example. Other epochs may be fine.`,
+        `At ${record.unit} ${moment(at)} the record holds NaN or infinity for what is selected. Other epochs may be fine.`,
       );
       return;
     }
@@ -235,7 +247,8 @@ class Influencers implements View {
       hurt = this.#hurt.update(scores, now, test, train, selected, layout);
     const chosen = selection.hovered?.split === "train" ? selection.hovered.id : selection.train;
     this.#spread.update(scores, epoch, helped, hurt, chosen, record.attrs.count.train, words);
-    this.#removal.update(method.id, selection.test, selection.epoch);
+    if (question) this.#removal.element.hidden = true;
+    else this.#removal.update(method.id, selection.test!, selection.epoch);
     this.#faces(scores, [...helped, ...hurt]);
   }
 
@@ -248,16 +261,15 @@ class Influencers implements View {
     if (missing.length) train.load(missing).then(redraw, report);
   }
 
-  /** Have the scores of a test example, from the page, the cache or the kernel. */
-  #want(method: string, test: number): void {
-    const key = `${method}/${test}`;
+  /** Have the scores of a test example or a question, from the page, the cache or the kernel. */
+  #want(key: string, now: () => TestScores | null, later: () => Promise<TestScores>): void {
     if (key === this.#key) return;
     this.#key = key;
     this.#trouble = "";
     this.#slow = false;
     clearTimeout(this.#waiting);
-    const { record, redraw } = this.#context;
-    const here = record.scoresNow(method, test);
+    const { redraw } = this.#context;
+    const here = now();
     if (here) {
       this.#scores = here;
       this.#held = key;
@@ -268,7 +280,7 @@ class Influencers implements View {
       this.#scores = null;
       redraw();
     }, 600);
-    record.scores(method, test).then(
+    later().then(
       (scores) => {
         if (key === this.#key) {
           this.#scores = scores;
@@ -283,7 +295,7 @@ class Influencers implements View {
         this.#scores = null;
         this.#trouble =
           error instanceof NotHere && this.#context.isStatic
-            ? "This page was saved without the scores of this test example."
+            ? "This page was saved without these scores."
             : error.message;
         redraw();
       },

@@ -1,7 +1,9 @@
 // What if these were gone? A question about training examples, its answer under the timeline, the truth
 // by retraining where that is allowed, and the answers that were given before.
+
 import type { WhatIf } from "../../data/asking";
 import { indexNearest } from "../../data/epochs";
+import { testOf } from "../../state/selection";
 import { ADVICE } from "../../ui/advice";
 import { iconButton } from "../../ui/controls";
 import { el, put, say } from "../../ui/dom";
@@ -182,8 +184,8 @@ export class WhatIfPanel {
   #fill(selection: State["selection"]): void {
     const { record, asking } = this.#context;
     const method = record.method(selection.method),
-      scores =
-        method && selection.test !== null ? record.scoresNow(method.id, selection.test) : null;
+      test = testOf(selection),
+      scores = method && test !== null ? record.scoresNow(method.id, test) : null;
     const epoch = scores?.epochs.length ? indexNearest(scores.epochs, selection.epoch) : 0;
     const words = wordsFor(record.light(selection.epoch, method?.id ?? null));
     this.#choices = choicesOf(selection, scores?.epochs.length ? scores : null, epoch, words);
@@ -200,7 +202,7 @@ export class WhatIfPanel {
     }
     const choice = this.#choice();
     if (choice) this.#which.value = choice.value;
-    this.#which.disabled = this.#ask.disabled = !choice || selection.test === null;
+    this.#which.disabled = this.#ask.disabled = !choice || test === null;
     const past = asking.answers;
     this.#past.hidden = !past.length;
     const listed = past.map((one) => ({ value: one.id, text: this.#pastName(one) }));
