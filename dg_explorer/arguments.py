@@ -40,7 +40,7 @@ _RANGES: dict[str, tuple[str, float, float]] = {
     **dict.fromkeys(_COUNTS.split(), ("at least 1", 1, math.inf)),
     **dict.fromkeys(_NONE_OR_MORE.split(), ("at least 0", 0, math.inf)),
     **dict.fromkeys(("share", "weight", "from_share", "to_share"), ("between 0 and 1", 0, 1)),
-    **dict.fromkeys(("drop", "keep"), ("more than 0 and less than 1", 0, 1)),
+    **dict.fromkeys(("drop", "keep", "level"), ("more than 0 and less than 1", 0, 1)),
     **dict.fromkeys(("h", "sharpness", "scale", "temperature"), ("more than 0", 0, math.inf)),
 }
 _OPEN = ("more than 0", "more than 0 and less than 1")

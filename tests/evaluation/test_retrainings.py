@@ -159,6 +159,7 @@ def test_without_retrainings_there_is_the_recorded_curve_and_a_reason(run, train
     assert answer.expected is None
     assert answer.random_low is None
     assert answer.reason
+    assert "recorded without replay=True" in answer.reason
     assert "retrain(run, training)" in str(answer)
 
 
@@ -420,3 +421,20 @@ def test_lds_over_time_reads_kept_retrainings_and_tells_the_truths_apart(checked
         starts=2,
     )
     assert alone["lds"].dims == ("method", "epoch")
+
+
+def test_a_replay_that_ends_elsewhere_is_said(run, training):
+    dg.retrain(run, training, share=0.2, n=9)
+    assert "from the record" not in str(dg.what_if(run, train=training.train_ids[:3]))
+    other = run_of(training)
+    moved = other["dynamics/test"].load()
+    other.add("dynamics/test", moved.assign(margin=moved["margin"] + 0.5), overwrite=True)
+    dg.retrain(other, training, share=0.2, n=9)
+    said = str(dg.what_if(other, train=training.train_ids[:3]))
+    assert "ends up to 0.5 nats from the record" in said
+
+
+def test_levels_that_are_none_are_refused(run, training):
+    for level in (0.0, 1.0, 90):
+        with pytest.raises(dg.SettingError, match="level"):
+            dg.what_if(run, train=training.train_ids[:1], level=level)

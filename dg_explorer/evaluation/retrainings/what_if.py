@@ -198,17 +198,15 @@ def what_if(
     rows = kept_retrainings(run, start="this")
     base = recorded_curves(run, rows, None if test is None else int(test))
     answer = WhatIf(train=ids, level=level, method=method, run=run, **base)
-    words = [_asked(run, answer)]
+    words = [_asked(answer)]
     if rows is None:
-        reason = (
-            "Nothing is expected, and there is no band of random removals: no retraining is kept. "
-            "retrain(run, training) makes them."
-        )
+        reason = f"Nothing is expected, and there is no band: no retraining is kept. {_how(run)}"
         words += [whole] if (whole := whole_classes(run, ids)) else []
         return replace(answer, words=(*words, reason), reason=reason)
     for add in (_with_true, _with_band):
         answer, more = add(answer, rows)
         words += more
+    words += _off_the_record(answer, rows)
     reason = whole_classes(run, ids)
     if not reason:
         answer, reason, more = _with_expected(answer, run)
@@ -246,7 +244,36 @@ def _read(run, group: str) -> WhatIf:
     )
 
 
-def _asked(run, answer: WhatIf) -> str:
+def _how(run) -> str:
+    """What makes retrainings of this run, or why it cannot be trained again."""
+    if "replay" in run:
+        return (
+            "retrain(run, training), with training = training_of_run(run, model, train=..., "
+            "test=...), makes some."
+        )
+    return (
+        "This run was recorded without replay=True, so its own training cannot be taken again; "
+        "what is left is what was recorded. retrain(run, training) takes a Training of your own."
+    )
+
+
+def _off_the_record(answer: WhatIf, rows: xr.Dataset) -> list[str]:
+    """A sentence where training again with everything ends elsewhere than the record."""
+    whole = rows.isel(retraining=np.flatnonzero(rows["why"].values == "whole")[:1])
+    if answer.now is None or not whole.sizes["retraining"]:
+        return []
+    again = at_epochs(answer.epoch, rows["epoch"].values, of_test(whole["output"], answer.test)[0])
+    off = np.abs(again - answer.now)
+    scale = np.nanstd(answer.now)
+    if not np.isfinite(off).any() or np.nanmax(off) <= max(0.02 * scale, 1e-3):
+        return []
+    return [
+        f"With all examples, training again ends up to {np.nanmax(off):.2g} {answer.unit} from the "
+        f"record: compare removals with that retraining, rather than with the recorded curve."
+    ]
+
+
+def _asked(answer: WhatIf) -> str:
     what = f"{len(answer.train)} training example{'s' * (len(answer.train) != 1)}"
     return f"Without {what}, from the start of the recorded training."
 
