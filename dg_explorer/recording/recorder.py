@@ -453,6 +453,8 @@ class Recorder(TrainedTogether, Brief):
         if replay:
             world = self._processes.world if several else 1
             self._replay = ReplayLog(self.run, self.model, self.optimizer, world)
+            if self._replay.random is not None:
+                self._handles.append(self._replay.random)
             if self._replay.missing:
                 lacks = "; ".join(self._replay.missing)
                 self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
@@ -520,11 +522,20 @@ class Recorder(TrainedTogether, Brief):
         self.steps_taken += 1
         self._passes = 0
         if closure_of(args, kwargs) is None:
-            witness.before_step()
+            self._look_at_step()
             return None
         if self._replay is None or not self._replay.accumulates:
             witness.forget()  # but not the batches that a trainer has added up
-        return look_after_closure(args, kwargs, witness.before_step)
+        return look_after_closure(args, kwargs, self._look_at_step)
+
+    def _look_at_step(self) -> None:
+        """Have the witness look at the gradients; its own passes are none of the training's."""
+        random = None if self._replay is None else self._replay.random
+        if random is not None:
+            random.awake = False
+        self._witness.before_step()
+        if random is not None:
+            random.awake = True
 
     def _loss_of(self, answers, labels):
         """The loss that is recorded, of answers as `batch` gets them."""

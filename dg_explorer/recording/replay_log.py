@@ -7,11 +7,12 @@ batch of each slot (`micro`: 0, 1, ...), where several processes trained the pro
 (`rank`; an example that two were given has two slots) and, where the examples weigh unevenly, the
 `weight` of each in the step's loss (NaN: 1 / examples of the step). Of examples with several labels
 `n_trained` counts those that are trained, after a shift; what a loss is divided by is 1 / `weight`.
-Where a trainer clips, `clip_factor` is what the gradient was multiplied by. The attributes say the
-rest: the optimizer's class, the settings of its groups and the names of their parameters, whether
-algorithms were deterministic, what the trainer does beside (`trainer`), which rules give all
-weights (`weight_rules`, see `rules_of_weights`), and `missing`: what an exact replay lacks, empty
-where it lacks nothing. The weights and the optimizer state before step 0 are the checkpoint that
+Where a trainer clips, `clip_factor` is what the gradient was multiplied by. Of a model with dropout
+`random` holds where torch's generator stood at each pass. The attributes say the rest: the
+optimizer's class, the settings of its groups and the names of their parameters, whether algorithms
+were deterministic, what the trainer does beside (`trainer`), which rules give all weights
+(`weight_rules`, see `rules_of_weights`), and `missing`: what an exact replay lacks, empty where it
+lacks nothing. The weights and the optimizer state before step 0 are the checkpoint that
 `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..training.passes import RandomWatch
 from ..training.trained_loss import WEIGHT_RULES, rules_of_weights
 from .gradient_witness import EVEN
 from .ranks.steps import Step
@@ -58,6 +60,12 @@ class ReplayLog:
         self.trainer: TrainerFacts | None = None
         self._slots, self._written = _there(run)
         self.missing = obstacles(model, optimizer)
+        #: where the generator stood, of a model with dropout
+        self.random: RandomWatch | None = None
+        if processes == 1 and _drops(model) and next(model.parameters()).device.type == "cpu":
+            self.random = RandomWatch(model, optimizer)
+        elif _drops(model):
+            self.miss("the random masks of dropout, which are kept for one process on the CPU")
         #: norms of the gradients before they are clipped
         self.norms: NormWatch | None = None
         said = run["replay"].attrs.get("weight_rules") if "replay" in run else None
@@ -167,6 +175,8 @@ class ReplayLog:
             data["n_trained"] = (("step", "slot"), n)
         if self.norms is not None:
             data["clip_factor"] = ("step", self.norms.take(len(steps)))
+        if self.random is not None:
+            data["random"] = ("step", self._random(steps))
         self._name_rules(steps, weight, data.get("n_trained"))
         # steps that a resumed training takes again are in the record already
         known = 0 if overwrite else max(0, self._written - first)
@@ -191,6 +201,14 @@ class ReplayLog:
             elif np.abs(own - 1).max() > EVEN:
                 table[k, : len(step.ids)] = own / len(step.ids)
         return None if np.isnan(table).all() else table
+
+    def _random(self, steps: list[Step]) -> np.ndarray:
+        """Where the generator stood at each pass of each step, as text."""
+        passes = self.random.take(len(steps))
+        if [len(states) for states in passes] != [len(step.passes) for step in steps]:
+            self.miss("the random masks of dropout: other passes were seen than those of batches")
+            passes = [[] for _ in steps]
+        return np.array([json.dumps(states) for states in passes], dtype=object)
 
     def _name_rules(self, steps: list[Step], weight, counts) -> None:
         """Keep the rules that give the weights of all steps; of one process, so far."""
@@ -251,8 +269,6 @@ def obstacles(model, optimizer) -> list[str]:
     """What makes an exact replay impossible from the start, in words."""
     found = []
     modules = list(model.modules())
-    if any("Dropout" in type(m).__name__ and getattr(m, "p", 0) > 0 for m in modules):
-        found.append("the random masks of dropout")
     if any("BatchNorm" in type(m).__name__ for m in modules):
         found.append(
             "gradients of single examples: batch normalization mixes the examples of a step"
@@ -261,6 +277,11 @@ def obstacles(model, optimizer) -> list[str]:
     if any(id(p) not in known for group in optimizer.param_groups for p in group["params"]):
         found.append("parameters that the optimizer updates and the model does not have")
     return found
+
+
+def _drops(model) -> bool:
+    """Whether the model has dropout."""
+    return any("Dropout" in type(m).__name__ and getattr(m, "p", 0) > 0 for m in model.modules())
 
 
 def _settings(model, optimizer) -> list[dict]:

@@ -151,13 +151,16 @@ def training_of_run(
         loss = loss or (cross_entropy if plain else OfTask(alone, "loss"))
         output = output or (margin if plain else OfTask(alone, "output"))
     change_gradient = change_gradient or steps.clip
+    if steps.draws is not None:
+        start.train()
     rule = _rule(steps, start, optimizer, change_gradient, change_theta)
     own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
     proof = prove_replay(run, own, rule, take=verify, progress=progress)
     taken = steps_at_epochs(run)
     labels_of_epochs = {n: epoch for epoch, n in taken.items() if n <= len(steps)}
     everyone = np.arange(len(train_ids))
-    full = steps.weights is None and all(
+    full = steps.weights is None and steps.draws is None
+    full = full and all(
         len(b) == len(everyone) and np.array_equal(np.sort(b), everyone) for b in steps.batches
     )
     return Training(
@@ -179,6 +182,7 @@ def training_of_run(
         labels_of_epochs=labels_of_epochs,
         one_start=True,
         carried=steps.trained,
+        draws=steps.draws,
         denominators=_denominators(steps, task, labels),
         own=own,
         proof=proof,

@@ -8,7 +8,7 @@ training come from here, and only what is linear about them is computed elsewher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -155,8 +155,8 @@ class OwnSteps(Brief):
         for k in range(int(micro.max(initial=0)) + 1):
             mine = micro == k
             batch = torch.as_tensor(places[mine])
-            answers = self.model(self.inputs[batch])
-            answers = answers_of(answers)
+            with self._drawing(step, k, last=k == micro.max(initial=0)):
+                answers = answers_of(self.model(self.inputs[batch]))
             share = np.ones(len(batch)) if weights is None else weights[mine]
             if np.ptp(share) < EVEN * abs(share).max():  # as the trainer took it, to the bit
                 yield _divided(self._mean(answers, batch), float(share.sum() / n))
@@ -164,6 +164,12 @@ class OwnSteps(Brief):
             losses = self.loss(answers, self.labels[batch])
             share = torch.as_tensor(share, dtype=losses.dtype)
             yield (losses * share.to(losses.device)).sum() / n
+
+    def _drawing(self, step: int, k: int, *, last: bool):
+        """The random numbers of a pass, where the model draws any."""
+        if self.steps.draws is None:
+            return nullcontext()
+        return self.steps.draws.at(step, k, (step + 1, 0) if last else (step, k + 1))
 
     def _mean(self, answers, batch) -> torch.Tensor:
         if self.loss is cross_entropy:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -93,6 +94,95 @@ class PassWatch:
         seen = Pass(arguments, keywords, answers.detach(), self._rng, _autocast(answers))
         answers.register_hook(seen.add_slope)
         self.passes = [*self.passes[-MOST:], seen]
+
+
+class RandomWatch:
+    """Keeps where torch's generator stood at each pass of a training, for models with dropout.
+
+    A state has 5 kB, and most passes go on where the one before ended: only the first pass since
+    the last call of `take`, and those before which something else drew, are kept.
+
+    Parameters
+    ----------
+    model : module
+    optimizer : torch optimizer
+        Whose steps end a group of passes.
+    """
+
+    def __init__(self, model, optimizer):
+        #: whether passes are the training's; those that look at it again are not
+        self.awake = True
+        self._last: torch.Tensor | None = None
+        self._here: list[str] = []
+        self._steps: list[list[str]] = []
+        self._handles = [
+            model.register_forward_pre_hook(self._before),
+            model.register_forward_hook(self._after),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    def take(self, n: int) -> list[list[str]]:
+        """For each of the last n steps, a state for each pass, or "" where it goes on."""
+        steps, self._steps, self._last = self._steps[-n:], [], None
+        return steps
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, module, arguments) -> None:
+        if self.awake and torch.is_grad_enabled():
+            now = torch.get_rng_state()
+            same = self._last is not None and torch.equal(now, self._last)
+            self._here.append("" if same else b64encode(now.numpy().tobytes()).decode())
+
+    def _after(self, module, arguments, returned) -> None:
+        if self.awake and torch.is_grad_enabled():
+            self._last = torch.get_rng_state()
+
+    def _after_step(self, *_) -> None:
+        self._steps.append(self._here)
+        self._here = []
+
+
+class Draws:
+    """Where torch's generator stands at each pass of a recorded training.
+
+    Parameters
+    ----------
+    steps : list of list of str
+        As `RandomWatch.take` gives them.
+    """
+
+    def __init__(self, steps: Sequence[Sequence[str]]):
+        self._known: dict[tuple[int, int], torch.Tensor] = {}
+        for step, passes in enumerate(steps):
+            for k, state in enumerate(passes):
+                if state:
+                    self._known[step, k] = torch.frombuffer(
+                        bytearray(b64decode(state)), dtype=torch.uint8
+                    )
+
+    @contextmanager
+    def at(self, step: int, k: int, following: tuple[int, int] | None = None):
+        """Draw as the k-th pass of a step did; `following` is the pass that goes on from there.
+
+        Raises
+        ------
+        CannotRepeat
+            Earlier steps have to be taken first.
+        """
+        if (step, k) not in self._known:
+            raise CannotRepeat(f"the generator's state at step {step} follows from earlier steps")
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._known[step, k])
+        try:
+            yield
+            if following is not None:
+                self._known.setdefault(following, torch.get_rng_state())
+        finally:
+            torch.set_rng_state(before)
 
 
 def answers_in(returned) -> torch.Tensor | None:

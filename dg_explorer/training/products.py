@@ -53,9 +53,17 @@ class LossProducts:
         self._traced: dict[tuple, Callable] = {}
         self._way: Callable | None = None
 
-    def of(self, batch: torch.Tensor | None, share: torch.Tensor | None = None) -> BatchProducts:
-        """The loss of a batch; `share` is the weight that the trained loss gives to each slot."""
-        return BatchProducts(self, batch, share)
+    def of(
+        self,
+        batch: torch.Tensor | None,
+        share: torch.Tensor | None = None,
+        step: int | None = None,
+    ) -> BatchProducts:
+        """The loss of a batch; `share` is the weight that the trained loss gives to each slot.
+
+        `step` is its step, which decides the random numbers of a model with dropout.
+        """
+        return BatchProducts(self, batch, share, step)
 
     def __call__(
         self,
@@ -64,6 +72,7 @@ class LossProducts:
         directions: torch.Tensor,
         share: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
+        step: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian products, shape (direction, parameter), and slopes, (direction, example).
 
@@ -72,7 +81,7 @@ class LossProducts:
         gradient along both.
         """
         examples = self._examples(theta, batch, share)
-        if self._way is None:
+        if self._way is None and self.training.draws is None:
             self._way = self._choose(theta, *(part[:4] for part in examples))
         if weights is not None and share is not None:
             weights = weights * share.to(weights.dtype)
@@ -80,16 +89,21 @@ class LossProducts:
         for start in range(0, len(directions), self.block):
             block = slice(start, start + self.block)
             by = None if weights is None else weights[block]
-            parts.append(self._run(theta, directions[block], by, *examples))
+            if self.training.draws is None:
+                parts.append(self._run(theta, directions[block], by, *examples))
+                continue
+            with sdpa_kernel(SDPBackend.MATH):  # one plain pass, in which dropout draws as it did
+                losses = self._losses(*examples[:2], step)
+                parts.append(_few(losses, theta, directions[block], by, *examples[2:]))
         products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
         return products, slopes if share is None else slopes * share.to(slopes.dtype)
 
-    def gradient(self, theta, batch, share=None) -> torch.Tensor:
+    def gradient(self, theta, batch, share=None, step=None) -> torch.Tensor:
         """The gradient of the batch's loss."""
         theta = theta.detach().requires_grad_()
         inputs, labels, *weights = self._examples(theta, batch, share)
         with torch.enable_grad():
-            losses = self._losses(inputs, labels)(theta)
+            losses = self._losses(inputs, labels, step)(theta)
             mean = (losses * weights[0] if weights else losses).mean()
             return torch.autograd.grad(mean, theta)[0]
 
@@ -137,8 +151,22 @@ class LossProducts:
         agrees = (got - wanted).norm() <= tolerance * wanted.norm() + 1e-12
         return _reverse_over_forward if agrees else _reverse_twice
 
-    def _losses(self, inputs, labels):
-        return lambda vector: self.training.loss(self.flat(vector, inputs), labels)
+    def _losses(self, inputs, labels, step=None):
+        draws = self.training.draws
+        if draws is None or step is None:
+            return lambda vector: self.training.loss(self.flat(vector, inputs), labels)
+        passes = self.training.passes(step)
+
+        def losses(vector):
+            found = []
+            for k, rows in enumerate(passes):
+                after = (step, k + 1) if k + 1 < len(passes) else (step + 1, 0)
+                with draws.at(step, k, after):
+                    answers = self.flat(vector, inputs[rows])
+                found.append(self.training.loss(answers, labels[rows]))
+            return torch.cat(found)[torch.cat(passes).argsort()]
+
+        return losses
 
     def _many(self, theta, directions, inputs, labels, weights=None):
         losses, way = self._losses(inputs, labels), self._chosen()
@@ -159,25 +187,25 @@ class LossProducts:
 class BatchProducts:
     """`BatchLoss` of one batch, by `LossProducts`."""
 
-    def __init__(self, products: LossProducts, batch, share):
-        self._products, self._batch, self._share = products, batch, share
+    def __init__(self, products: LossProducts, batch, share, step):
+        self._products, self._batch, self._share, self._step = products, batch, share, step
         self.dtype = products.flat.theta.dtype
         self._gradient: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def gradient(self, theta: torch.Tensor) -> torch.Tensor:
         """Shape (parameter,); asked for again at the same weights, it is not taken again."""
         if self._gradient is None or not torch.equal(self._gradient[0], theta):
-            gradient = self._products.gradient(theta, self._batch, self._share)
+            gradient = self._products.gradient(theta, self._batch, self._share, self._step)
             self._gradient = (theta.detach().clone(), gradient)
         return self._gradient[1]
 
     def product(self, theta, directions) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian times each direction, and each direction's slope by example weight."""
-        return self._products(theta, self._batch, directions, self._share)
+        return self._products(theta, self._batch, directions, self._share, None, self._step)
 
     def tangent(self, theta, directions, weights) -> torch.Tensor:
         """How the gradient moves along directions of the parameters and of the weights."""
-        return self._products(theta, self._batch, directions, self._share, weights)[0]
+        return self._products(theta, self._batch, directions, self._share, weights, self._step)[0]
 
 
 def _few(losses, theta, directions, by=None, weights=None):

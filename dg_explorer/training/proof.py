@@ -214,8 +214,11 @@ def _made_from(own: OwnSteps) -> str:
     """A digest of what a proof depends on: data, order, loss, version, and the model's answers."""
     digest = hashlib.sha256()
     batch = torch.as_tensor(own.steps.batches[0][:8])
+    drops = own.steps.draws is not None
     with torch.no_grad():
-        answers = own.model(own.inputs[batch])
+        answers = (own.model.eval() if drops else own.model)(own.inputs[batch])
+    if drops:
+        own.model.train()
     answers = answers_of(answers)
     for part in (own.inputs, own.labels, answers.detach()):
         digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -295,6 +298,7 @@ def _recorded_losses(run, own: OwnSteps, segment: Segment) -> list:
     """What the record holds of losses within a segment: (step, positions, losses), in order."""
     task = run.attrs.get("task")
     known = isinstance(task, dict) and task.get("name") in ("classification", "binary")
+    known = known and own.steps.draws is None  # those of other masks
     if not known or "dynamics/train" not in run or own.labels.is_floating_point():
         return []
     dynamics, taken = run["dynamics/train"], run["metrics"]["steps_taken"]

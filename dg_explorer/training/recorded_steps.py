@@ -11,6 +11,7 @@ import torch
 
 from ..arguments import Brief
 from ..errors import DGExplorerError
+from .passes import Draws
 from .step.by_hand import UnsupportedOptimizerError
 from .step.choose import check_optimizer
 from .step.clipping import Clipping
@@ -47,6 +48,8 @@ class RecordedSteps(Brief):
         Trained labels of each example, where they have several.
     rules : list of str
         Which of `WEIGHT_RULES` give all weights.
+    draws : Draws or None
+        Where the generator stood at each pass, of a model with dropout.
     clip : Clipping or None
         What a trainer did to the gradients.
     optimizer : str
@@ -63,6 +66,7 @@ class RecordedSteps(Brief):
     micro: list[np.ndarray] | None
     counts: np.ndarray | None
     rules: list[str]
+    draws: Draws | None
     clip: Clipping | None
     rates: np.ndarray
     optimizer: str
@@ -176,6 +180,7 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         micro=micro,
         counts=_counts(log, batches, len(train_ids)),
         rules=json.loads(log.attrs.get("weight_rules", "[]")),
+        draws=Draws([json.loads(s) for s in log["random"].values]) if "random" in log else None,
         clip=Clipping(**trainer["clip"]) if trainer.get("clip") else None,
         rates=rates,
         optimizer=log.attrs["optimizer"],

@@ -57,7 +57,7 @@ class Replay:
             return self._own.step_from(step, state)
         _, batch = self.steps[step]
         training = self.training
-        loss = self._losses.of(batch, training.slot_weight(step))
+        loss = self._losses.of(batch, training.slot_weight(step), step)
         lr = training.optimizer.lr_at(step, self.n_steps)
         if training.optimizer.generic:
             return training.optimizer.step(state, loss.gradient, step, lr)

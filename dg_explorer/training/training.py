@@ -16,7 +16,7 @@ from ..arguments import Brief, Ids
 from ..errors import DGExplorerError, SettingError
 from .known_losses import cross_entropy
 from .own_steps import OwnSteps
-from .passes import answers_of
+from .passes import Draws, answers_of
 from .proof_table import ReplayProof
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
@@ -79,6 +79,8 @@ class Training(Brief):
     carried : set of str, optional
         Names of the parameters that train; the others stand still and are no part of the state.
         Default: all.
+    draws : Draws, optional
+        The random numbers of each pass, of a recorded model with dropout.
     one_start : bool
         The start and the order are those of a record: there is no other seed.
     own : OwnSteps, optional
@@ -107,6 +109,7 @@ class Training(Brief):
     slot_weights: Sequence[np.ndarray] | None = None
     denominators: Denominators | None = None
     carried: frozenset[str] | None = None
+    draws: Draws | None = None
     one_start: bool = False
     own: OwnSteps | None = None
     proof: ReplayProof | None = None
@@ -152,7 +155,7 @@ class Training(Brief):
         One that steps otherwise is not the recorded training any more, nor is it proved.
         """
         if set(changes) - {"record_at", "output", "test_inputs", "test_labels", "test_ids"}:
-            changes = {"own": None, "proof": None} | changes
+            changes = {"own": None, "proof": None, "draws": None} | changes
         return replace(self, **changes)
 
     def in_dtype(self, dtype: torch.dtype) -> Training:
@@ -165,7 +168,9 @@ class Training(Brief):
 
         names = ("inputs", "labels", "test_inputs", "test_labels", "weights")
         data = {name: cast(getattr(self, name)) for name in names}
-        return self.with_changes(model=lambda seed: self.model(seed).to(dtype), **data)
+        return self.with_changes(
+            model=lambda seed: self.model(seed).to(dtype), draws=self.draws, **data
+        )
 
     def slot_weight(self, step: int) -> torch.Tensor | None:
         """Weight of each slot of a step in the trained loss; None where all are 1."""
@@ -211,7 +216,20 @@ class Training(Brief):
                 f"one start only. Leave seeds out, or pass a function (kept, seed) -> outputs that "
                 f"trains from a new start."
             )
-        return FlatModel(self.model(self.seed if seed is None else seed), self.carried)
+        module = self.model(self.seed if seed is None else seed)
+        return FlatModel(module, self.carried, drops=self.draws is not None)
+
+    def at_rest(self) -> FlatModel:
+        """The model at its starting point as it is evaluated: without dropout."""
+        return FlatModel(self.model(self.seed).eval(), self.carried)
+
+    def passes(self, step: int) -> list[torch.Tensor]:
+        """Which slots of a step came in each of its batches."""
+        micro = None if self.denominators is None else self.denominators.micro
+        if micro is None:
+            batch = list(self.steps())[step][1]
+            return [torch.arange(self.n_train if batch is None else len(batch))]
+        return [torch.as_tensor(np.flatnonzero(micro[step] == k)) for k in np.unique(micro[step])]
 
 
 def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -227,6 +245,8 @@ class FlatModel:
     ----------
     carried : names of parameters, optional
         Those in the vector; the others are constants. Default: all.
+    drops : bool
+        Whether dropout may be active, since its random numbers are known.
 
     Raises
     ------
@@ -235,9 +255,13 @@ class FlatModel:
         depend on more than the examples and their order.
     """
 
-    def __init__(self, module: nn.Module, carried: Collection[str] | None = None):
+    def __init__(
+        self, module: nn.Module, carried: Collection[str] | None = None, *, drops: bool = False
+    ):
         for name, part in module.named_modules():
-            if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
+            if drops:
+                pass  # as it did while it trained
+            elif isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
                 raise NotDeterministicError(
                     f"{name or 'The model'} drops units at random (p = {part.p}). Call "
                     "`.eval()` on it or set p to 0, if it was trained so; else use TRAK."
@@ -299,6 +323,11 @@ def train_many(
     -------
     State, each of shape (model, parameter)
     """
+    if training.draws is not None:
+        raise NotDeterministicError(
+            "This training drops units at random; trained with other weights of its examples for "
+            "many models at once, it would draw others. Its exact scores draw as it did."
+        )
     flat = training.start()
     state = training.optimizer.initial_state(starts)
     n_steps = _count_steps(training, batches)
@@ -350,7 +379,7 @@ def _one_model(gradients, examples, weight, n, i, each, theta):
 
 def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:
     """Output of every test example under each row of parameters, shape (model, test)."""
-    flat = training.start()
+    flat = training.start() if training.draws is None else training.at_rest()
 
     def one(vector):
         return training.output(flat(vector, training.test_inputs), training.test_labels)

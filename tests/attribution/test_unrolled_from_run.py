@@ -151,9 +151,11 @@ def test_batches_of_unknown_examples_are_refused():
         training_of_run(record(ids=False), network(), train=TRAIN, test=TEST)
 
 
-def test_dropout_is_refused_with_the_reason():
-    with pytest.raises(ReplayMissingError, match="dropout"):
-        training_of_run(record(dropout=0.2), network(0.2), train=TRAIN, test=TEST)
+def test_dropout_is_replayed_with_its_masks_and_not_trained_anew_with_others():
+    training = training_of_run(record(dropout=0.2), network(0.2), train=TRAIN, test=TEST)
+    assert training.proof.all_bits
+    with pytest.raises(NotDeterministicError, match="drops units at random"):
+        train_many(training, torch.ones(1, 20), training.start().theta[None])
 
 
 def test_a_run_without_a_replay_log_says_which_methods_remain():

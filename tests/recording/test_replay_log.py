@@ -123,6 +123,6 @@ def test_what_no_derivative_goes_through_is_said_before_the_training():
     run = Run.create(name="run", train_examples={"label": np.zeros(2, dtype=int)})
     with pytest.raises(UnsupportedOptimizerError, match="through Rprop: it steps by the sign"):
         Recorder(run, model, torch.optim.Rprop(model.parameters()), replay=True)
-    dropping = nn.Sequential(model, nn.Dropout(0.5))
-    with pytest.warns(UserWarning, match="lacks the random masks of dropout"):
-        Recorder(run, dropping, torch.optim.SGD(model.parameters()), replay=True)
+    mixing = nn.Sequential(model, nn.BatchNorm1d(2))
+    with pytest.warns(UserWarning, match="lacks gradients of single examples"):
+        Recorder(run, mixing, torch.optim.SGD(model.parameters()), replay=True)

@@ -161,7 +161,7 @@ def test_a_loss_that_accumulation_does_not_divide_is_replayed_as_it_was(tmp_path
     assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [0, 12], mode)
 
 
-def in_lightning(folder, weights=None, run=None, ids=True, **settings):
+def in_lightning(folder, weights=None, run=None, ids=True, drop=0.0, **settings):
     import lightning.pytorch as lightning
 
     class Module(lightning.LightningModule):
@@ -169,8 +169,12 @@ def in_lightning(folder, weights=None, run=None, ids=True, **settings):
             super().__init__()
             net = Net()
             self.body, self.norm, self.head = net.body, net.norm, net.head
+            self.drop = nn.Dropout(drop)
 
-        logits = forward = Net.logits
+        def forward(self, inputs):
+            return self.head(self.drop(self.norm(self.body(inputs))))
+
+        logits = forward
 
         def training_step(self, batch, batch_idx):
             rows = batch[0] if ids else batch
@@ -346,13 +350,40 @@ def test_what_a_replay_cannot_follow_in_lightning_is_named_before_training(
     assert "replay" not in run
 
 
-def test_dropout_is_named_before_a_trainer_trains(tmp_path):
-    class Dropping(Net):
-        def __init__(self):
-            super().__init__()
-            self.drop = nn.Dropout(0.1)
+class Dropping(Net):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.3)
 
+    def logits(self, inputs):
+        return self.head(self.drop(self.norm(self.drop(self.body(inputs)))))
+
+
+def evaluated(train):
+    return lambda weights: train(weights).eval()
+
+
+def test_dropout_is_replayed_to_the_bit_and_scores_are_the_differences_with_its_masks(tmp_path):
     run = new_run()
-    with pytest.raises(SettingError, match="random masks of dropout"):
-        by_transformers(tmp_path, Dropping, run=run)
-    assert "replay" not in run
+
+    def train(weights=None, run=None):
+        torch.manual_seed(11)
+        return by_transformers(tmp_path, Dropping, weights, run, seed=3)
+
+    training = replayed(run, train(run=run))
+    before = torch.get_rng_state()
+    for mode in ("reverse", "forward"):
+        assert_exact(training, evaluated(train), [5], mode)
+        torch.set_rng_state(before)
+        scores(training, mode)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_lightnings_dropout_is_replayed_from_the_record_alone(tmp_path):
+    run = new_run()
+    module = in_lightning(tmp_path, run=run, drop=0.3)
+    training = replayed(run, module)
+    assert_exact(training, evaluated(lambda w: in_lightning(tmp_path, w, drop=0.3)), [0, 12])
+    # a proof that is there already is not taken again; the masks follow from earlier steps
+    again = dg.training_of_run(run, module, train=TRAIN, test=TEST, **HOW)
+    assert np.array_equal(scores(again, "reverse"), scores(training, "reverse"))

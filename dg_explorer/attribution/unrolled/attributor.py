@@ -86,7 +86,9 @@ class UnrolledAttributor:
         self.memory = memory
         self.flat = training.start()
         # Carrying more digits than the states have would not make anything more exact.
-        self.dtype = dtype if self.flat.theta.dtype == torch.float64 else self.flat.theta.dtype
+        # Dropout draws other numbers in another precision.
+        as_trained = self.flat.theta.dtype != torch.float64 or training.draws is not None
+        self.dtype = self.flat.theta.dtype if as_trained else dtype
         self._steps = list(training.steps())
 
     def plan(self, n_queries: int = 1) -> MemoryPlan:
@@ -317,7 +319,7 @@ class UnrolledAttributor:
                 adjoint = _with_new(adjoint, by_theta, after)
             epoch, batch = self._steps[step]
             lr: Any = optimizer.lr_at(step, n_steps)  # as its own `backwards` takes it
-            loss = products.of(batch, training.slot_weight(step))
+            loss = products.of(batch, training.slot_weight(step), step)
             adjoint, by_weight = optimizer.backwards(before, after, adjoint, step, lr, loss)
             if self._following is not None:
                 by_weight = self._following.scores(step, batch, by_weight)
@@ -359,6 +361,9 @@ def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tens
 
 def make_output_gradient(training: Training, flat: FlatModel):
     """The function giving the gradient of chosen test examples' outputs, (query, parameter)."""
+
+    if training.draws is not None:
+        flat = training.at_rest()
 
     def one(theta, inputs, label):
         return training.output(flat(theta, inputs[None]), label[None])[0]

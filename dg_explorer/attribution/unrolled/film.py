@@ -133,7 +133,7 @@ def film(
             if step == last:
                 break
             _, batch = steps[step]
-            loss = products.of(batch, training.slot_weight(step))
+            loss = products.of(batch, training.slot_weight(step), step)
             lr: Any = optimizer.lr_at(step, len(steps))
             for i, b in enumerate(blocks):
                 weights = _rows(directions, b, n_train, batch).to(device, dtype)

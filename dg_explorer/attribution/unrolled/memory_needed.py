@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...checkpoints.random_state import untouched_rng
 from ...errors import DGExplorerError
 
 
@@ -110,7 +111,7 @@ def _activations_per_example(training, flat) -> int:
 
     handles = [leaf.register_forward_hook(count) for leaf in leaves]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), untouched_rng():  # a pass may drop units
             flat.module(training.inputs[:1])
     finally:
         for handle in handles:
