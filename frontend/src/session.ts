@@ -42,6 +42,8 @@ export class Session {
     this.player = new Player(this.store, () => this.record.epochs);
     this.#unlink = link(model, this.store, () => this.record.epochs);
     model.on("change:_preview", this.#reread);
+    model.on("change:_lights", this.#turned);
+    this.#turned();
     this.lost = !model.isStatic && isCut(model);
     if (this.lost) this.record.source.cut();
     this.asking = new Asking(model, () => !this.lost && !model.isStatic, this.store.value.test);
@@ -88,6 +90,7 @@ export class Session {
     this.record.source.destroy();
     this.#listeners.clear();
     this.model.off("change:_preview", this.#reread);
+    this.model.off("change:_lights", this.#turned);
   }
 
   #read(): Record {
@@ -99,6 +102,12 @@ export class Session {
     this.lost = true;
     this.record.source.cut();
     for (const listener of [...this.#lossListeners]) listener();
+  };
+
+  /** The lights that came after the record was read; the next drawing shows them. */
+  #turned = (): void => {
+    const view = this.model.get("_lights") as DataView | undefined;
+    if (view?.byteLength) this.record.turn(new Blocks(view));
   };
 
   #reread = (): void => {

@@ -14,6 +14,9 @@ from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.jobs import running
 from dg_explorer.evaluation.retrainings import again
 from dg_explorer.schema import SIGN
+from dg_explorer.widgets.reading.blocks import unpack
+from dg_explorer.widgets.reading.lights import lights
+from dg_explorer.widgets.reading.reader import RunReader
 
 EPOCHS = (5, 10, 20)
 PATIENCE = 60
@@ -162,6 +165,16 @@ def test_a_board_that_checks_itself_says_by_how_many(run, training):
     board = dg.explore(run, training=training, check=True)
     assert board._asking._jobs.current.wait(PATIENCE)
     assert board._job["checked"] == run.sizes("checks/retrainings/1")["retraining"] > 8
+
+
+def test_a_check_turns_the_lights_of_a_board_that_is_open(run, training):
+    board = dg.explore(run, training=training, check=True)
+    assert board._lights == b""
+    assert board._asking._jobs.current.wait(PATIENCE)
+    assert "checks/lds/1" in run
+    turned = unpack(board._lights)[1]
+    assert turned.keys() == lights(RunReader(run)).keys()
+    assert "LDS" in " ".join(turned["light/trak/detail"])
 
 
 def test_a_closed_board_ends_its_job(run, training, monkeypatch):

@@ -40,6 +40,19 @@ def test_each_method_has_a_light_of_its_own():
     assert found["light/trak/text"][0] == "validity green: metasmoothness 0.95, LDS 0.60"
 
 
+def test_other_starts_have_a_light_where_they_were_tried():
+    run = checked([0.95, 0.3], [0.6, 0.6])
+    assert not any("/any/" in name for name in lights(RunReader(run)))
+    there = run["checks/lds"].load().assign_attrs(start="any")
+    run.keep("checks/lds", there)
+    found = lights(RunReader(run))
+    epochs = found["light/trak/any/epoch"].tolist()
+    for epoch, level in zip(epochs, found["light/trak/any/level"], strict=True):
+        light = validity_light(run, epoch, method="trak", start="any")
+        assert ["red", "amber", "green", "grey"][level] == light.colour
+    assert "LDS 0.60" in found["light/trak/any/text"][0]
+
+
 def test_the_reasons_are_those_of_the_record():
     run = checked([0.95, 0.3], [0.6, 0.6])
     light = validity_light(run, 30, method="trak")

@@ -12,12 +12,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import traitlets
 
 from ...errors import DGExplorerError
 from ...record.growing_run import GrowingRun
+from ..reading.blocks import pack
+from ..reading.lights import lights
+from ..reading.reader import RunReader
 from .live import LiveBoard
 
 LINE = "explore(run, training=training)"
@@ -35,6 +39,7 @@ class AsksWhatIf(traitlets.HasTraits):
 
     _asked = traitlets.List().tag(sync=True)  # answers, the newest first
     _job = traitlets.Dict().tag(sync=True)
+    _lights = traitlets.Bytes().tag(sync=True)  # newer ones than the preview's
 
     _asking: Asking | None = None
 
@@ -219,12 +224,25 @@ class Asking:
             if job.name == "what_if":
                 self._conclude()
             self.publish()
+            if job.rows:
+                self._turn_lights()
             with self._lock:
                 again, self._again = self._again and job.name == "what_if", False
             if again and self._checking:
                 threading.Thread(target=self.check, args=(True,), daemon=True).start()
         elif job.state == "paused" or time.monotonic() - self._told > _EVERY:
             self.publish()
+
+    def _turn_lights(self) -> None:
+        """What was retrained is a check of the scores: the lights go by it from now on."""
+        from ...evaluation.retrainings.calibration import calibrate
+
+        board = self._board()
+        if board is None or board.comm is None:
+            return
+        with suppress(DGExplorerError):  # too few retrainings, or no scores
+            calibrate(board.run)
+        board._lights = pack(lights(RunReader(board.run)))
 
     def publish(self) -> None:
         """Tell the browser how things stand."""

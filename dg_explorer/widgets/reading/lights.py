@@ -19,7 +19,7 @@ _LEVELS = {"red": 0, "amber": 1, "green": 2, "grey": 3}
 
 def lights(reader: RunReader) -> dict[str, Block]:
     """Blocks `light/<method>/...`, at each epoch from which on the light is another one: epoch,
-    level, text, detail.
+    level, text, detail; and `light/<method>/any/...` of other starts, where some were tried.
 
     Nothing where the record holds no check: the board then says that nothing was checked.
     """
@@ -40,6 +40,16 @@ def lights(reader: RunReader) -> dict[str, Block]:
                 for epoch, f in zip(epochs, found, strict=True)
             ],
         }
+        anywhere = [evidence.light(int(epoch), method, "any") for epoch in epochs]
+        if any(f.colour != "grey" for f in anywhere):
+            out |= {
+                f"light/{method}/any/epoch": epochs,
+                f"light/{method}/any/level": np.array(
+                    [_LEVELS[f.colour] for f in anywhere], np.int8
+                ),
+                f"light/{method}/any/text": [_beyond(f) for f in anywhere],
+                f"light/{method}/any/detail": [" ".join(f.reasons) for f in anywhere],
+            }
     return out
 
 
@@ -73,6 +83,14 @@ def _elsewhere(evidence: Evidence, epoch: int, method: str) -> str:
     light = evidence.light(epoch, method, "any")
     said = light.reasons[0] if light.colour == "grey" else " ".join(light.reasons)
     return f"From other starts, {light.colour}: {said}"
+
+
+def _beyond(light: Light) -> str:
+    """What is known of other starts, shortly."""
+    if light.colour == "grey":
+        return "not tried here"
+    measured = ", ".join(f"{name} {value:.2f}" for name, value in light.measured.items())
+    return f"{light.colour}{f', {measured}' if measured else ''}"
 
 
 def _short(light) -> str:

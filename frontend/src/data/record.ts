@@ -54,10 +54,13 @@ export class Record {
   readonly examples: { readonly train: Examples; readonly test: Examples };
   readonly preview: Blocks;
   readonly source: Source;
+  /** Where the lights are read; newer ones may come while a board checks itself. */
+  #lights: Blocks;
 
   constructor(preview: Blocks, source: Source) {
     this.preview = preview;
     this.source = source;
+    this.#lights = preview;
     this.attrs = preview.attrs as Attrs;
     this.epochs = preview.numbers("epochs");
     this.classes = preview.has("classes") ? preview.strings("classes") : [];
@@ -163,14 +166,18 @@ export class Record {
     return `query/${this.attrs.queries!.indexOf(question)}/${method}`;
   }
 
+  turn(lights: Blocks): void {
+    this.#lights = lights;
+  }
+
   /** Whether a method's light is red at any moment. */
   everRed(method: string): boolean {
-    return this.preview.maybe(`light/${method}/level`)?.includes(0 as never) ?? false;
+    return this.#lights.maybe(`light/${method}/level`)?.includes(0 as never) ?? false;
   }
 
   /** The light of a method's scores; `any`: as claims about trainings from other starts. */
   light(moment: number, method: string | null, start: "this" | "any" = "this"): Light {
-    if (start === "any" && !this.preview.has(`light/${method}/any/epoch`))
+    if (start === "any" && !this.#lights.has(`light/${method}/any/epoch`))
       return {
         level: "grey",
         text: "not tried",
@@ -178,8 +185,8 @@ export class Record {
           "Not tried: do these scores hold where training begins with other weights and another order? They are about this training alone.",
       };
     const known = start === "any" ? `light/${method}/any` : `light/${method}`;
-    const base = method && this.preview.has(`${known}/epoch`) ? known : "light";
-    const epochs = this.preview.maybe(`${base}/epoch`);
+    const base = method && this.#lights.has(`${known}/epoch`) ? known : "light";
+    const epochs = this.#lights.maybe(`${base}/epoch`);
     if (!epochs?.length)
       return {
         level: "grey",
@@ -190,10 +197,10 @@ export class Record {
     const i = indexBefore(epochs, moment);
     const levels = ["red", "amber", "green", "grey"] as const;
     return {
-      level: levels[this.preview.numbers(`${base}/level`)[i]!] ?? "grey",
-      text: this.preview.strings(`${base}/text`)[i] ?? "",
-      detail: this.preview.has(`${base}/detail`)
-        ? (this.preview.strings(`${base}/detail`)[i] ?? "")
+      level: levels[this.#lights.numbers(`${base}/level`)[i]!] ?? "grey",
+      text: this.#lights.strings(`${base}/text`)[i] ?? "",
+      detail: this.#lights.has(`${base}/detail`)
+        ? (this.#lights.strings(`${base}/detail`)[i] ?? "")
         : "",
     };
   }
