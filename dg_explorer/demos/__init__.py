@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SettingError
-from . import grokking, mislabeled_digits, spurious_digits
+from . import grokking, mislabeled_digits, spurious_digits, transformer
 from .demo_run import DemoRun
 
 RECIPES = {
@@ -11,6 +11,7 @@ RECIPES = {
     "grokking-smooth": (grokking.make, grokking.SMOOTH),
     "mislabeled-digits": (mislabeled_digits.make, mislabeled_digits.RECIPE),
     "spurious-digits": (spurious_digits.make, spurious_digits.RECIPE),
+    "transformer": (transformer.make, transformer.RECIPE),  # six minutes; the others take seconds
 }
 
 __all__ = ["RECIPES", "DemoRun", "make"]
@@ -28,7 +29,8 @@ def make(
 
     Parameters
     ----------
-    recipe : "grokking", "grokking-smooth", "mislabeled-digits" or "spurious-digits"
+    recipe : "grokking", "grokking-smooth", "mislabeled-digits", "spurious-digits", "transformer"
+        The last takes six minutes.
     path : where the run goes; None keeps it in memory
     seed : of the split, the weights, and the order of the examples
 

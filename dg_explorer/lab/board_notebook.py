@@ -26,7 +26,7 @@ def tutorial(name: str) -> Path:
     raise TutorialError(f"{name} is not in {' or in '.join(map(str, TUTORIALS))}; reinstall.")
 
 
-def board_notebook(run: str, *, words: str) -> NotebookNode:
+def board_notebook(run: str, *, words: str, before: str = "", settings: str = "") -> NotebookNode:
     """A notebook whose first code cell opens a run and shows its board.
 
     Parameters
@@ -35,6 +35,9 @@ def board_notebook(run: str, *, words: str) -> NotebookNode:
         The run's path as the notebook will name it: relative to the notebook, or absolute.
     words
         Markdown above the cell.
+    before, settings
+        Code between opening the run and showing its board, and what `explore` is given beside
+        the run: ", training=training".
     """
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -44,7 +47,8 @@ def board_notebook(run: str, *, words: str) -> NotebookNode:
             # One cell, the board at its end: what lies below the fold JupyterLab does not draw.
             new_code_cell(
                 "import dg_explorer as dg\n\n"
-                f"run = dg.Run.open({run!r})\nexplorer = dg.explore(run)\nexplorer"
+                f"run = dg.Run.open({run!r})\n{before}"
+                f"explorer = dg.explore(run{settings})\nexplorer"
             ),
         ],
         metadata={

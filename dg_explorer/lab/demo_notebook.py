@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .board_notebook import board_notebook
@@ -22,6 +22,8 @@ class Story:
     title, about : what the run is asked, and what it is
     look : what to look for on the board
     question, code : one more question to the same run, answered in a cell
+    before, settings : as for `board_notebook`
+    more : markdown and code of further cells, in turn
     """
 
     title: str
@@ -29,6 +31,9 @@ class Story:
     look: str
     question: str
     code: str
+    before: str = ""
+    settings: str = ""
+    more: tuple[str, ...] = ()
 
 
 _SUMS = Story(
@@ -49,9 +54,61 @@ for step in scores.epoch.values[::6]:
 print(f"by chance:  {(train == test).mean().item():.0%}")""",
 )
 
+_CHECKED = replace(
+    _SUMS,
+    about=_SUMS.about + " Its optimizer, AdamW, has eps = 1e-3, **chosen so that influence can be "
+    "believed**: a small change of the data then has a small effect (metasmoothness {smooth}). "
+    "With the default, 1e-8, it has not, and the tool says so: that board is further down.",
+    look=_SUMS.look + " The board checks itself meanwhile: in a process of its own it trains again "
+    "without random pairs, and says in its header how often it has. Pick some pairs and ask *What "
+    "if these were gone?*",
+    before="from dg_explorer.demos import grokking\n\n"
+    "# the training that was recorded, as a function again: the board may retrain with it\n"
+    'recipe, seed = grokking.SMOOTH, int(run.attrs["seed"])\n'
+    "train, test = grokking.datasets(recipe, seed)\n"
+    "training = dg.training_of_run(run, grokking.model(recipe, seed), train=train, test=test)\n",
+    settings=", training=training, check=True",
+    more=(
+        "## The same network with the default eps: do not believe this\n\nTrained with AdamW's own "
+        "eps, 1e-8, it groks as well. Look at the light of its board: small changes of its data do "
+        "not have small effects, so no score can say what removing an example would do. This takes "
+        "some twenty seconds.",
+        """usual = dg.demos.make("grokking", progress=False)
+dg.complete(usual.run, usual.model(), usual.train, usual.test, moments=9, progress=False)
+again = dg.training_of_run(usual.run, usual.model(), train=usual.train, test=usual.test)
+found = dg.metasmoothness(usual.run, training=again, directions=2).metasmoothness
+print("metasmoothness, where 1 is smooth and 0 is noise:")
+print(found.to_series().iloc[4::8].round(2).to_string())
+dg.explore(usual.run)""",
+        "## Exact scores\n\nThe scores above are TRAK's, an approximation. The derivative of this "
+        "very training by the weight of every example, at every recorded moment, takes some "
+        "minutes; the board then has both.\n\n```python\n"
+        "dg.add_unrolled_scores(run, training, windows=None, progress=True)\n```",
+    ),
+)
+
+_TRANSFORMER = replace(
+    _SUMS,
+    title="When does a transformer stop looking a sum up and begin to add?",
+    about="A transformer of one layer learned to add modulo {n_classes} from {n_train} pairs of "
+    "numbers; {n_test} others test it. It had all training pairs right by step {t_memorized}, and "
+    "95 % of the test pairs only by step {t95}. About half of the test pairs a + b have their "
+    "*twin* b + a in training.",
+    look="Search for `twin in training`: early on the twin is the best helper by far.",
+    question="For what share of them is the twin the top helper?",
+    code="""test, scores = run["test_examples"].load(), run["scores/trak"].score
+asked = test.test.values[test.twin.values == "twin in training"]
+twins = test.b.sel(test=asked).values * 59 + test.a.sel(test=asked).values
+for step in scores.epoch.values[::4]:
+    here = scores.sel(epoch=step, test=asked)
+    top = here.train.values[here.values.argmax(axis=1)]
+    print(f"step {step:5d}: {(top == twins).mean():.0%}")""",
+)
+
 STORIES = {
+    "transformer": _TRANSFORMER,
     "grokking": _SUMS,
-    "grokking-smooth": _SUMS,
+    "grokking-smooth": _CHECKED,
     "mislabeled-digits": Story(
         title="Which labels should the network not have believed?",
         about="A small network learned {n_train} handwritten digits, one in ten of them with a "
@@ -79,8 +136,11 @@ accuracy.to_pandas().iloc[::6].round(2)""",
 _RANKS = """test = explorer.selection.test
 explorer.top_influencers(test, k=5)"""
 
-_SINCE = """best = explorer.top_influencers(test, k=1).train[0]
-ranks = run["scores/trak"].score.sel(test=test).to_pandas().rank(axis=1, ascending=False)
+_SINCE = """from dg_explorer.attribution import attribution_evolution
+
+best = explorer.top_influencers(test, k=1).train[0]
+scores = attribution_evolution(run, test).score  # without 1 - p, so that moments compare
+ranks = scores.to_pandas().rank(axis=1, ascending=False)
 print(f"training example {best} among {ranks.shape[1]}, first is best:")
 ranks[best].astype(int).iloc[::4]"""
 
@@ -105,7 +165,7 @@ def demo_notebook(run: Run, recipe: str) -> NotebookNode:
         f"# {story.title}\n\n{story.about.format(**_figures(run))}\n\n"
         f"**Drag along the timeline; click a test example.** {story.look}"
     )
-    notebook = board_notebook("run", words=words)
+    notebook = board_notebook("run", words=words, before=story.before, settings=story.settings)
     notebook.cells += [
         new_markdown_cell("## The selected example in numbers\n\nClick another, and run it again."),
         new_code_cell(_RANKS),
@@ -113,6 +173,10 @@ def demo_notebook(run: Run, recipe: str) -> NotebookNode:
         new_code_cell(_SINCE),
         new_markdown_cell(f"## {story.question}"),
         new_code_cell(story.code),
+        *(
+            (new_code_cell if number % 2 else new_markdown_cell)(cell)
+            for number, cell in enumerate(story.more)
+        ),
         new_markdown_cell(_NEXT),
     ]
     return notebook
@@ -122,11 +186,14 @@ def _figures(run: Run) -> dict[str, object]:
     """What the words of a story name, read from the run."""
     train, test, when = run["train_examples"], run["test_examples"], run["transitions"]
     right = run["dynamics/train"]["correct"][-1].mean().item()
+    smooth = run.checks("metasmoothness")
+    least = float(run[smooth[-1]]["metasmoothness"].min()) if smooth else float("nan")
     return {
         "n_train": f"{train.sizes['train']:,}",
         "n_test": f"{test.sizes['test']:,}",
         "n_classes": len(set(train["label"].values.tolist())),
         "train_right": f"{right:.0%}",
+        "smooth": f"{least:.2f} at the least" if smooth else "not measured",
         "t_memorized": _moment(when["t_memorized"].item()),
         "t95": _moment(when["t95"].item()),
     }

@@ -50,13 +50,13 @@ def test_the_page_opens_with_the_board_alive_and_no_question_asked(browser, demo
     expect(card).to_have_attribute("aria-selected", "true")
     slider = page.get_by_test_id("dg-timeline")
     slider.press("End")  # the last recorded step is among the scored
-    expect(slider).to_have_attribute("aria-valuenow", "1500")
+    expect(slider).to_have_attribute("aria-valuenow", "1000")
     first = page.get_by_test_id("dg-helped").locator("[aria-posinset='1']")
     expect(first).to_be_visible()
     run = dg.Run.open(out / "run")
     scores = run["scores/trak"].score
     assert scores.sizes["epoch"] >= 20
-    row = scores.sel(epoch=1500, test=int(card.get_attribute("data-id")))
+    row = scores.sel(epoch=1000, test=int(card.get_attribute("data-id")))
     best = int(row.train[row.argmax("train")])
     expect(first).to_have_attribute("data-id", str(best), timeout=30_000)
     assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0

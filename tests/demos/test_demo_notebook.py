@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -10,7 +11,7 @@ import pytest
 
 import dg_explorer as dg
 from dg_explorer.cli import commands
-from dg_explorer.demos import RECIPES
+from dg_explorer.demos import RECIPES, grokking
 from dg_explorer.lab.cache_folder import cache_folder
 from dg_explorer.lab.demo_notebook import STORIES, demo_notebook
 
@@ -57,12 +58,35 @@ def test_the_board_comes_before_the_fourth_cell_and_the_words_above_it_are_the_r
         assert f"step {run['transitions'].t95.item():,.0f}" in words
 
 
+def test_the_default_demo_is_one_that_may_be_believed_and_checks_itself(tmp_path, monkeypatch):
+    assert commands.parser().parse_args(["demo"]).recipe == "grokking-smooth"
+    recipe = replace(grokking.SMOOTH, steps=60)
+    made = grokking.make(tmp_path / "run", recipe=recipe, progress=False)
+    dg.complete(made.run, made.model(), made.train, made.test, moments=3, progress=False)
+    commands._measure_light(made)
+    notebook = demo_notebook(made.run, "grokking-smooth")
+    words, board = notebook.cells[0].source, notebook.cells[1].source
+    least = float(made.run[made.run.checks("metasmoothness")[-1]]["metasmoothness"].min())
+    assert least >= 0.9
+    assert "eps = 1e-3, **chosen so that influence can be believed**" in words
+    assert f"(metasmoothness {least:.2f} at the least)" in words
+    asked = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dg, "explore", lambda run, **settings: asked.update(settings))
+    exec(compile(board, "cell", "exec"), {})
+    assert asked["check"] is True
+    proved, segments = asked["training"].proof.counts()
+    assert proved == segments > 0  # the recorded training, to its end
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert sum('demos.make("grokking"' in cell for cell in code) == 1  # the one not to believe
+
+
 def test_the_demo_goes_to_the_users_cache_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "dg_explorer"
-    asked = commands.parser().parse_args(["demo", "--recipe", "grokking-smooth"])
-    assert commands.out_folder(asked) == tmp_path / "dg_explorer" / "demo-grokking-smooth"
+    asked = commands.parser().parse_args(["demo", "--recipe", "grokking"])
+    assert commands.out_folder(asked) == tmp_path / "dg_explorer" / "demo-grokking"
     asked = commands.parser().parse_args(["demo", "--out", str(tmp_path / "here")])
     assert commands.out_folder(asked) == tmp_path / "here"
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
