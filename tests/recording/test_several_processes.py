@@ -1,6 +1,7 @@
 """A training by several processes is recorded as one process with all their batches would be."""
 
 import contextlib
+import os
 import time
 
 import numpy as np
@@ -101,6 +102,10 @@ def train(rank, world, path, n, settings):
                 optimizer.zero_grad()
             if settings.get("forgets") == (rank, epoch):
                 return None
+            if settings.get("dies") == (rank, epoch):
+                os._exit(3)
+            if settings.get("dies_writing") == (rank, epoch):
+                rec._write = lambda *_: os._exit(3)  # it has the parts of all by then
             if settings.get("breaks") == (rank, epoch):
                 rec.batch(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long), torch.tensor([5]))
             if rec is not None:
@@ -272,6 +277,9 @@ def one_recorder(rank, world, path):
     [
         (train, {"forgets": (1, 1)}, ["at epoch 1, and another has not come", None]),
         (train, {"breaks": (1, 1)}, ["could not record epoch 1: The record has", "The record has"]),
+        (train, {"dies": (1, 1)}, ["at epoch 1, and another has not come", None]),
+        (train, {"dies": (0, 1)}, [None, "at epoch 1, and another has not come"]),
+        (train, {"dies_writing": (0, 1)}, [None, "at epoch 1, and another has not come"]),
         (apart, None, ["rank) 1 has other weights than the first one"] * 2),
         (one_recorder, None, ["waited 3 s for the others to make a Recorder", None]),
     ],
