@@ -3,7 +3,8 @@
 ``python -m benchmarks.since_when`` prints a row for each optimizer; ``--only radam muon`` some;
 ``--curves`` only when each one memorizes and generalizes.
 
-The training is modular addition (p = 13, 101 of 169 sums, full batch, float64, one thread):
+The training is modular addition (p = 17, 231 of 289 sums, full batch, float64, one thread). The
+first columns are the steps after which all training sums are right, and 9 of 10 test sums.
 
 - *exact*: relative error of influence against central differences (+-1e-5 of one weight).
 - *smooth*: metasmoothness, weights changed by 5 % and 10 % of themselves.
@@ -32,8 +33,8 @@ from dg_explorer.training.step.choose import step_from_torch
 from dg_explorer.training.step.clipping import Clipping
 from dg_explorer.training.training import Training, train_many
 
-SIZE = {"p": 13, "share": 0.6, "dtype": torch.float64}
-WIDTH, QUESTIONS, CHANGES, SMALL, TINY = 64, 8, 10, 0.05, 1e-5
+SIZE = {"p": 17, "share": 0.8, "dtype": torch.float64}
+WIDTH, QUESTIONS, CHANGES, SMALL, TINY = 96, 8, 10, 0.05, 1e-5
 
 
 class SAM(Optimizer):
@@ -139,21 +140,27 @@ def _adamw(eps: float, lr: float = 1e-2, weight_decay: float = 0.7):
 CASES = {
     "sgd": Case(
         "SGD, momentum .9",
-        lambda p: torch.optim.SGD(p, 0.3, momentum=0.9, weight_decay=2e-3),
-        600,
+        lambda p: torch.optim.SGD(p, 1.0, momentum=0.9, weight_decay=1e-3),
+        800,
     ),
-    "radam": Case("RAdam", lambda p: torch.optim.RAdam(p, 1e-2, eps=1e-3, weight_decay=3e-3), 600),
-    "muon": Case("Muon", lambda p: torch.optim.Muon(p, 2e-2, weight_decay=0.3), 400),
-    "clipped": Case("AdamW, clipped", _adamw(1e-3), 600, {"change_gradient": Clipping(norm=0.05)}),
+    "radam": Case(
+        "RAdam",
+        lambda p: torch.optim.RAdam(
+            p, 2e-2, (0.9, 0.98), 1e-3, weight_decay=0.5, decoupled_weight_decay=True
+        ),
+        400,
+    ),
+    "muon": Case("Muon", lambda p: torch.optim.Muon(p, 0.1, weight_decay=0.3), 400),
+    "clipped": Case("AdamW, clipped", _adamw(1e-3), 400, {"change_gradient": Clipping(norm=0.05)}),
     "schedule_free": Case(
-        "schedule-free AdamW", lambda p: ScheduleFree(p, 1e-2, weight_decay=0.7), 600
+        "schedule-free AdamW", lambda p: ScheduleFree(p, 2e-2, weight_decay=0.7), 400
     ),
-    "grokfast": Case("AdamW, Grokfast", _adamw(1e-3), 600, {"change_gradient": grokfast}),
-    "sam": Case("SAM on SGD", lambda p: SAM(p, 0.1), 600),
-    "adamw": Case("AdamW, eps 1e-3", _adamw(1e-3), 600),
-    "adamw_usual": Case("AdamW, eps 1e-8", _adamw(1e-8), 600),
-    "sign": Case("by sign", lambda p: Sign(p, 3e-3, weight_decay=0.3), 600),
-    "lion": Case("Lion", lambda p: type("Lion", (Sign,), {})(p, 3e-3), 600),
+    "grokfast": Case("AdamW, Grokfast", _adamw(1e-3), 400, {"change_gradient": grokfast}),
+    "sam": Case("SAM on SGD", lambda p: SAM(p, 1.0, weight_decay=1e-3), 800),
+    "adamw": Case("AdamW, eps 1e-3", _adamw(1e-3), 400),
+    "adamw_usual": Case("AdamW, eps 1e-8", _adamw(1e-8), 400),
+    "sign": Case("by sign", lambda p: Sign(p, 3e-3, weight_decay=0.3), 400),
+    "lion": Case("Lion", lambda p: type("Lion", (Sign,), {})(p, 3e-3), 400),
 }
 
 

@@ -107,6 +107,17 @@ def test_scores_are_the_derivative_of_training_by_any_optimizer(name):
     assert_derivative(training(rule_of(OPTIMIZERS[name])))
 
 
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_an_example_that_comes_twice_in_a_step_moves_both_of_its_slots(mode):
+    order = [[np.array([0, 1, 1, 5])], [np.array([2, 3, 4, 3])], [np.array([0, 0, 2, 5])]]
+    shares = [np.array(row) for row in ([0.5, 1, 2, 0.5], [1, 1, 1.5, 0.5], [2, 1, 0.5, 0.5])]
+    rule = rule_of(lambda p: O.SGD(p, 0.3, momentum=0.9))
+    repeated = training(rule, n_epochs=3, batch_size=4, order=order, slot_weights=shares)
+    wanted = central_differences(repeated)
+    got = UnrolledAttributor(repeated, dtype=torch.float64, mode=mode).attribute().score.values[0]
+    assert np.linalg.norm(got - wanted) <= 1e-6 * np.linalg.norm(wanted)
+
+
 # written anew after their papers, as the libraries that have them are not needed otherwise
 @pytest.mark.second_ring(sample=1)
 @pytest.mark.parametrize(
