@@ -20,6 +20,7 @@ from dg_explorer.errors import (
     DamagedRecordError,
     NonFiniteError,
 )
+from dg_explorer.record.store import writer
 from dg_explorer.run import Run
 
 
@@ -179,3 +180,31 @@ def test_state_that_only_pickle_could_store_is_refused(run):
     with pytest.raises(CheckpointError, match=r"'hook' is a function"):
         save_checkpoint(run, 0, {"w": torch.ones(1), "hook": net})
     assert run.blobs.names("checkpoints") == []
+
+
+@pytest.mark.parametrize("width", [40, 400_000])  # in a file that checkpoints share; of its own
+def test_states_that_newer_ones_replaced_do_not_fill_the_folder(tmp_path, monkeypatch, width):
+    monkeypatch.setattr(writer, "REPLACED_BYTES", 1 << 20)
+    run, model = Run.create(tmp_path / "run", name="r"), net(width)
+    optimizer = torch.optim.Adam(model.parameters())
+    train(model, optimizer, 1)
+    for epoch in range(8):
+        save_checkpoint(run, epoch, model, optimizer, keep_state=epoch == 2)
+    again = Run.open(tmp_path / "run")
+    held = {epoch: load_checkpoint(again, epoch).holds for epoch in range(8)}
+    every = ("weights", "optimizer", "rng")
+    assert held == {e: every if e in (2, 7) else ("weights",) for e in range(8)}
+    weights = sum(p.nbytes for p in model.parameters())
+    again.flush()
+    size = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*"))
+    assert size < (8 + 2 * 2 + 0.5) * weights + 120_000
+
+
+def test_a_checkpoint_saved_anew_does_not_take_the_state_of_the_one_before_it(run):
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters())
+    train(model, optimizer, 1)
+    save_checkpoint(run, 0, model, optimizer, keep_state=False)
+    train(model, optimizer, 1)
+    save_checkpoint(run, 0, model, rng=False, overwrite=True)
+    assert load_checkpoint(run, 0).holds == ("weights",)

@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor
 import numpy as np
 import torch
 
-from ..checkpoints.store import load_into
+from ..checkpoints.loading import load_into
 from ..data.served import Served
 from ..errors import DGExplorerError, SettingError
 from .attributor.features import GradientFeatures, join_features

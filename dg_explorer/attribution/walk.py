@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from ..arguments import checked
 from ..checkpoints.copies import copied
-from ..checkpoints.store import load_into, load_weights, saved_epochs
+from ..checkpoints.loading import load_into
+from ..checkpoints.store import load_weights, saved_epochs
 from ..data.served import Served
 from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run

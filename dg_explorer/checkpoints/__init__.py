@@ -8,7 +8,7 @@ _EXPORTS = {
     "ModelCheckpoints": "formats",
     "load_checkpoint": "store",
     "load_initial": "store",
-    "load_into": "store",
+    "load_into": "loading",
     "load_weights": "store",
     "model_checkpoints": "formats",
     "save_checkpoint": "store",

@@ -46,6 +46,7 @@ _DATE = re.compile(
 )
 _NUMBER = re.compile(
     r"(?<==)-?(?:nan|inf)(?![A-Za-z])"
+    r"|(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,.])"  # thousands set apart
     r"|(?:(?<==)-)?\d+(?:\.\d+)?(?:[eE][-+]\d+)?(?:[kKmM](?![A-Za-z]))?"
 )
 _THOUSANDS = {"k": 1_000, "m": 1_000_000}
@@ -206,7 +207,7 @@ def _class(word: str) -> str:
 def _value(text: str) -> int | None:
     """A whole number, thousands and millions written out; None for any other."""
     factor = _THOUSANDS.get(text[-1].lower(), 1) if text[-1].isalpha() else 1
-    digits = text[:-1] if factor > 1 else text
+    digits = (text[:-1] if factor > 1 else text).replace(",", "")
     try:
         value = float(digits) * factor if factor > 1 else int(digits)
         return int(value) if value == int(value) and value >= 0 else None

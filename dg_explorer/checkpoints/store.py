@@ -8,6 +8,9 @@ A checkpoint is a folder of blobs beside the record:
 - `checkpoints/epoch_000400/checkpoint.json`: everything that is not a tensor, and the digests;
   written last, so that a checkpoint without it was never finished.
 
+The state of optimizer and generators may stand in `checkpoints/newest` instead, where the next
+checkpoint replaces it.
+
 Nothing is ever pickled. `model_checkpoints` reads the formats that other tools write.
 """
 
@@ -24,23 +27,17 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
 from ..arguments import Brief, checked
-from ..errors import (
-    ArchitectureMismatchError,
-    CheckpointError,
-    MissingGroupError,
-    NonFiniteError,
-)
+from ..errors import CheckpointError, MissingGroupError
 from ..record.policy import Rows, plain_attrs
 from ..record.run import as_run
+from .loading import load_into
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
-from .renaming import renamed
 
 __all__ = [
     "Checkpoint",
     "load_checkpoint",
     "load_initial",
-    "load_into",
     "load_weights",
     "save_checkpoint",
     "save_initial",
@@ -49,11 +46,8 @@ __all__ = [
 
 FORMAT = 1
 INITIAL = "checkpoints/initial"
-_SAME_SETTINGS = "Build the model with the settings it was trained with."
-_OF_KERAS = (
-    "These are keras's own names. In keras on torch: model.load_weights('w_1.weights.h5'); "
-    "torch.save(model.state_dict(), 'epoch_1.pt'), and pass that."
-)
+NEWEST = "checkpoints/newest"
+_STATE = ("optimizer", "rng", "rng_of_ranks", "going_on")
 
 
 @dataclass(repr=False)
@@ -68,6 +62,7 @@ class Checkpoint(Brief):
     parameters : names of the parameters in the order of the optimizer's numbering
     extra : what the writer noted besides, such as `steps_taken`
     rng_of_ranks : as `rng`, one a process where several trained the model, else None
+    going_on : what else its recorder needs to go on from the newest checkpoint, or None
     """
 
     epoch: int
@@ -77,6 +72,7 @@ class Checkpoint(Brief):
     parameters: list[str] = field(default_factory=list)
     extra: dict = field(default_factory=dict)
     rng_of_ranks: list[dict] | None = None
+    going_on: dict | None = None
 
     @property
     def holds(self) -> tuple[str, ...]:
@@ -105,8 +101,9 @@ class Checkpoint(Brief):
         if part not in self.holds:
             raise CheckpointError(
                 f"The checkpoint at {self.epoch} has no {part} state; it holds "
-                f"{', '.join(self.holds)}. Exact resumption and replay need it: record with "
-                f"save_checkpoint(run, epoch, model, optimizer), or pass rng=False here."
+                f"{', '.join(self.holds)}. Exact resumption needs it: take the newest checkpoint, "
+                f"record with Recorder(..., state_every=1) or save_checkpoint(run, epoch, model, "
+                f"optimizer), or pass rng=False here."
             )
         return getattr(self, part)
 
@@ -121,6 +118,8 @@ def save_checkpoint(
     rng: bool = True,
     extra=None,
     rng_of_ranks: list | None = None,
+    keep_state: bool = True,
+    going_on: Mapping | None = None,
     overwrite: bool = False,
 ) -> str:
     """Write a checkpoint beside the record, list it in `checkpoints`, and return its digest.
@@ -139,6 +138,9 @@ def save_checkpoint(
     extra : dict of plain values, optional
     rng_of_ranks : list of dict, optional
         `rng_state()` of each process, where several train the model.
+    keep_state : whether the state of optimizer and generators stays when the next is saved
+    going_on : dict of tensors and plain values, optional
+        Kept until the next checkpoint is saved.
     overwrite : replace the checkpoint that this epoch has
 
     Raises
@@ -156,7 +158,15 @@ def save_checkpoint(
     there = f"{folder}/checkpoint.json" in run.blobs
     if there and not overwrite and epoch in saved_epochs(run):
         raise CheckpointError(f"This run has a checkpoint at {run.time_unit} {epoch} already.")
-    digest, holds = _write(run, folder, epoch, model, optimizer, rng, extra, rng_of_ranks)
+    parts = _packed(epoch, model, optimizer, rng, extra)
+    if rng_of_ranks is not None:
+        parts["rng_of_ranks"] = rng_of_ranks
+    newest = {} if going_on is None else {"going_on": dict(going_on)}
+    if not keep_state:
+        newest |= {part: parts.pop(part) for part in _STATE if part in parts}
+    digest, holds = _write(run, folder, parts)
+    if newest:
+        _write(run, NEWEST, {"epoch": epoch, "of": digest, **newest})
     row = {"path": folder, "digest": digest, "holds": holds}
     values = {name: (("epoch",), np.array([value], dtype=object)) for name, value in row.items()}
     run.append("checkpoints", Rows("epoch", np.array([epoch]), values), overwrite=overwrite)
@@ -168,7 +178,7 @@ def save_initial(run, model, optimizer=None) -> str:
 
     It stands beside the checkpoints and not among them: no epoch has been trained yet.
     """
-    return _write(run, INITIAL, -1, model, optimizer, True, None)[0]
+    return _write(run, INITIAL, _packed(-1, model, optimizer, True, None))[0]
 
 
 def load_initial(run) -> Checkpoint:
@@ -210,110 +220,45 @@ def folder_of(epoch: int) -> str:
     return f"checkpoints/epoch_{int(epoch):06d}"
 
 
-@checked
-def load_into(model, state_dict: dict, *, prefix: str | None = None) -> str:
-    """Load weights into a model of the same architecture, checking names, shapes and NaN.
-
-    What wrappers put into names may differ on either side, inside and outside (`module.`,
-    `_orig_mod.`, those of FSDP and of activation checkpointing), and so may what all names begin
-    with; the tensors of a criterion and the counter of averaged weights are left out; a tied weight
-    that the checkpoint holds only once is found. Adapters are loaded onto a model that has them,
-    and leave the rest of it as it is.
-
-    Parameters
-    ----------
-    model : module
-    state_dict : names of tensors to tensors
-    prefix : str, optional
-        What the names of this model begin with in a checkpoint of several networks.
-
-    Returns
-    -------
-    str
-        In words what was renamed and left out; empty where the names are the model's own.
-
-    Raises
-    ------
-    ArchitectureMismatchError
-        Names or shapes differ; the first that do are listed. The model is left unchanged.
-    CheckpointError
-        More than one renaming fits; `prefix=` chooses.
-    NonFiniteError
-        Weights are NaN or infinite; the first names are listed.
-    """
-    own = model.state_dict()
-    given, told = renamed(state_dict, model, prefix)
-    missing = [name for name in own if name not in given]
-    unexpected = [name for name in given if name not in own]
-    shapes = [
-        f"{name}: {tuple(given[name].shape)} in the checkpoint, {tuple(own[name].shape)} here"
-        for name in own
-        if name in given and torch.is_tensor(own[name]) and given[name].shape != own[name].shape
-    ]
-    differs = {
-        "only in the model": missing,
-        "only in the checkpoint": unexpected,
-        "of other shape": shapes,
-    }
-    if any(differs.values()):
-        several = "; ".join(f"{what}: {_first(names)}" for what, names in differs.items() if names)
-        raise ArchitectureMismatchError(
-            f"The checkpoint does not fit this {type(model).__name__}. {several}. "
-            + (_OF_KERAS if any("/vars/" in name for name in unexpected) else _SAME_SETTINGS)
-        )
-    check_finite(parameters_of(model, given))
-    model.load_state_dict(given)
-    return told
-
-
-def parameters_of(model, state_dict: dict) -> dict:
-    """The part of a state dict that is trained; a mask of -inf is a buffer like any other."""
-    names = dict(model.named_parameters(remove_duplicate=False))
-    return {name: tensor for name, tensor in state_dict.items() if name in names}
-
-
-def check_finite(state_dict: dict) -> None:
-    """Raise `NonFiniteError` naming the weights that hold NaN or infinity."""
-    broken = [
-        name
-        for name, tensor in state_dict.items()
-        if torch.is_tensor(tensor)
-        and tensor.is_floating_point()
-        and not torch.isfinite(tensor).all()
-    ]
-    if broken:
-        raise NonFiniteError(
-            f"{len(broken)} of {len(state_dict)} weights hold NaN or infinity: {_first(broken)}. "
-            f"The training diverged before this checkpoint; use an earlier one."
-        )
-
-
-def _write(run, folder, epoch, model, optimizer, rng, extra, ranks=None) -> tuple[str, str]:
-    """Write the files of one checkpoint; return the digest of the weights and what it holds."""
+def _packed(epoch: int, model, optimizer, rng: bool, extra) -> dict:
+    """What one checkpoint holds, by part."""
     names = [name for name, _ in model.named_parameters()] if hasattr(model, "parameters") else []
-    weights = Packer()
-    training = Packer()
-    state = model.state_dict() if hasattr(model, "state_dict") else dict(model)
-    plain = {
-        "format": FORMAT,
+    return {
         "epoch": epoch,
-        "weights": weights.pack(dict(state), ""),
-        "optimizer": training.pack(optimizer.state_dict(), "optimizer") if optimizer else None,
-        "rng": training.pack(rng_state(), "rng") if rng else None,
+        "weights": dict(model.state_dict() if hasattr(model, "state_dict") else model),
+        "optimizer": optimizer.state_dict() if optimizer else None,
+        "rng": rng_state() if rng else None,
         "parameters": _optimizer_names(model, optimizer, names),
         "extra": plain_attrs("the checkpoint", extra or {}),
     }
-    if ranks is not None:
-        plain["rng_of_ranks"] = training.pack(ranks, "rng_of_ranks")
-    files = {"weights.safetensors": dump_tensors(weights.tensors)}
+
+
+def _write(run, folder: str, parts: dict) -> tuple[str, str]:
+    """Write the files of one checkpoint; return the digest of the weights and what it holds."""
+    weights, training = Packer(), Packer()
+    plain = {"format": FORMAT, "optimizer": None, "rng": None} | parts
+    for part in ("weights", *_STATE):
+        if plain.get(part) is not None:
+            packer, key = (weights, "") if part == "weights" else (training, part)
+            plain[part] = packer.pack(plain[part], key)
+    files = {}
+    if "weights" in parts:
+        files["weights.safetensors"] = dump_tensors(weights.tensors)
     if training.tensors:
         files["training.safetensors"] = dump_tensors(training.tensors)
     plain["digests"] = {name: _sha(data) for name, data in files.items()}
     files["checkpoint.json"] = json.dumps(plain).encode()
     for name, data in files.items():
         run.blobs.write(f"{folder}/{name}", data)
-    holds = [part for part in ("weights", "optimizer", "rng") if plain[part] is not None]
-    return plain["digests"]["weights.safetensors"], ", ".join(holds)
+    holds = [part for part in ("weights", "optimizer", "rng") if plain.get(part) is not None]
+    return plain["digests"].get("weights.safetensors", ""), ", ".join(holds)
+
+
+def going_on_from(run, epoch: int) -> dict | None:
+    """What the recorder of the newest checkpoint kept to go on, if that is of this epoch."""
+    if f"{NEWEST}/checkpoint.json" not in run.blobs or epoch not in saved_epochs(run):
+        return None
+    return load_checkpoint(run, epoch).going_on
 
 
 def _read(run, epoch: int, *, training: bool) -> Checkpoint:
@@ -328,10 +273,28 @@ def _read(run, epoch: int, *, training: bool) -> Checkpoint:
 
 
 def _read_folder(run, folder: str, *, training: bool) -> Checkpoint:
-    plain = json.loads(run.blobs.read(f"{folder}/checkpoint.json"))
-    tensors = {}
+    plain, tensors = _files(run, folder, ("weights", "training") if training else ("weights",))
+    state = {part: unpack(plain.get(part), tensors) for part in _STATE if training}
+    if training and f"{NEWEST}/checkpoint.json" in run.blobs:
+        newest, kept = _files(run, NEWEST, ())
+        same = newest["of"] == plain["digests"]["weights.safetensors"]
+        if same and newest["epoch"] == plain["epoch"]:
+            newest, kept = _files(run, NEWEST, ("training",))
+            state |= {p: unpack(newest[p], kept) for p in _STATE if newest.get(p) is not None}
+    return Checkpoint(
+        epoch=plain["epoch"],
+        weights=unpack(plain["weights"], tensors),
+        parameters=plain["parameters"],
+        extra=plain["extra"],
+        **state,
+    )
+
+
+def _files(run, folder: str, wanted: tuple[str, ...]) -> tuple[dict, dict]:
+    """What a checkpoint's JSON says, and the tensors of the wanted files, compared with it."""
+    plain, tensors = json.loads(run.blobs.read(f"{folder}/checkpoint.json")), {}
     for name, digest in plain["digests"].items():
-        if name == "weights.safetensors" or training:
+        if name.partition(".")[0] in wanted:
             data = bytes(run.blobs.read(f"{folder}/{name}"))
             if _sha(data) != digest:
                 raise CheckpointError(
@@ -339,15 +302,7 @@ def _read_folder(run, folder: str, *, training: bool) -> Checkpoint:
                     f"Copy the run again from where it was recorded."
                 )
             tensors |= load_tensors(data)
-    parts = ("optimizer", "rng", "rng_of_ranks") if training else ()
-    rest = {part: unpack(plain.get(part), tensors) for part in parts}
-    return Checkpoint(
-        epoch=plain["epoch"],
-        weights=unpack(plain["weights"], tensors),
-        parameters=plain["parameters"],
-        extra=plain["extra"],
-        **rest,
-    )
+    return plain, tensors
 
 
 def _optimizer_names(model, optimizer, names: list[str]) -> list[str]:
@@ -360,8 +315,3 @@ def _optimizer_names(model, optimizer, names: list[str]) -> list[str]:
 
 def _sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _first(names, k: int = 3) -> str:
-    more = f" and {len(names) - k} more" if len(names) > k else ""
-    return ", ".join(names[:k]) + more

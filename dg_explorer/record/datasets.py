@@ -15,6 +15,9 @@ from .store.pieces import runs
 from .store.state import Group
 from .types import cast, fill_of, wider
 
+#: attribute of a variable that is read as "float32", though its files hold half precision
+READ_AS = "read_as"
+
 
 class GroupArray(BackendArray):
     """One variable of a group, not read yet.
@@ -136,10 +139,11 @@ def dtype_of(group: Group, variable: str) -> tuple[np.dtype, bool]:
     """The dtype that holds all rows of a variable, and whether some rows lack it."""
     if variable in group.fixed:
         return group.fixed[variable].dtype, False
+    half = group.variables[variable].attrs.get(READ_AS) == "float32"
     pieces = [block.pieces.get(variable) for block in group.blocks]
     found = [piece.dtype for piece in pieces if piece is not None]
     dtype = found[0]
-    for other in found[1:]:
+    for other in [*found[1:], *([np.dtype(np.float32)] if half else [])]:
         if other != dtype:
             both = wider(dtype, other)
             if both is None:

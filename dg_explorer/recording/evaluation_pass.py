@@ -86,6 +86,28 @@ def labels_of(batch: Batch) -> torch.Tensor:
     return batch.labels
 
 
+# of a unit's own spread: what half precision may be off by
+_HALF = 2**-8
+
+
+def in_half(activation: np.ndarray) -> np.ndarray:
+    """Activations in half precision where that is enough for every unit, else as they are.
+
+    It is enough where rounding moves no unit by more than 1/256 of its standard deviation over the
+    examples: a unit far from 0 that hardly varies, one beyond 65,504 or one that is NaN somewhere
+    keeps its layer in single precision.
+
+    Parameters
+    ----------
+    activation : float32 array, shape (example, unit)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = activation.astype(np.float16)
+        off = (half.astype(np.float32) - activation).std(0)
+        enough = off <= _HALF * activation.std(0)
+    return half if enough.all() else activation
+
+
 def feature_row(epoch: int, outputs: dict[str, np.ndarray], ids: dict[str, np.ndarray]):
     """The row of `features/<layer>`: training examples first, then test examples.
 
@@ -93,7 +115,7 @@ def feature_row(epoch: int, outputs: dict[str, np.ndarray], ids: dict[str, np.nd
     ----------
     outputs, ids : by split
     """
-    activation = np.concatenate(list(outputs.values())).astype(np.float32)
+    activation = in_half(np.concatenate(list(outputs.values())).astype(np.float32))
     splits = np.repeat(list(outputs), [len(block) for block in outputs.values()]).astype(object)
     coords = {
         "epoch": [epoch],
@@ -101,5 +123,6 @@ def feature_row(epoch: int, outputs: dict[str, np.ndarray], ids: dict[str, np.nd
         "split": ("example", splits),
         "id": ("example", np.concatenate([ids[split] for split in outputs])),
     }
-    data = {"activation": (("epoch", "example", "unit"), activation[None])}
+    read_as = {"read_as": "float32"}  # whoever sums squares of half precision is beyond it
+    data = {"activation": (("epoch", "example", "unit"), activation[None], read_as)}
     return xr.Dataset(data, coords, {"pooling": "; ".join(POOLING.values())})

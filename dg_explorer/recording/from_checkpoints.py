@@ -9,8 +9,9 @@ from tqdm.auto import tqdm
 
 from ..checkpoints.copies import copied
 from ..checkpoints.formats import ModelCheckpoints, model_checkpoints
+from ..checkpoints.loading import load_into
 from ..checkpoints.random_state import untouched_rng
-from ..checkpoints.store import load_into, load_weights
+from ..checkpoints.store import load_weights
 from ..data.served import Served
 from ..errors import CheckpointError, DataError, SettingError
 from ..record.run import Run

@@ -56,6 +56,23 @@ class GradientSampler:
             samples
         )
 
+    def state(self) -> dict:
+        """What a sampler needs, besides weights, to go on after `take` as this one will."""
+        sharded = any(hasattr(g, "to_local") for g in self._previous)  # a part of it is here
+        there = self._previous_step == self._step and not sharded
+        return {"left": self._left, "previous": self._previous if there else None}
+
+    def go_on(self, state: dict | None) -> None:
+        """Go on as the sampler that gave this state; None: as at the beginning."""
+        state = state or {"left": min(2, self.every), "previous": None}
+        previous = state["previous"] or []
+        self._samples, self._before, self._left = [], None, state["left"]
+        self._previous, self._previous_step = previous, -1
+        if len(previous) == len(self._parameters):
+            pairs = zip(previous, self._parameters, strict=True)
+            self._previous = [None if g is None else g.to(p.device) for g, p in pairs]
+            self._previous_step = self._step
+
     def follow(self, optimizer) -> None:
         """Go on with another optimizer, which has taken over."""
         self.close()

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ..arguments import Brief, checked
 from ..checkpoints.random_state import untouched_rng
-from ..checkpoints.store import save_checkpoint, save_initial, saved_epochs
+from ..checkpoints.store import going_on_from, save_checkpoint, save_initial, saved_epochs
 from ..data.evaluation import LayerOutputs
 from ..data.served import Served
 from ..errors import SettingError
@@ -44,6 +44,8 @@ NO_TRAIN = (
 BY_FIRST = ", normalized by what the first process (rank 0) saw of the batches"
 # binary digits for the passes of a step
 _PASSES = 24
+# checkpoints from one that keeps the optimizer's state to the next, where a replay fills the gap
+STATE_EVERY = 100
 # a recorder left behind by a crashed cell must not go on watching the optimizer
 _watching: WeakKeyDictionary = WeakKeyDictionary()
 
@@ -85,6 +87,10 @@ class Recorder(TrainedTogether, Brief):
         Whose outputs are kept as `features/<layer>`.
     checkpoint_every, feature_every : int
         Every so many calls of `epoch`; 0 for never.
+    state_every : int, optional
+        Every so many checkpoints the state of the optimizer and of the random generators stays
+        with the weights; the newest checkpoint always has it. By default all of them have it, and
+        with `replay=True`, which takes the steps between again, every hundredth.
     gradient_every : int
         Steps from one sample of the gradients to the next; 0 for never.
     feature_examples : int
@@ -134,6 +140,7 @@ class Recorder(TrainedTogether, Brief):
         test=None,
         layers=(),
         checkpoint_every: int = 1,
+        state_every: int | None = None,
         gradient_every: int = 250,
         feature_every: int = 1,
         feature_examples: int = 1000,
@@ -160,7 +167,10 @@ class Recorder(TrainedTogether, Brief):
             gradient_every=gradient_every,
             feature_every=feature_every,
             feature_examples=feature_examples,
+            state_every=1 if state_every is None else state_every,
         )
+        if state_every == 0:
+            raise SettingError("state_every=0: 1 keeps the optimizer's state at each checkpoint.")
         self._keeping = Keeping(run, on_error, silent=not self._first)
         if isinstance(optimizer, (list, tuple)):
             raise SettingError(
@@ -196,6 +206,7 @@ class Recorder(TrainedTogether, Brief):
         self._tables = {split: self._table(split) for split in ("train", "test")}
         self._buffer = LogitBuffer(self._tables["train"], self.task, model)
         self._checkpoint_every = checkpoint_every
+        self._state_every = state_every or (STATE_EVERY if replay else 1)
         self._feature_every = feature_every
         self._feature_ids = {s: _spread(d.ids, feature_examples) for s, d in self._data.items()}
         self._few = None
@@ -315,6 +326,8 @@ class Recorder(TrainedTogether, Brief):
         self._last = epoch if recorded else None
         self._replaces = any(row > epoch for row in recorded)
         self._calls = sum(row <= epoch for row in recorded)
+        if self._sampler is not None:
+            self._sampler.go_on(going_on_from(self.run, epoch))
 
     def trained_by(self, facts: TrainerFacts) -> None:
         """Take what a trainer does with batches and gradients beside a plain loop, for a replay.
@@ -631,7 +644,7 @@ class Recorder(TrainedTogether, Brief):
     def _checkpoint(self, epoch: int, model, optimizer) -> None:
         if self._resumed_at is not None and epoch in saved_epochs(self.run):
             return
-        extra = {"steps_taken": self.steps_taken}
+        extra, number = {"steps_taken": self.steps_taken}, self._calls // self._checkpoint_every
         save_checkpoint(
             self.run,
             epoch,
@@ -639,6 +652,8 @@ class Recorder(TrainedTogether, Brief):
             optimizer,
             extra=extra,
             rng_of_ranks=self._rng_of_ranks,
+            keep_state=number % self._state_every == 0,
+            going_on=None if self._sampler is None else self._sampler.state(),
             overwrite=self._replaces,
         )
 
@@ -661,7 +676,8 @@ class Recorder(TrainedTogether, Brief):
 
 def whole_epoch(epoch) -> int:
     """The moment as a whole number, or `SettingError`: no moment is moved to another."""
-    if isinstance(epoch, bool) or int(epoch) != epoch:
+    numeric = isinstance(epoch, (int, float, np.number)) and not isinstance(epoch, bool)
+    if not numeric or not np.isfinite(epoch) or int(epoch) != epoch:
         raise SettingError(
             f"epoch({epoch!r}): the moments of a record are whole numbers. Number the calls "
             f"0, 1, 2 ..., or give the step: Run.create(..., time_unit='step') and "

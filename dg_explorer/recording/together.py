@@ -72,6 +72,8 @@ class TrainedTogether:
             self._witness.go_on_from(self.steps_taken)
         if self._watched is not None:
             self._watched.settle()
+        if self._sampler is not None:
+            self._sampler.go_on(checkpoint.going_on)
         if not rng and self._replay is not None:
             self._replay.miss(f"the random numbers from step {self.steps_taken} on")
         self._resumed_at = self._last = checkpoint.epoch

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ..arguments import checked
-from ..checkpoints.store import load_initial, load_into
+from ..checkpoints.loading import load_into
+from ..checkpoints.store import load_initial
 from ..data.batch import Batch
 from ..data.leaves import shapes
 from ..data.served import Served

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..arguments import Brief
-from ..checkpoints.store import load_into
+from ..checkpoints.loading import load_into
 from .known_losses import cross_entropy, recorded_loss
 from .passes import answers_of
 from .recorded_steps import RecordedSteps
@@ -86,6 +86,11 @@ class OwnSteps(Brief):
             theta = _flat([p.detach() for p in self._parameters])
             self._write(step, self.rule.initial_state(theta))
         self.at, self._given_back = step, None
+
+    def put(self, weights: dict) -> None:
+        """Take over weights, and keep what the optimizer remembers."""
+        load_into(self.model, weights)
+        self._given_back = None
 
     def take(self) -> None:
         """Take the next recorded step."""
@@ -252,6 +257,8 @@ class OwnSteps(Brief):
             weights, optimizer = self.anchors[step]()
             if optimizer is not None:
                 self.load(step, weights, optimizer)
+            else:
+                self.put(weights)
         self.take()
         return self.state()
 

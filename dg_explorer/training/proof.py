@@ -159,6 +159,8 @@ def _go_to(run, own: OwnSteps, segment: Segment):
         own.load(0, load_initial(run).weights, None)
         while own.at < segment.first:
             own.take()
+    if segment.begin is not None and begin.optimizer is None and not own.remembers:
+        own.put(begin.weights)  # equal, but for the last bits on another processor
     return begin
 
 

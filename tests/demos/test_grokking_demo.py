@@ -69,7 +69,6 @@ def test_recorded_dynamics_are_those_of_the_checkpoint(demo):
     model, (x, y) = demo.model(), demo.train.dataset.tensors
     for step in (0, 65, 1075):
         checkpoint = load_checkpoint(demo.run, step)
-        assert checkpoint.holds == ("weights", "optimizer", "rng")
         assert checkpoint.extra["steps_taken"] == step
         model.load_state_dict(checkpoint.weights)
         losses = F.cross_entropy(model(x).double(), y, reduction="none").detach()
@@ -104,7 +103,8 @@ def test_features_are_of_the_squared_hidden_layer(demo):
         hidden = model.fc1(demo.test.dataset.tensors[0]).square().numpy()
     of_test = (features["split"] == "test").values
     assert features["id"].values[of_test].tolist() == demo.test.ids.tolist()
-    assert np.allclose(features.activation.values[of_test], hidden, rtol=1e-4, atol=1e-6)
+    # in half precision: eleven bits of each value
+    assert np.allclose(features.activation.values[of_test], hidden, rtol=2**-11, atol=2**-25)
 
 
 def test_an_unknown_demo_names_those_there_are():

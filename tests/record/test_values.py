@@ -188,3 +188,29 @@ def test_a_packed_run_reads_as_the_run_and_is_not_written_to(tmp_path):
     with pytest.raises(ReadOnlyRunError, match="copy_to"):
         packed.append("metrics", rows(7))
     assert packed.copy_to(tmp_path / "unpacked").groups() == run.groups()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32, bool])
+@pytest.mark.parametrize("odd", [None, 7, 39])
+def test_equal_rows_are_in_the_file_once_and_read_as_they_are(tmp_path, kind, odd):
+    row = (np.arange(3000) % 7).astype(kind)
+    table = np.tile(row, (40, 1))
+    if odd is not None:
+        table[odd, 11] = not row[11]
+    run = dg.Run.create(tmp_path / "run", name="x")
+    for step in range(0, 40, 8):
+        part = slice(step, step + 8)
+        data = {"who": (("step", "slot"), table[part])}
+        run.append("replay", xr.Dataset(data, {"step": np.arange(40)[part]}))
+    run.flush()
+    opened = dg.Run.open(tmp_path / "run")
+    who = opened["replay"]["who"]
+    assert np.array_equal(who.values, table)
+    assert np.array_equal(who[5:31:3, 10:13].values, table[5:31:3, 10:13])
+    assert np.array_equal(who[[39, 2], [11, 0, 2999]].values, table[[39, 2]][:, [11, 0, 2999]])
+    assert np.array_equal(who[7, 11].values, table[7, 11])
+    size = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*"))
+    assert (size < 3 * row.nbytes + 12_000) == (odd is None)
+    assert np.array_equal(opened.copy_to(tmp_path / "copy")["replay"]["who"].values, table)
+    run.pack(tmp_path / "run.zip")
+    assert np.array_equal(dg.Run.open(tmp_path / "run.zip")["replay"]["who"].values, table)

@@ -1,5 +1,7 @@
 """The record says what really happened, and recording changes nothing of it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,16 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from dg_explorer import Recorder, Run
-from dg_explorer.checkpoints.store import load_weights
-from dg_explorer.errors import DataError, SettingError, ShuffledLoaderError, UnknownExampleError
+from dg_explorer.checkpoints.store import load_checkpoint, load_weights
+from dg_explorer.errors import (
+    CheckpointError,
+    DataError,
+    SettingError,
+    ShuffledLoaderError,
+    UnknownExampleError,
+)
 from dg_explorer.recording import logit_buffer
+from dg_explorer.recording.evaluation_pass import feature_row, in_half
 from dg_explorer.tasks import ClassificationTask
 
 
@@ -108,7 +117,58 @@ def test_features_are_the_outputs_of_the_layer_for_the_ids_they_name(task):
     for example in range(40):
         split, name = str(features["split"][example].item()), int(features["id"][example])
         expected = hidden[split][where[split][name]].detach()
-        assert np.allclose(features.activation[0, example], expected, atol=1e-6)
+        # in half precision: eleven bits of each value
+        assert np.allclose(features.activation[0, example], expected, rtol=2**-11, atol=2**-25)
+
+
+@pytest.mark.parametrize(
+    ("unit", "kept_as"),
+    [
+        (lambda z: z, "float16"),
+        (lambda z: 0 * z, "float16"),
+        (lambda z: 1e-3 * z, "float16"),
+        (lambda z: 100 + 0.01 * z, "float32"),
+        (lambda z: 1e5 * z, "float32"),
+        (lambda z: 1e-7 * z, "float32"),
+        (lambda z: np.where(z > 1, np.nan, z), "float32"),
+    ],
+)
+def test_a_unit_that_half_precision_would_blur_keeps_single_precision(unit, kept_as):
+    z = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    z[:, 1] = unit(z[:, 1])
+    run, ids = Run.create(name="half"), {"train": np.arange(200)}
+    run.append("features/a", feature_row(0, {"train": z}, ids))
+    assert in_half(z).dtype == kept_as
+    read = run["features/a"].activation
+    assert read.dtype == read.values.dtype == read[0, 3:5, [0, 2]].values.dtype == np.float32
+    off = (read.values[0] - z).std(0)
+    fine = ~np.isnan(z).any(0)
+    assert (off <= z.std(0) / 256)[fine].all()
+    assert np.array_equal(np.isnan(read.values[0]), np.isnan(z))
+
+
+def test_rows_in_half_and_in_single_precision_stand_in_one_layer():
+    z = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    run, ids = Run.create(name="half"), {"train": np.arange(50)}
+    for epoch, values in enumerate((z, 1e5 * z, z)):
+        run.append("features/a", feature_row(epoch, {"train": values}, ids))
+    read = run["features/a"].activation.values
+    assert np.array_equal(read[1], 1e5 * z)
+    assert np.array_equal(read[0], z.astype(np.float16).astype(np.float32))
+
+
+def test_with_replay_the_optimizer_stays_with_every_nth_checkpoint_and_with_the_newest(task):
+    run, _ = recorded(task, epochs=6, replay=True, state_every=4)
+    holds = {epoch: load_checkpoint(run, epoch).holds for epoch in range(6)}
+    every = ("weights", "optimizer", "rng")
+    assert holds == {e: every if e in (0, 4, 5) else ("weights",) for e in range(6)}
+    with pytest.raises(CheckpointError, match=r"Recorder\(..., state_every=1\)"):
+        load_checkpoint(run, 2).restore(task.model(), torch.optim.Adam(task.model().parameters()))
+    whole, _ = recorded(task, epochs=6)
+    for epoch in (4, 5):
+        one, other = (load_checkpoint(r, epoch).optimizer_state() for r in (run, whole))
+        for name, state in one.items():
+            assert all(torch.equal(v, other[name][k]) for k, v in state.items())
 
 
 def test_an_example_not_seen_differs_from_one_with_nan_logits(task):
@@ -140,10 +200,36 @@ def test_an_interrupted_recording_resumes_to_the_same_record(task, tmp_path):
         assert rec.resume() == 2
         task.fit(again, optimizer, rec, first=3, epochs=2)
     resumed = Run.open(path)
-    for group in ("metrics", "dynamics/train", "dynamics/test", "features/1", "replay"):
+    groups = ("metrics", "dynamics/train", "dynamics/test", "features/1", "gradients", "replay")
+    for group in groups:
         assert whole[group].load().drop_attrs().equals(resumed[group].load().drop_attrs()), group
     for a, b in zip(model.state_dict().values(), again.state_dict().values()):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "gradient_every", "checkpoint_every"),
+    [(60, 250, 1), (60, 1, 2), (16, 3, 1), (16, 5, 2), (16, 1, 1)],
+)
+def test_after_a_resumption_the_gradients_are_those_of_a_training_never_interrupted(
+    task, tmp_path, batch_size, gradient_every, checkpoint_every
+):
+    task.loader = partial(task.loader, batch_size=batch_size)
+    settings = {"gradient_every": gradient_every, "checkpoint_every": checkpoint_every}
+    whole, _ = recorded(task, epochs=7, **settings)
+    path, first = tmp_path / "run", task.model()
+    optimizer = torch.optim.Adam(first.parameters(), 1e-2)
+    with Recorder(task.run(path), first, optimizer, test=task.test, **settings) as rec:
+        task.fit(first, optimizer, rec, epochs=4)
+    again = task.model(seed=9)
+    optimizer = torch.optim.Adam(again.parameters(), 1e-2)
+    with Recorder(Run.open(path), again, optimizer, test=task.test, **settings) as rec:
+        begin = rec.resume() + 1
+        task.fit(again, optimizer, rec, first=begin, epochs=7 - begin)
+    found = Run.open(path)["gradients"].load()
+    assert whole["gradients"].load().equals(found)
+    assert found["sampled_steps"].values[1:].min() >= 1
+    assert np.isfinite(found["cosine_to_previous"].values[1:]).all()
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 4])

@@ -14,7 +14,7 @@ from torch import nn
 from ...arguments import Brief
 from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
-from ...checkpoints.store import check_finite, load_into, parameters_of
+from ...checkpoints.loading import check_finite, load_into, parameters_of
 from ...data.batch import Batch
 from ...data.served import Served
 from ...errors import CheckpointError, DataError, SettingError

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...checkpoints.store import load_into, load_weights
+from ...checkpoints.loading import load_into
+from ...checkpoints.store import load_weights
 from ...data.served import Served
 from ...errors import DataError, SettingError
 from ...tasks import TASKS, Task

@@ -32,7 +32,7 @@ class FromZarr:
         self.shape = (*rows, *array.shape[len(rows) :])
         text = array.dtype.kind in "TUO"
         self.dtype = np.dtype(object) if text else np.dtype(array.dtype).newbyteorder("<")
-        self.nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        self.nbytes = self.unrolled = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def take(self, rows: slice, rest: tuple = ()) -> np.ndarray:
         first, stop, step = rows.indices(self.shape[0])

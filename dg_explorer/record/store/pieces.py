@@ -2,7 +2,8 @@
 
 In a file a piece is its values, little-endian and in C order (text: a JSON list), followed by one
 CRC-32 for each 64 KiB of them. Whoever names the piece keeps a checksum of those checksums, so
-reading any part of it checks that part and nothing else.
+reading any part of it checks that part and nothing else. Rows that are all the same (the order of
+the examples, where each step takes all of them) are there once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ...errors import DamagedRecordError, MissingFileError, SchemaError
 from .places import Place
 
 BLOCK = 64 << 10  # bytes under one checksum: a row of a large score matrix spans a few
+REPEATED = 1 << 10  # bytes of a row from which on it is looked at whether all are the same
 _PART = 512 * BLOCK  # bytes copied at a time
 TEXT = "text"
 _KINDS = "biufcMmS"
@@ -41,6 +43,11 @@ class Held:
     @property
     def nbytes(self) -> int:
         return self.values.nbytes
+
+    @property
+    def unrolled(self) -> int:
+        """Bytes of values as they are read."""
+        return self.nbytes
 
     def take(self, rows: slice, rest: tuple = ()) -> np.ndarray:
         """Rows along the first axis, and of the other axes what `rest` says."""
@@ -71,6 +78,17 @@ class Stored:
         return self.size
 
     @property
+    def repeats(self) -> bool:
+        """Whether the file holds one row, and all rows are like it."""
+        one = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        return self.kind != TEXT and len(self.shape) > 1 and self.size == one < one * self.shape[0]
+
+    @property
+    def unrolled(self) -> int:
+        """Bytes of values as they are read."""
+        return self.size * (self.shape[0] if self.repeats else 1)
+
+    @property
     def end(self) -> int:
         """Where in the file the piece ends, its checksums counted."""
         return self.start + self.size + 4 * -(-self.size // BLOCK)
@@ -80,6 +98,9 @@ class Stored:
         are read and checked."""
         if self.kind == TEXT:
             return outer(self.whole()[rows], (slice(None), *rest))
+        if self.repeats:
+            count = len(range(*rows.indices(self.shape[0])))
+            return np.repeat(self._row().take(slice(0, 1), rest), count, axis=0)
         first, stop, step = rows.indices(self.shape[0])
         row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         if not rest or row <= BLOCK or step != 1:
@@ -101,7 +122,12 @@ class Stored:
         """All values."""
         if self.kind == TEXT:
             return decode_text(self.read(0, self.size), self.shape)
+        if self.repeats:
+            return np.repeat(self._row().whole(), self.shape[0], axis=0)
         return self._values(0, self.size, self.shape)
+
+    def _row(self) -> Stored:
+        return replace(self, shape=(1, *self.shape[1:]))
 
     def read(self, start: int, stop: int) -> bytes | memoryview:
         """Some of the bytes, checked.
@@ -169,6 +195,11 @@ def stored_form(values) -> np.ndarray:
             f"The record cannot hold values of type {values.dtype}. It holds numbers, true or "
             f"false, text, dates and bytes: convert the array to one of these."
         )
+    if values.dtype.kind in "fc" and values.dtype.itemsize > 8 * (1 + (values.dtype.kind == "c")):
+        raise SchemaError(
+            f"The record cannot hold {values.dtype}: its bytes mean other numbers on other "
+            f"machines. Convert the array to float64."
+        )
     return np.array(values, dtype=values.dtype.newbyteorder("<"), order="C")
 
 
@@ -202,6 +233,17 @@ def laid_out(values: np.ndarray) -> tuple[list[bytes | memoryview], int, int]:
     data = encoded(values)
     checks = np.array(checksums(data), "<u4").tobytes()
     return [data, checks], len(data), zlib.crc32(checks)
+
+
+def once(values: np.ndarray) -> np.ndarray:
+    """The first row where all rows of some size are the same, bit for bit, else all of them."""
+    if values.ndim < 2 or len(values) < 2 or values[0].nbytes < REPEATED:
+        return values
+    if values.dtype.kind == "O":
+        return values
+    bits = values.reshape(len(values), -1).view(np.uint8)
+    last = np.array_equal(bits[-1], bits[0])  # which mostly says at once that they differ
+    return values[:1] if last and (bits == bits[0]).all() else values
 
 
 def outer(values: np.ndarray, key: tuple) -> np.ndarray:

@@ -16,12 +16,13 @@ from dataclasses import replace
 import numpy as np
 
 from . import state as st
-from .pieces import Held, Stored, kind_of, laid_out, stored_form
+from .pieces import Held, Stored, kind_of, laid_out, once, stored_form
 from .places import LEGACY, LOCK, MANIFEST
 
 OWN_BYTES = 4 << 20  # a piece of this size gets a file of its own
 _SHARED_BYTES = 64 << 20  # a shared file of this size takes in no other
 _JOINED_BYTES = 256 << 20  # pieces up to this size are joined
+_REPLACED = "checkpoints/newest/"  # what is replaced again and again goes with its file
 _SCORES = ("epoch", "test", "train")
 _ALIGN = 64
 
@@ -62,7 +63,7 @@ def settled(place, state: st.State, written: list[str], *, copy: bool = False) -
         def out(piece, group_name, variable, scores=False):
             if not moves(piece):
                 return piece
-            if scores or piece.nbytes >= OWN_BYTES:
+            if scores or _in_file(piece) >= OWN_BYTES:
                 return _write_own(place, piece, (group_name, variable), written)
             return shared.add(piece.whole())
 
@@ -70,7 +71,7 @@ def settled(place, state: st.State, written: list[str], *, copy: bool = False) -
     blobs = {}
     for name, piece in state.blobs.items():
         if moves(piece):
-            large = piece.nbytes >= OWN_BYTES
+            large = piece.nbytes >= OWN_BYTES or name.startswith(_REPLACED)
             where = ("files", name)
             piece = _write_own(place, piece, where, written) if large else shared.add(piece.whole())
         blobs[name] = piece
@@ -105,7 +106,7 @@ class _Shared:
             self._parts.append(bytes(pad))
             self._at += pad
         values = stored_form(values)
-        parts, size, check = laid_out(values)
+        parts, size, check = laid_out(once(values))
         piece = Stored(
             self._place, self._name, self._at, size, kind_of(values), values.shape, check
         )
@@ -137,10 +138,15 @@ def _write_own(place, piece, names: tuple[str, ...], written: list[str]) -> Stor
         )
     else:
         values = stored_form(piece.whole()) if not isinstance(piece, Held) else piece.values
-        (parts, size, check), kind, shape = laid_out(values), kind_of(values), values.shape
+        (parts, size, check), kind, shape = laid_out(once(values)), kind_of(values), values.shape
     written.append(file)
     place.write_new(file, parts)
     return Stored(place, file, 0, size, kind, shape, check)
+
+
+def _in_file(piece) -> int:
+    """Bytes of values that a file would hold of a piece."""
+    return once(piece.values).nbytes if isinstance(piece, Held) else piece.nbytes
 
 
 def _taken_in(place, state: st.State) -> set[str]:
@@ -183,7 +189,7 @@ def _stretches(group: st.Group, moves) -> Iterator[tuple[list[st.Block], bool]]:
     stretch: list[st.Block] = []
     size, last = 0, None
     for block in group.blocks:
-        own = sum(piece.nbytes for piece in block.pieces.values())
+        own = sum(piece.unrolled for piece in block.pieces.values())
         # what has a large file of its own is not read again
         goes = all(
             moves(piece) and (isinstance(piece, Held) or piece.nbytes < OWN_BYTES)

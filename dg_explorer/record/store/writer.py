@@ -19,13 +19,14 @@ from ...errors import DamagedRecordError, RunError
 from . import journal
 from . import state as st
 from .manifest import SCHEMA_VERSION, Head, dump
-from .pieces import Held
+from .pieces import Held, Stored
 from .places import MANIFEST
 from .reader import Reader, Snapshot
 from .settling import own_file, settled, unnamed
 
 JOURNAL_BYTES = 16 << 20  # then its rows move into files
 JOURNAL_FRAMES = 2000
+REPLACED_BYTES = 64 << 20  # of files that nothing names any more; then they are removed
 _AWAY_ROWS, _AWAY_SECONDS = 32, 2.0  # where there is no journal: how long rows wait in memory
 
 Request = Callable[[st.State], "st.Operation | None"]  # plans an operation on what is there
@@ -51,6 +52,9 @@ class Writer:
         self._waiting, self._since = 0, time.monotonic()
         self._cleaned = False
         self._limit = JOURNAL_BYTES
+        self._replaced = (
+            0  # bytes of files that were replaced since the manifest, and are there yet
+        )
         self.done: list[str] = []
 
     # ------------------------------------------------------------------ writing
@@ -142,8 +146,10 @@ class Writer:
             state = now.state
             for operation in operations:
                 state = st.apply(state, operation)
+        blobs = [now.state.blobs.get(op.name) for op in operations if isinstance(op, st.SetBlob)]
+        self._replaced += sum(piece.nbytes for piece in blobs if isinstance(piece, Stored))
         now = self._reader.remember(Snapshot(now.head, state, end, now.frames + 1))
-        full = end > self._limit or now.frames > JOURNAL_FRAMES
+        full = end > self._limit or now.frames > JOURNAL_FRAMES or self._replaced > REPLACED_BYTES
         if full and not state.broken:
             try:
                 self._settle(now)
@@ -196,7 +202,7 @@ class Writer:
                     self._place.remove(name)
             raise
         now = self._reader.remember(Snapshot(head, state, 0, 0))
-        self._waiting, self._since = 0, time.monotonic()
+        self._waiting, self._since, self._replaced = 0, time.monotonic(), 0
         self._clean(now)
         return now
 

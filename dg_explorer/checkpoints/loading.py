@@ -1,0 +1,98 @@
+"""Weights into a model of the same architecture, with names, shapes and NaN checked."""
+
+from __future__ import annotations
+
+import torch
+
+from ..arguments import checked
+from ..errors import ArchitectureMismatchError, NonFiniteError
+from .renaming import renamed
+
+_SAME_SETTINGS = "Build the model with the settings it was trained with."
+_OF_KERAS = (
+    "These are keras's own names. In keras on torch: model.load_weights('w_1.weights.h5'); "
+    "torch.save(model.state_dict(), 'epoch_1.pt'), and pass that."
+)
+
+
+@checked
+def load_into(model, state_dict: dict, *, prefix: str | None = None) -> str:
+    """Load weights into a model of the same architecture, checking names, shapes and NaN.
+
+    What wrappers put into names may differ on either side, inside and outside (`module.`,
+    `_orig_mod.`, those of FSDP and of activation checkpointing), and so may what all names begin
+    with; the tensors of a criterion and the counter of averaged weights are left out; a tied weight
+    that the checkpoint holds only once is found. Adapters are loaded onto a model that has them,
+    and leave the rest of it as it is.
+
+    Parameters
+    ----------
+    model : module
+    state_dict : names of tensors to tensors
+    prefix : str, optional
+        What the names of this model begin with in a checkpoint of several networks.
+
+    Returns
+    -------
+    str
+        In words what was renamed and left out; empty where the names are the model's own.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        Names or shapes differ; the first that do are listed. The model is left unchanged.
+    CheckpointError
+        More than one renaming fits; `prefix=` chooses.
+    NonFiniteError
+        Weights are NaN or infinite; the first names are listed.
+    """
+    own = model.state_dict()
+    given, told = renamed(state_dict, model, prefix)
+    missing = [name for name in own if name not in given]
+    unexpected = [name for name in given if name not in own]
+    shapes = [
+        f"{name}: {tuple(given[name].shape)} in the checkpoint, {tuple(own[name].shape)} here"
+        for name in own
+        if name in given and torch.is_tensor(own[name]) and given[name].shape != own[name].shape
+    ]
+    differs = {
+        "only in the model": missing,
+        "only in the checkpoint": unexpected,
+        "of other shape": shapes,
+    }
+    if any(differs.values()):
+        several = "; ".join(f"{what}: {_first(names)}" for what, names in differs.items() if names)
+        raise ArchitectureMismatchError(
+            f"The checkpoint does not fit this {type(model).__name__}. {several}. "
+            + (_OF_KERAS if any("/vars/" in name for name in unexpected) else _SAME_SETTINGS)
+        )
+    check_finite(parameters_of(model, given))
+    model.load_state_dict(given)
+    return told
+
+
+def parameters_of(model, state_dict: dict) -> dict:
+    """The part of a state dict that is trained; a mask of -inf is a buffer like any other."""
+    names = dict(model.named_parameters(remove_duplicate=False))
+    return {name: tensor for name, tensor in state_dict.items() if name in names}
+
+
+def check_finite(state_dict: dict) -> None:
+    """Raise `NonFiniteError` naming the weights that hold NaN or infinity."""
+    broken = [
+        name
+        for name, tensor in state_dict.items()
+        if torch.is_tensor(tensor)
+        and tensor.is_floating_point()
+        and not torch.isfinite(tensor).all()
+    ]
+    if broken:
+        raise NonFiniteError(
+            f"{len(broken)} of {len(state_dict)} weights hold NaN or infinity: {_first(broken)}. "
+            f"The training diverged before this checkpoint; use an earlier one."
+        )
+
+
+def _first(names, k: int = 3) -> str:
+    more = f" and {len(names) - k} more" if len(names) > k else ""
+    return ", ".join(names[:k]) + more
