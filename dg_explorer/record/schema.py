@@ -19,6 +19,7 @@ from ..errors import SchemaError
 LABEL_DIMS = ("retraining", "epoch", "step", "train", "test")
 # dims a group may grow along; its coordinate must ascend. Where several are there, the first
 TIME_DIMS = ("retraining", "epoch", "step")
+_EXACT = 2**53
 _LARGEST = 2**63 - 1
 # what a score means, in every group of scores and in every view
 SIGN = "positive = training on this example raised the test output"
@@ -338,6 +339,11 @@ def _check_thumbnail(array: xr.Variable) -> None:
             f"'thumbnail' has {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA). Choose "
             f"three to show: x[..., [2, 1, 0]]."
         )
+
+
+def is_exact_in_browsers(ids: np.ndarray) -> bool:
+    """Whether a browser, whose numbers are float64, can tell all of these ids apart."""
+    return not len(ids) or max(abs(int(ids.min())), abs(int(ids.max()))) <= _EXACT
 
 
 def is_named(group: str, name: str) -> bool:

@@ -5,6 +5,7 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import dg_explorer as dg
 from dg_explorer.errors import SchemaError
@@ -30,6 +31,11 @@ def stored(tmp_path, table):
         (pd.Series([1, 2, 3], dtype="Int64"), "i", [1, 2, 3]),
         (pd.Series([True, False, True], dtype="boolean"), "b", [True, False, True]),
         ([1.5, None, 3], "f", [1.5, None, 3.0]),
+        (np.ma.array([1, 2, 3], mask=[0, 1, 0]), "f", [1.0, None, 3.0]),
+        (np.ma.array(["a", "b", "c"], mask=[0, 1, 0]), "O", ["a", None, "c"]),
+        (np.ma.array([1, 2, 3], mask=False), "i", [1, 2, 3]),
+        (torch.tensor([0.5, 1, 2], dtype=torch.bfloat16), "f", [0.5, 1.0, 2.0]),
+        (torch.tensor([0.5, 1, 2], requires_grad=True), "f", [0.5, 1.0, 2.0]),
         (np.array([1, -1, 2], np.int8), "i", [1, -1, 2]),
         (np.array([2**60, 1, 2**62]), "i", [2**60, 1, 2**62]),
         (np.array([1, 2**63 + 1, 5], np.uint64), "u", [1, 2**63 + 1, 5]),
@@ -78,7 +84,7 @@ def test_names_with_slashes_dots_and_signs_are_kept(tmp_path):
         ({"label": ["cat", "dog", "cat"]}, r"'label'.*text|'label'.*factorize"),
         ({"label": [0, 1, 0], "x": [object(), 1, 2]}, "'x' holds .*object"),
         ({"label": [0, 1, 0], "x": [True, None, False]}, "'x' is true, false or missing"),
-        ({"label": [0, 1, 0], "x": [2**60, None, 1]}, "'x' has missing values and integers"),
+        ({"label": [0, 1, 0], "x": [2**60, None, 1]}, "'x' has integers beyond .* missing"),
         ({"label": [0, 1, 0], "x": [1, 2]}, "'x' of train_examples has 2 values, the first 3"),
         ({"label": [0], "thumbnail": np.zeros((1, 4, 4), np.uint16)}, "uint16.*uint8"),
         ({"label": [0], "thumbnail": np.zeros((1, 4, 4, 5), np.uint8)}, "5 channels"),
@@ -89,3 +95,48 @@ def test_names_with_slashes_dots_and_signs_are_kept(tmp_path):
 def test_what_is_refused_is_named_with_the_mend(table, words):
     with pytest.raises(SchemaError, match=words):
         dg.Run.create(name="x", train_examples=table)
+
+
+def test_a_date_among_objects_keeps_its_nanoseconds(tmp_path):
+    fine = pd.Timestamp("2026-01-01T00:00:00.123456789")
+    values = stored(tmp_path, {"x": [fine, None, pd.Timestamp("2026-01-02")]})["x"].values
+    assert values[0] == np.datetime64("2026-01-01T00:00:00.123456789")
+    assert np.isnat(values[1])
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"x": pd.array([2**60 + 1, None], dtype="Int64")}, r"integers beyond 2\*\*53"),
+        ({"x": np.array([2**53 + 1, 0.5], object)}, r"integers beyond 2\*\*53"),
+        ({"x": [pd.Timestamp("2026-01-01T00:00:00.000000001"), pd.Timestamp("9999")]}, "no type"),
+        ({"x": [[1], [1, 2]]}, "one value an example"),
+        ({"x": [np.zeros(2), np.ones(2)]}, "one value an example"),
+        ({"thumbnail": np.zeros((2, 64), np.uint8)}, "height x width"),
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns called 'x'"),
+        ({0: [1, 2], "0": [1, 2]}, "two columns called '0'"),
+        ({"x": pd.Series([1, 2], index=[1, 0])}, "an index of its own"),
+        ({"x": pd.Series([1, 2], index=[10, 20])}, "whose index has the ids"),
+        ({"train": np.ma.array([3, 5], mask=[0, 1]), "x": [1, 2]}, "must be integers"),
+    ],
+)
+def test_a_column_that_would_lose_values_or_places_is_refused(table, words):
+    with pytest.raises(SchemaError, match=words):
+        dg.Run.create(name="x", train_examples=table)
+
+
+def test_a_column_of_ids_beside_a_plain_index_is_the_ids():
+    table = pd.DataFrame({"train": [7, 8], "x": [1, 2]})
+    run = dg.Run.create(name="x", train_examples=table)
+    assert run["train_examples"].train.values.tolist() == [7, 8]
+    with pytest.raises(SchemaError, match="Drop one"):
+        dg.Run.create(name="x", train_examples=table.set_index(pd.Index([1, 2])))
+
+
+def test_ids_that_a_browser_would_round_are_named_at_once_and_refused_by_the_board():
+    ids = np.array([2**53 + 1, 2**53 + 2])
+    with pytest.warns(UserWarning, match=r"ids beyond 2\*\*53"):
+        run = dg.Run.create(name="x", train_examples={"train": ids, "label": [0, 1]})
+    assert run["train_examples"].train.values.tolist() == ids.tolist()
+    with pytest.raises(dg.DGExplorerError, match="cannot tell the train examples"):
+        dg.explore(run)

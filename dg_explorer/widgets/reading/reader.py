@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from ...errors import MissingGroupError, UnknownExampleError
+from ...errors import DataError, MissingGroupError, UnknownExampleError
+from ...record.schema import is_exact_in_browsers
 from ...run import Run
 
 SPLITS = ("train", "test")
@@ -61,7 +62,31 @@ class RunReader:
         return sorted(g[len(prefix) :] for g in self._groups if g.startswith(prefix))
 
     def ids(self, split: str) -> np.ndarray:
-        """The ids of a split in the record's order; those of the dynamics where no table is."""
+        """The ids of a split in the record's order; those of the dynamics where no table is.
+
+        Raises
+        ------
+        DataError
+            An id that a browser would round to another one.
+        """
+        return self._ids[split]
+
+    @cached_property
+    def _ids(self) -> dict[str, np.ndarray]:
+        found = {split: self._ids_there(split) for split in SPLITS}
+        for split, ids in found.items():
+            if not is_exact_in_browsers(ids):
+                large = max(ids.tolist(), key=abs)
+                raise DataError(
+                    f"The board cannot tell the {split} examples of this run apart: their ids go "
+                    f"beyond 2**53 ({large}), and a browser rounds such numbers. Number the "
+                    f"examples 0, 1, 2, ... and keep the large id as a column of text: "
+                    f"Run.create(..., {split}_examples={{'name': ids.astype(str), ...}}). The "
+                    f"record itself, and all that is computed from it, is exact."
+                )
+        return found
+
+    def _ids_there(self, split: str) -> np.ndarray:
         for group in (f"{split}_examples", f"dynamics/{split}"):
             if self.has(group):
                 return self.group(group)[split].values
