@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ...data.served import Served
 from ...errors import SettingError
-from ...record.versions import versions
+from ...record.writing import versions
 from ...tasks import Task
 from ...tasks.identity import UNKNOWN, code_digest, model_digest, unknown_in
 from .data_digests import data_digest

@@ -14,7 +14,7 @@ from ...errors import ReadOnlyRunError, RunError
 from . import files
 from . import state as st
 from .pieces import Held
-from .places import MANIFEST, Folder, Remote, is_url, refusal
+from .places import MANIFEST, Folder, Remote, absolute, is_url, refusal
 from .reader import Reader
 from .settling import unnamed
 from .stopping import prepare
@@ -64,7 +64,7 @@ def make(path: str | Path | None, state: st.State, *, overwrite: bool) -> Reader
 
 def pack(state: st.State, path: str | Path) -> Path:
     """Write a record as one zip file, in place of what is there in one step."""
-    path = Path(os.path.abspath(path))
+    path = absolute(path)
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:

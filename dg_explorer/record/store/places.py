@@ -28,7 +28,7 @@ class Folder:
     journals = True  # rows can be added to the end of a file
 
     def __init__(self, path: str | Path):
-        self.path = Path(os.path.abspath(path))
+        self.path = absolute(path)
         self._text = f"{self.path}/"
         self._inside: set[str] = set()
 
@@ -132,7 +132,7 @@ class Zip:
     journals = False
 
     def __init__(self, path: str | Path):
-        self.path = Path(os.path.abspath(path))
+        self.path = absolute(path)
         try:
             with zipfile.ZipFile(self.path) as archive:
                 self._members = {
@@ -231,6 +231,11 @@ class Remote:
 Place = Folder | Zip | Remote
 
 
+def absolute(path: str | Path) -> Path:
+    """A path that holds whatever the working directory becomes; `~` is the home folder."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
 def is_url(path) -> TypeGuard[str]:
     """Whether a path is an fsspec URL."""
     return isinstance(path, str) and "://" in path
@@ -240,7 +245,7 @@ def place_of(path: str | Path):
     """The place at a path or URL."""
     if is_url(path):
         return Remote(path)
-    return Zip(path) if zipfile.is_zipfile(path) else Folder(path)
+    return Zip(path) if zipfile.is_zipfile(absolute(path)) else Folder(path)
 
 
 def refusal(place, error: OSError) -> ReadOnlyRunError:

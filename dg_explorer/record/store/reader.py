@@ -121,6 +121,8 @@ class Reader:
                 data = self.place.read(now.head.journal, now.at)
             except FileNotFoundError:
                 return None
+            if not data and now.at:
+                self._check_length(now)
             now = _with_frames(now, data, self.place)
         stamps = self._stamps_of(now)
         if stamps[0] == first:  # else it is the state of a moment ago: right, but not to be kept
@@ -130,6 +132,19 @@ class Reader:
             )
             self._now = now
         return now
+
+    def _check_length(self, now: Snapshot) -> None:
+        """Raise where the journal has become shorter than what was read of it."""
+        stamp = self.place.stamp(now.head.journal)
+        if stamp is not None and stamp[-1] < now.at and not self._manifest_changed(now):
+            raise DamagedRecordError(
+                f"The journal {now.head.journal} of the run at {self.place} was cut from {now.at} "
+                f"to {stamp[-1]} bytes by somebody else, and with it what was written last. Open "
+                f"the run again to see what is left, or copy it from where it was recorded."
+            )
+
+    def _manifest_changed(self, now: Snapshot) -> bool:
+        return self._stamps is None or self._stamps[0] != self.place.stamp(MANIFEST)
 
     def _stamps_of(self, now: Snapshot) -> tuple:
         if self.place is None:

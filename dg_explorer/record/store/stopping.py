@@ -26,7 +26,10 @@ def prepare(place) -> None:
 def note(place, text: str) -> None:
     """Write the note over the spaces; "" takes it back."""
     if isinstance(place, Folder):
-        data = json.dumps(text).encode()[:_SIZE] if text else b""
+        data = json.dumps(text).encode() if text else b""
+        while len(data) > _SIZE:  # cut the words, so that the rest can be read
+            text = text[: len(text) * 9 // 10]
+            data = json.dumps(text).encode()
         with suppress(OSError), open(place.path / LOCK, "r+b") as file:
             file.write(data.ljust(_SIZE))
 
