@@ -48,11 +48,16 @@ NEVER = {
     "theme": ("a word", "no word", "2"),
     "epochs": ("a word", "NaN", "an object"),
 }
-# what callbacks of other libraries and `training_of_run` fill in
-LEFT = {"demos", "__version__", "HuggingFaceRecorder", "LightningRecorder", "Training"}
+# callbacks of other libraries, which are loaded only when one of their cases is drawn
+LATE = {
+    "HuggingFaceRecorder": ("run", "train", "test", "every"),
+    "LightningRecorder": ("run", "train", "test", "every", "follow"),
+}
+LEFT = {"demos", "__version__", *LATE}
 METHODS = {
     "Run": ("create", "open", "add", "append", "keep", "delete", "epochs", "sizes", "made_from",
-            "kept", "checks", "set_attrs", "copy_to", "pack"),
+            "kept", "checks", "set_attrs", "copy_to", "pack", "note_stopped", "delete_query"),
+    "Recorder": ("epoch", "begin_after"),
     "Explorer": ("top_influencers", "to_html", "to_plotly"),
 }  # fmt: skip
 
@@ -76,6 +81,7 @@ def parameters(function):
 
 
 CASES = [(name, p.name) for name, function in public().items() for p in parameters(function)]
+CASES += [(name, parameter) for name, given in LATE.items() for parameter in given]
 
 
 class World:
@@ -146,10 +152,16 @@ class World:
             "output": lambda prediction, batch: prediction.sum(-1),
             "path": self.folder / f"new{self.count}",
             "group": "metrics", "rows": data, "family": "checks/x", "answer": data, "name": "right",
+            "terms": dg.Query.mean(self.test).terms, "questions": {"all": dg.Query.mean(self.test)},
             "why": "", "checkpoint": self.model.state_dict(), "learning_rates": 0.1,
         }  # fmt: skip
         if name == "leave_one_out":
             right["train"] = [1]
+        if name == "Training":
+            x, y = self.train.tensors
+            right |= {"model": lambda seed: self.model, "inputs": x, "labels": y}
+            right |= {"test_inputs": x, "test_labels": y, "n_epochs": 2}
+            right["optimizer"] = self.training.optimizer
         if name == "random_subsets":
             right["train"] = ids
         if name == "debias":
@@ -194,7 +206,8 @@ def world(tmp_path_factory):
 
 def call(world: World, name: str, wrong: dict):
     """Call a public name with right arguments, but for some."""
-    function, right = public()[name], world.arguments(name)
+    function = getattr(dg, name) if name in LATE else public()[name]
+    right = world.arguments(name)
     given = {
         p.name: right[p.name]
         for p in parameters(function)
@@ -204,6 +217,9 @@ def call(world: World, name: str, wrong: dict):
         given |= {"training": world.training, "run": world.run}
     if name.startswith("Run.") and "." in name and name not in ("Run.create", "Run.open"):
         function = getattr(world.run, name.partition(".")[2])
+    if name.startswith("Recorder."):
+        run = dg.Run.create(name="fresh", train_examples={"label": [0, 1]})
+        function = getattr(dg.Recorder(run, world.model), name.partition(".")[2])
     if name.startswith("Explorer."):
         function = getattr(dg.explore(tiny_run()), name.partition(".")[2])
     quick = {

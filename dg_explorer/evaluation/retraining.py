@@ -95,6 +95,8 @@ def subset_retraining(
         raise SettingError(f"order is 'recorded' or 'fresh', not {order!r}.")
     if seeds is None:
         seeds = (training.seed,) if isinstance(training, Training) else (0,)
+    if isinstance(seeds, str) or not len(seeds):
+        raise SettingError(f"seeds={seeds!r}: at least one seed, such as seeds=(0,).")
     masks = masks.transpose("subset", "train")
     kept = masks.values.astype(bool)
     if not kept.any(axis=1).all():

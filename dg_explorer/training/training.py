@@ -41,6 +41,55 @@ def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return right - others
 
 
+def _check_parts(training: Training) -> None:
+    """Raise `SettingError` where a part of a training is of another kind than it must be."""
+
+    def whole(value) -> bool:
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+    epochs = training.record_at
+    listed = isinstance(epochs, (Sequence, np.ndarray)) and not isinstance(epochs, str)
+    wanted = {
+        "model": (callable(training.model), "a function of a seed that returns a new model"),
+        "optimizer": (hasattr(training.optimizer, "initial_state"), "OptimizerSettings or a step"),
+        "n_epochs": (
+            whole(training.n_epochs) and training.n_epochs >= 0,
+            "a whole number, 0 or more",
+        ),
+        "batch_size": (
+            training.batch_size is None or (whole(training.batch_size) and training.batch_size > 0),
+            "a whole number from 1, or None for full batches",
+        ),
+        "order": (
+            training.order is None or hasattr(training.order, "__len__"),
+            "the batches of each epoch, each an array of positions",
+        ),
+        "record_at": (
+            epochs is None or (listed and all(whole(epoch) for epoch in epochs)),
+            "epochs, whole numbers",
+        ),
+        "loss": (callable(training.loss), "a function of answers and labels"),
+        "output": (callable(training.output), "a function of answers and labels"),
+        "seed": (whole(training.seed) and training.seed >= 0, "a whole number, 0 or more"),
+        "labels_of_epochs": (isinstance(training.labels_of_epochs, Mapping), "a mapping"),
+        "weights": (
+            training.weights is None or torch.is_tensor(training.weights),
+            "a tensor, one weight a training example",
+        ),
+        "slot_weights": (
+            training.slot_weights is None or hasattr(training.slot_weights, "__len__"),
+            "one array of weights a step",
+        ),
+    }
+    for name in ("inputs", "labels", "test_inputs", "test_labels"):
+        value = getattr(training, name)
+        wanted[name] = torch.is_tensor(value) and value.ndim > 0, "a tensor, one row an example"
+    for name, (fine, words) in wanted.items():
+        if not fine:
+            value = getattr(training, name)
+            raise SettingError(f"Training({name}=...) must be {words}, not {str(value)[:60]!r}.")
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Training(Brief):
     """Everything that determines a trained model, but for the weight of each example.
@@ -115,6 +164,7 @@ class Training(Brief):
     proof: ReplayProof | None = None
 
     def __post_init__(self) -> None:
+        _check_parts(self)
         if self.order is not None and len(self.order) < self.n_epochs:
             raise SettingError(
                 f"The batches of {len(self.order)} epochs were given for {self.n_epochs}."

@@ -41,6 +41,13 @@ class Query:
     terms: tuple[Term, ...]
     unit: str = field(default="output")
 
+    def __post_init__(self):
+        terms, unit = self.terms, self.unit
+        if not isinstance(terms, tuple) or not all(isinstance(term, Term) for term in terms):
+            raise SettingError(f"terms={terms!r}: make a query with Query.mean(data), ...")
+        if not terms or not isinstance(unit, str):
+            raise SettingError(f"unit={unit!r}: make a query with Query.mean(data), ...")
+
     @classmethod
     def mean(cls, data) -> Query:
         """The mean output over all examples of a set: such as the margins of a whole class."""

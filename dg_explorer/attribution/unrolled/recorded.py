@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import checked
+from ...errors import SettingError
 from ...record.run import as_run
 from ...training.from_run import training_of_run
 from ...training.training import Training
@@ -42,6 +43,9 @@ def add_unrolled_scores(
         Of the exposures up to the last of `epochs`; None leaves them out.
     """
     run = as_run(run)
+    for name, asked in (("test", test), ("epochs", epochs)):
+        if asked is not None and not len(asked):
+            raise SettingError(f"{name}=[]: at least one, or None for all.")
     attributor = UnrolledAttributor(training, memory=memory)
     scores = attributor.attribute(test, epochs, progress=progress)
     stored = scores.assign(score=scores["score"].astype("float32"))

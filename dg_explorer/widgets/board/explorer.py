@@ -249,6 +249,10 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
         path = Path(path)
         if path.is_dir():
             raise SettingError(f"The page is a file, and {path} is a folder: {path / 'run.html'}.")
+        if not path.absolute().parent.is_dir():
+            raise SettingError(
+                f"There is no folder {path.absolute().parent} to write {path.name} to."
+            )
         path.write_text(self._page(theme, k or fitting_k(self._sources)), encoding="utf-8")
         return path
 
