@@ -15,6 +15,7 @@ READ = {
     "03-2.50.ckpt 04-2.25.ckpt 05-2.75.ckpt": ([3, 4, 5], "number"),
     "epoch=2-val_loss=-0.50.ckpt epoch=3-val_loss=nan.ckpt": ([2, 3], "epoch"),
     "epoch=1-loss=1e-05.ckpt epoch=2-loss=0.0123.ckpt": ([1, 2], "epoch"),
+    "w_1,500.pt w_900.pt w_12,000.pt": ([900, 1500, 12_000], "number"),
     "w_5k.pt w_500.pt w_1.5M.pt": ([500, 5_000, 1_500_000], "number"),
     "checkpoint_0001.pth.tar checkpoint_0002.pth.tar model_best.pth.tar": ([1, 2], "number"),
     "epoch=9-step=1000.ckpt epoch=19-step=2000.ckpt last.ckpt best.ckpt": ([9, 19], "epoch"),
