@@ -6,6 +6,7 @@ from ..arguments import checked
 from ..checkpoints.random_state import rng_state
 from ..checkpoints.store import load_checkpoint, saved_epochs
 from ..record.run import Run
+from .gradient_sampling import GradientSampler
 from .gradient_witness import GradientWitness
 from .optimizer_watch import OptimizerWatch
 from .ranks.joining import check_parts, check_world, checkpoint_for
@@ -26,6 +27,7 @@ class TrainedTogether:
     _saves_now: bool
     _tables: dict[str, ExampleTable]
     _replay: ReplayLog | None
+    _sampler: GradientSampler | None
     _witness: GradientWitness | None
     _watched: OptimizerWatch | None
 

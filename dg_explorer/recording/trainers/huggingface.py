@@ -10,7 +10,7 @@ import transformers
 
 from ...arguments import checked
 from ...errors import SettingError
-from ...record.run import Run, as_run
+from ...record.run import Run
 from ..recorder import NO_TRAIN, Recorder
 from ..trainer_facts import TrainerFacts
 from .drawn import Drawn
@@ -51,7 +51,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
     def __init__(
         self, run: Run | str | Path | None, *, train=None, test=None, every: int = 1, **settings
     ):
-        self.run = None if run is None else as_run(run)  # None: another process has it
+        self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
         self._recorder: Recorder | None = None

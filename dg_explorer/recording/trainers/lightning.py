@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule
 from ...arguments import checked
 from ...data.ids import yields_ids
 from ...errors import SettingError
-from ...record.run import Run, as_run
+from ...record.run import Run
 from ..recorder import NO_TRAIN, Recorder
 from ..trainer_facts import TrainerFacts
 from .refused import refuse
@@ -60,7 +60,7 @@ class LightningRecorder(Callback):
         follow: bool | None = None,
         **settings,
     ):
-        self.run = None if run is None else as_run(run)  # None: another process has it
+        self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
         self._follow = follow
