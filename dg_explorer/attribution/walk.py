@@ -203,6 +203,7 @@ def attribute(
         scratch, made.task, **(served if asked is None else served | {"test": None})
     )
     questions: Any = asked or test
+    seen = served if test is not None else {"train": served["train"]}
     coords = {"test" if asked is None else "query": questions.ids, "train": train.ids}
     new, told = False, {}
     if asked is not None:
@@ -221,14 +222,12 @@ def attribute(
             there,
             made_of,
             lambda then=then: (
-                then
-                == compared(made, served["test"], run, sorted(done), outputs, test is not None)
-                == AS_RECORDED
+                then == compared(made, seen, run, sorted(done), outputs) == AS_RECORDED
             ),
         )
     todo = [epoch for epoch in epochs if epoch not in (done & kept if per_layer else done)]
     if todo:
-        attrs |= {"outputs": compared(made, served["test"], run, todo, outputs, test is not None)}
+        attrs |= {"outputs": compared(made, seen, run, todo, outputs)}
         attrs |= {"trained_loss": _said_of_loss(run)}
         load_into(made.model, load_weights(run, todo[0]))
         if hasattr(made, "prepare"):  # here, so that all workers go by the same plan

@@ -410,7 +410,10 @@ class Recorder(TrainedTogether, Brief):
         """Put all rows of an epoch into the record."""
         for split, table in self._tables.items():
             if table.seen:
-                self._append(f"dynamics/{split}", table.rows(epoch, measured=measured[split]))
+                self._append(
+                    f"dynamics/{split}",
+                    table.rows(epoch, measured=measured[split], last_measured=epoch),
+                )
         for layer, outputs in self._features.items():
             if outputs:
                 row = feature_row(epoch, outputs, self._feature_ids)

@@ -76,6 +76,39 @@ def test_other_test_inputs_are_refused(trained):
         scores(*trained, test=TensorDataset(XT * 1.1, YT))
 
 
+def looked_at(*first):
+    """A run whose training examples are measured with the weights of their epoch, after `first`."""
+    model = net()
+    run = dg.Run.create(
+        name="t", train_examples={"label": Y.numpy()}, test_examples={"label": YT.numpy()}
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    with dg.Recorder(run, model, optimizer, train=TRAIN, test=TEST) as recorder:
+        for epoch, while_training in enumerate(first):
+            for x, y, ids in DataLoader(TRAIN, 5):
+                logits = model(x)
+                optimizer.zero_grad()
+                F.cross_entropy(logits, y).backward()
+                if while_training:
+                    recorder.batch(logits, y, ids)
+                optimizer.step()
+            recorder.epoch(epoch)
+    return run, model
+
+
+@pytest.mark.parametrize("first", [(False,), (False, False), (True, False)])
+def test_other_training_inputs_are_refused_where_the_record_can_tell(first):
+    run, model = looked_at(*first)
+    other = dg.with_ids(TensorDataset(X * 1.1, Y))
+    with pytest.raises(OutputsDifferError, match=r"(train example \d+: .*){3}preprocessing"):
+        scores(run, model, train=other, epochs=[0])
+    assert scores(run, model).attrs["outputs"] == "as recorded"
+
+
+def test_outputs_from_while_an_epoch_trained_are_compared_with_no_checkpoint():
+    assert scores(*looked_at(False, True)).attrs["outputs"] == "as recorded"
+
+
 def test_a_model_that_is_meant_to_differ_can_be_asked_about(trained):
     found = scores(trained[0], net(nn.ReLU), outputs="unchecked")
     assert found.attrs["outputs"].startswith("unchecked")

@@ -70,6 +70,14 @@ def add_projections(
     finite = np.isfinite(values).all(axis=(1, 2))
     if not finite.all():
         epoch = features["epoch"].values[~finite][0]
+        lost = ~np.isfinite(values[~finite][0]).all(axis=1)
+        if not lost.all():
+            some = ", ".join(map(str, features["example"].values[lost][:5].tolist()))
+            raise DataError(
+                f"{int(lost.sum())} of {len(lost)} examples have no features of {layer!r} at "
+                f"{run.time_unit} {epoch}: {some}{', ...' if lost.sum() > 5 else ''}. A picture "
+                f"needs all examples at all epochs: record the features of the same ones each time."
+            )
         raise DataError(
             f"The features of {layer!r} are not finite from {run.time_unit} {epoch} on, so they "
             f"have no projection. Look at run['gradients'] to see where training diverged."

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...checkpoints.loading import load_into
-from ...checkpoints.store import load_weights
+from ...checkpoints.store import load_weights, saved_epochs
 from ...data.served import Served
 from ...errors import DataError, SettingError
 from ...tasks import TASKS, Task
@@ -28,23 +28,25 @@ _ROOM = {
 #: at most this many test examples are compared
 EXAMPLES = 256
 AS_RECORDED = "as recorded"
+#: what the record says of outputs that are those of the checkpoint
+AFTERWARDS = "with the weights of this epoch"
 
 
 class OutputsDifferError(DataError):
     """The model does not answer as the record says that it did."""
 
 
-def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
-    """Compare the outputs of some test examples with those in the record at an epoch.
+def check_outputs(model, task: Task, data: Served, run, epoch: int, split: str = "test") -> str:
+    """Compare the outputs of some examples with those in the record at an epoch.
 
     Parameters
     ----------
     model : holding the weights of the epoch
     task : Task
         What is attributed; compared where it is the recorded one.
-    test : Served
+    data : Served
     epoch : int
-        At which `dynamics/test` has a row.
+        At which `dynamics/<split>` has a row.
 
     Returns
     -------
@@ -56,19 +58,21 @@ def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
     OutputsDifferError
         Shows three examples and the usual causes.
     """
-    row = run["dynamics/test"].sel(epoch=epoch)
-    if test.augmented:
-        return "not compared: test examples differ from one reading to the next"
+    row = run[f"dynamics/{split}"].sel(epoch=epoch)
+    if data.augmented:
+        return f"not compared: {split} examples differ from one reading to the next"
     measured = _recorded_task(task, run)
     if measured is None:
         return f"not compared: the record's task is {run.attrs['task'].get('told')}"
     column = measured.output_column
     if column not in row:
         return f"not compared: the record has no {column!r}"
-    known = np.intersect1d(test.ids, row["test"].values)
+    known = np.intersect1d(data.ids, row[split].values)
+    if not len(known):
+        return f"not compared: none of the {split} examples is in the record"
     chosen = known[np.linspace(0, len(known) - 1, min(EXAMPLES, len(known))).round().astype(int)]
-    ids, now = _outputs(model, measured, test.subset(np.unique(chosen)), column)
-    then = row[column].sel(test=ids).values.astype(np.float64)
+    ids, now = _outputs(model, measured, data.subset(np.unique(chosen)), column)
+    then = row[column].sel({split: ids}).values.astype(np.float64)
     both = np.isfinite(then) & np.isfinite(now)
     if not both.any():
         return "not compared: the record's outputs are not finite"
@@ -76,23 +80,25 @@ def check_outputs(model, task: Task, test: Served, run, epoch: int) -> str:
     off = np.abs(now - then)
     wrong = np.flatnonzero(both & (off > _room(model) * size))
     if len(wrong):
-        _refuse(run, epoch, ids, now, then, wrong[np.argsort(-off[wrong], kind="stable")])
+        _refuse(run, epoch, split, ids, now, then, wrong[np.argsort(-off[wrong], kind="stable")])
     return AS_RECORDED
 
 
 def compared(
-    attributor, test: Served | None, run, epochs: list[int], outputs: str, given: bool = True
+    attributor, served: dict[str, Served | None], run, epochs: list[int], outputs: str
 ) -> str:
     """What the comparison at the first, a middle and the last of some epochs says, in words.
 
-    The attributor's model holds the weights of the last one afterwards.
+    The words are of the test examples. Training examples are compared too, at the last recorded
+    epoch, where the record has their outputs with its weights and not from while it was trained.
+    The attributor's model holds the weights of one of the epochs afterwards.
 
     Parameters
     ----------
+    served : train and test examples; test is left out where none were given, None where the task
+        reads whole batches
     outputs : "check" or "unchecked"
         As the user asks.
-    given : bool
-        Whether there are test examples at all.
 
     Raises
     ------
@@ -103,18 +109,29 @@ def compared(
         return "unchecked: the model may be another than the recorded one"
     if outputs != "check":
         raise SettingError(f"outputs={outputs!r} must be 'check' or 'unchecked'.")
-    if not given:
-        return "not compared: no test= examples were given"
-    if test is None:
+    said = {
+        split: _compared(attributor, split, data, run, epochs) for split, data in served.items()
+    }
+    return said.get("test", "not compared: no test= examples were given")
+
+
+def _compared(attributor, split: str, data: Served | None, run, epochs: list[int]) -> str:
+    if data is None:
         return "not compared: the task reads whole batches"
-    recorded = run["dynamics/test"]["epoch"].values if "dynamics/test" in run else ()
+    group = f"dynamics/{split}"
+    recorded = run[group]["epoch"].values if group in run else ()
+    if split == "train":
+        # the last row alone is known to be of its checkpoint, whatever epochs are asked for
+        attrs = run[group].attrs if group in run else {}
+        epochs = saved_epochs(run) if attrs.get("measured") == AFTERWARDS else ()
+        recorded = [epoch for epoch in recorded if epoch == attrs.get("last_measured")]
     epochs = [epoch for epoch in epochs if epoch in recorded]
     if not epochs:
         return "not compared: the record has no outputs of these epochs"
     said = []
     for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
         load_into(attributor.model, load_weights(run, epoch))
-        said.append(check_outputs(attributor.model, attributor.task, test, run, epoch))
+        said.append(check_outputs(attributor.model, attributor.task, data, run, epoch, split))
     return next((words for words in said if words != AS_RECORDED), AS_RECORDED)
 
 
@@ -148,15 +165,17 @@ def _room(model) -> float:
     return max((_ROOM.get(dtype, 1e-3) for dtype in dtypes), default=1e-3)
 
 
-def _refuse(run, epoch, ids, now, then, wrong) -> None:
+def _refuse(run, epoch, split, ids, now, then, wrong) -> None:
     shown = "; ".join(
-        f"test example {ids[i]}: {then[i]:.4g} in the record, {now[i]:.4g} now" for i in wrong[:3]
+        f"{split} example {ids[i]}: {then[i]:.4g} in the record, {now[i]:.4g} now"
+        for i in wrong[:3]
     )
     raise OutputsDifferError(
         f"The model does not answer as the record says it did at {run.time_unit} {epoch}, for "
-        f"{len(wrong)} of {len(ids)} test examples compared: {shown}. Scores would be about "
-        f"another model. Usual causes: other inputs or another preprocessing of them, other "
-        f"labels, another activation or setting of the model than it was trained with, weights "
-        f"that were changed after recording, probabilities where logits were recorded. For a "
+        f"{len(wrong)} of {len(ids)} {split} examples compared: {shown}. Scores would be about "
+        f"another model. Usual causes: other inputs or another preprocessing of them (a random "
+        f"one too), other labels, another activation or setting of the model than it was trained "
+        f"with, weights that were changed after recording, probabilities where logits were "
+        f"recorded. For a "
         f"model that is meant to differ: attribute(..., outputs='unchecked')."
     )
