@@ -16,7 +16,7 @@ _OF_KERAS = (
 
 
 @checked
-def load_into(model, state_dict: dict, *, prefix: str | None = None) -> str:
+def load_into(model, state_dict: Mapping, *, prefix: str | None = None) -> str:
     """Load weights into a model of the same architecture, checking names, shapes and NaN.
 
     What wrappers put into names may differ on either side, inside and outside (`module.`,

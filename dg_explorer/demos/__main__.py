@@ -45,6 +45,7 @@ def milestones(recipe: grokking.Recipe, seed: int = 0, every: int = 5) -> dict[s
 
 
 def of_grokking(name: str, seed: int) -> str:
+    """When a grokking run memorized and generalized, in words."""
     found = milestones(RECIPES[name][1], seed)
     return (
         f"train accuracy 1.0 at step {found['memorized']}, test accuracy 50 % at "
@@ -53,6 +54,7 @@ def of_grokking(name: str, seed: int) -> str:
 
 
 def of_mislabeled(name: str, seed: int) -> str:
+    """When the network answers flipped labels as they were flipped, in words."""
     run = make(name, seed=seed, progress=False).run
     flipped = run["train_examples"].flipped.values
     correct = run["dynamics/train"].correct
@@ -61,6 +63,7 @@ def of_mislabeled(name: str, seed: int) -> str:
 
 
 def of_spurious(name: str, seed: int) -> str:
+    """The test accuracy where the corner agrees and where it does not, in words."""
     run = make(name, seed=seed, progress=False).run
     groups, last = run["test_examples"]["group"].values, run["dynamics/test"].correct[-1].values
     shares = [f"{last[groups == g].mean():.1%} where the {g}" for g in np.unique(groups)]
@@ -86,6 +89,7 @@ SENTENCES = {
 
 
 def main(arguments=None) -> None:
+    """Train recipes at some seeds and print what comes out."""
     parser = argparse.ArgumentParser(prog="python -m dg_explorer.demos", description=__doc__)
     parser.add_argument("recipes", nargs="*", metavar="recipe", help=", ".join(RECIPES))
     parser.add_argument("--seeds", type=int, default=1)

@@ -104,7 +104,7 @@ def modular_addition(
             eps=settings["eps"],
         ),
         n_epochs=n_steps or N_STEPS[recipe],
-        record_at=record_at,
+        record_at=record_at or (n_steps or N_STEPS[recipe],),
         train_ids=train.numpy(),
         test_ids=test.numpy(),
         seed=seed,

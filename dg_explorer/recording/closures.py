@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 
 def closure_of(args: tuple, kwargs: dict) -> Callable | None:
@@ -15,7 +16,8 @@ def look_after_closure(args: tuple, kwargs: dict, look: Callable[[], None]) -> t
 
     A closure may run several times in a step; only its first gradients are looked at.
     """
-    closure, looked = closure_of(args, kwargs), []
+    closure: Any = closure_of(args, kwargs)
+    looked: list[bool] = []
 
     def then_look(*arguments, **settings):
         result = closure(*arguments, **settings)

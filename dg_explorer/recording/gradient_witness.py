@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Answer:
 
     def found_slope(self) -> torch.Tensor | None:
         """Derivative of the trained loss by these answers, from where it was seen."""
-        if self.slope is not None or self.seen is None:
+        if self.slope is not None or self.seen is None or self.seen.slope is None:
             return self.slope
         return self.seen.slope[:, -1] if self.last_only else self.seen.slope
 
@@ -215,7 +216,8 @@ class GradientWitness:
             self.comparisons.append(Comparison(sample.step, tuple(fits), sample.gradient, why))
 
     def _fit(self, given: Answer, slope: torch.Tensor) -> LossFit:
-        loss, labels = self.loss, given.labels
+        loss: Loss = self.loss
+        labels: Any = given.labels
         if labels is None and self.targets is not None and given.ids is not None:
             loss, labels = self.targets(given.ids, given.answers)
         return fit_loss(loss, given.answers, labels, slope)
@@ -261,7 +263,7 @@ class GradientWitness:
         sizes = [len(p.answers) for p in passes if p.answers.ndim]
         if self._orders and self.targets is not None and sizes == [len(i) for i in self._orders]:
             return [Answer(p.answers, None, p, ids=i) for p, i in zip(passes, self._orders)]
-        labels = [p.keywords.get("labels") for p in passes]
+        labels: list[Any] = [p.keywords.get("labels") for p in passes]
         if self._orders or not all(torch.is_tensor(own) and own.ndim == 1 for own in labels):
             return []  # nor where labels are of tokens: those weigh by their number
         return [Answer(p.answers, own.detach(), p) for p, own in zip(passes, labels)]

@@ -184,7 +184,7 @@ class Recorder(TrainedTogether, Brief):
             )
         if replay and optimizer is None:
             raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")
-        if replay:
+        if replay and optimizer is not None:
             check_optimizer(optimizer)
         self._listen = LayerOutputs(find_layers(model, layers))
         self.run = run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,14 +56,15 @@ class TargetsById:
                 found.append(self.task.loss(self.task.read(mine), batch))
             return torch.cat(found)[order.to(answers.device)]
 
-        labels = [batch.labels for _, batch in parts]
-        if not all(torch.is_tensor(part) for part in labels):
+        labels = [batch.labels for _, batch in parts if torch.is_tensor(batch.labels)]
+        if len(labels) < len(parts):
             return loss, torch.zeros(len(ids), 1)  # the loss alone knows what is compared
         return loss, torch.cat(labels)[order].to(answers.device)
 
     def _settle(self, answers: torch.Tensor, batch: Batch) -> None:
         try:
-            self.task.settle(self.model, answers, batch.to(answers.device))
+            task: Any = self.task  # one that is to be inferred
+            task.settle(self.model, answers, batch.to(answers.device))
         except DGExplorerError as error:
             raise NoTargetsError(f"it is not plain what was trained: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -192,7 +193,7 @@ def training_of_run(
 
 def _start(run, model, train_ids, labels):
     """The recorded steps, and the model before the first of them."""
-    initial = None
+    initial: Any = None
     names: list[str] = []
     if "replay" in run:
         initial = load_initial(run)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-Tensors = list[torch.Tensor]
+Tensors = Sequence[torch.Tensor]
 
 
 @dataclass(frozen=True)

@@ -440,7 +440,7 @@ def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:
 
 def _weights_at(weights: Any, epoch: int) -> torch.Tensor:
     if callable(weights):
-        return weights(epoch)
+        return torch.as_tensor(weights(epoch))
     return weights if weights.dim() == 2 else weights[:, :, epoch]
 
 

@@ -174,14 +174,16 @@ class LearningDynamicsAnalyzer(OnRecord):
         accuracy = (dynamics["correct"] & seen).sum("train") / seen.sum("train")
         return {
             **{
-                f"{region}_examples": frame.index[frame["region"] == region].tolist()
+                f"{region}_examples": frame.index[np.asarray(frame["region"] == region)].tolist()
                 for region in ("hard", "easy", "ambiguous")
             },
-            "never_learned": watched.index[~learned].tolist(),
+            "never_learned": watched.index[np.asarray(~learned)].tolist(),
             "first_learned": frame["first_learned"],
             "area_under_margin": frame["area_under_margin"],
             "el2n": frame.get("el2n"),
-            "suspected_mislabels": suspects.index[suspects["action"] != "keep"].tolist(),
+            "suspected_mislabels": suspects.index[
+                np.asarray(suspects["action"] != "keep")
+            ].tolist(),
             "forgetting_statistics": {
                 "examples_with_forgetting": int((events > 0).sum()),
                 "total_events": int(events.sum()),

@@ -39,7 +39,7 @@ def gradient_flags(
         flags[_explosions(values[:, layer], exploding), layer] = "exploding"
     sampled = np.any(~np.isnan(values), axis=1)
     # an epoch without any sample is a gap in the record, not a broken gradient
-    broken = np.isnan(values) & finite.any(axis=0) & sampled[:, None]
+    broken = np.isnan(values) & np.any(finite, axis=0) & np.asarray(sampled)[:, None]
     flags[np.isinf(values) | broken] = "not finite"
     return xr.DataArray(flags, norm.coords, norm.dims, name="flag")
 

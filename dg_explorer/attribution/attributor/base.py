@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -395,13 +395,7 @@ class Attributor(Brief):
         """The scalar of a test example that is differentiated, shape (example,)."""
         return self.outputs(prediction, batch)
 
-    @overload
-    def served(self, data: list[Batch], num_samples: int | None = None) -> list[Batch]: ...
-
-    @overload
-    def served(self, data: object, num_samples: int | None = None) -> Served: ...
-
-    def served(self, data, num_samples: int | None = None) -> Served | list[Batch]:
+    def served(self, data, num_samples: int | None = None) -> Any:
         """The examples of a data set or loader; batches that somebody holds stay as they are."""
         if isinstance(data, list) and data and all(isinstance(part, Batch) for part in data):
             return data

@@ -150,5 +150,7 @@ def combined(forms: list[Form], name: str, shape: tuple[int, ...]) -> Factor:
             d = torch.cat([f.d for f in lookups], 1)
             parts.append(Lookup(tokens, d, name, shape[0]))
         return parts[0] if len(parts) == 1 else Shared(tuple(parts))
-    first, *more = (f if isinstance(f, torch.Tensor) else f.gradients()[name] for f in forms)
-    return Explicit.of({name: sum(more, first)})
+    total, *more = (f if isinstance(f, torch.Tensor) else f.gradients()[name] for f in forms)
+    for one in more:
+        total = total + one
+    return Explicit.of({name: total})

@@ -114,7 +114,7 @@ class Graph:
         """
         found: list[Use] = []
         leaf = self.leaves.get(id(parameter))
-        waiting = [] if leaf is None else [(leaf, "", ())]
+        waiting: list[tuple] = [] if leaf is None else [(leaf, "", ())]
         while waiting:
             node, path, before = waiting.pop()
             for consumer, place in self.consumers.get(node, ()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class Site:
     use: Use
     keys: list[tuple[str, str]]
     saved: Saved
-    split: Split | None = None
+    split: Any = None  # a Split, once the layout is known
 
     @property
     def names(self) -> list[str]:
@@ -295,16 +296,18 @@ def fusable(sites: list[Site], parameters) -> dict[str, str]:
     for site in sites:
         for name in site.names:
             uses[name].append(site.use if len(site.names) == 1 else None)
+    sure: dict[str, list[Use]] = {}
     by_nodes: dict[frozenset, list[str]] = defaultdict(list)
     for name, found in uses.items():
         own = [use for use in found if use is not None]
         layers = all(operation(use.node) in ("Addmm", "Convolution") for use in own)
         if len(own) == len(found) and layers:
+            sure[name] = own
             by_nodes[frozenset(use.node for use in own)].append(name)
     pairs = {}
     for names in by_nodes.values():
-        weights = [n for n in names if all(_is_weight(u, parameters[n]) for u in uses[n])]
-        biases = [n for n in names if all(_is_bias(u, parameters[n]) for u in uses[n])]
+        weights = [n for n in names if all(_is_weight(u, parameters[n]) for u in sure[n])]
+        biases = [n for n in names if all(_is_bias(u, parameters[n]) for u in sure[n])]
         if len(weights) == 1 and len(biases) == 1:
             pairs[weights[0]] = biases[0]
     return pairs

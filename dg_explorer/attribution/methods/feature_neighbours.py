@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,7 @@ class RepresentationSimilarityAttributor(Attributor):
     def compute_features(self, data, num_samples=None, outputs=None) -> RepresentationFeatures:
         """Activations of a loader at every checkpoint."""
         values, digests, layer = [], [], self.layer
+        labels, ids, order = [], [], torch.empty(0)
         data = self.served(data, num_samples)
         for model, digest in self.models():
             parts, labels, ids, listen = [], [], [], None
@@ -121,7 +123,7 @@ class RepresentationSimilarityAttributor(Attributor):
             values.append(found)
             digests.append(digest)
         classes = all(torch.is_tensor(y) and _is_class(y) for y in labels)
-        origin = Origin(tuple(digests), (layer,), self.task.name, "activations")
+        origin = Origin(tuple(digests), (str(layer),), self.task.name, "activations")
         return RepresentationFeatures(
             torch.stack(values),
             torch.cat(labels)[order.to(labels[0].device)] if classes else None,
@@ -136,7 +138,7 @@ class RepresentationSimilarityAttributor(Attributor):
                     f"Features must come from this attributor; got {type(features).__name__}."
                 )
         check_same_origin(train_features.origin, test_features.origin)
-        scores = sum(
+        scores: Any = sum(
             self.similarity(train, test)
             for train, test in zip(train_features.values, test_features.values, strict=True)
         )
@@ -230,6 +232,7 @@ def neighbour_weights(square: torch.Tensor, k: int) -> torch.Tensor:
     unit = gap.mean(1, keepdim=True)
     gap = gap / torch.where(unit > 0, unit, 1.0)
     low, high = torch.full_like(unit, -30.0), torch.full_like(unit, 30.0)
+    weights = torch.full_like(square, 1 / n)
     for _ in range(60):
         middle = (low + high) / 2
         logits = -gap * middle.exp()

@@ -200,8 +200,9 @@ class InfluenceFunctionAttributor(Attributor):
 
     def _candidate_scores(self, candidates, test_features) -> torch.Tensor:
         features = self.compute_features(candidates, None, self._ascents)
-        for asked in (test_features, features):
-            self.check_pair(self._fitted, asked)
+        if self._fitted is not None:
+            self.check_pair(self._fitted, test_features)
+            self.check_pair(self._fitted, features)
         return self._mean(self._curvatures, features, _first_rows(test_features)).cpu()
 
     def _ascents(self, prediction, batch):

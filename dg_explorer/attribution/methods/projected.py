@@ -9,6 +9,7 @@ after `torch.save`, `torch.cat` and a night's sleep. An ensemble has one such bl
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ def projected_features(attributor, data, num_samples: int | None = None) -> torc
     blocks, data = [], attributor.served(data, num_samples)
     for checkpoint, (model, digest) in enumerate(attributor.models()):
         ids, rows, pending = [], [], []
-        projection = of_checkpoint(attributor.projection, checkpoint)
+        capture: Any = None
+        projection: Any = of_checkpoint(attributor.projection, checkpoint)
         for batch, which in attributor.batches(data, None, model):
             capture = attributor.capture(model, data)
             if isinstance(projection, Nystrom):
@@ -76,7 +78,7 @@ def projected_queries(attributor, features: GradientFeatures) -> torch.Tensor:
     """Features of questions from their gradients, in the same form as `projected_features`."""
     blocks, origin = [], features.origin
     for checkpoint, (model, digest) in enumerate(attributor.models()):
-        projection = of_checkpoint(attributor.projection, checkpoint)
+        projection: Any = of_checkpoint(attributor.projection, checkpoint)
         if isinstance(projection, Nystrom):
             capture = attributor.capture(model, ())
             projection = projection.at(capture, digest, attributor.outputs)

@@ -132,7 +132,7 @@ class SourceAttributor(Attributor):
             self.damping_used.append(added)
             for layer, factor in enumerate(curvature):
                 basis = basis_of(factor)
-                rate = basis.values / n + self.weight_decay
+                rate: torch.Tensor = torch.as_tensor(basis.values / n + self.weight_decay)
                 # With no end to the segment the damping takes the place of its end.
                 rate = rate + (added / n_train if np.isinf(time) else 0)
                 query = basis.rotate(carried[layer])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ...arguments import checked
@@ -108,7 +110,8 @@ class TRAKAttributor(ProjectionChecks, Attributor):
 
     def choose_landmarks(self, data) -> None:
         """Draw the examples whose kernel columns Nystrom features are."""
-        self.projection.choose(batch for batch, _ in self.batches(data, None, self.model))
+        projection: Any = self.projection  # `Nystrom`, as has been checked
+        projection.choose(batch for batch, _ in self.batches(data, None, self.model))
 
     def compute_train_features(self, dataloader, num_samples: int | None = None):
         """Features of the training examples (of the first `num_samples`)."""
@@ -172,7 +175,8 @@ class TRAKAttributor(ProjectionChecks, Attributor):
             yield solve
 
     def projection_fidelity(self, train_features, test_features) -> float | None:
-        if self.projection is None or isinstance(self.projection, Nystrom):
+        width = self.proj_dim
+        if width is None or self.projection is None or isinstance(self.projection, Nystrom):
             return None  # landmarks are exact columns of the kernel: halves have nothing in common
         train, test = (
             f[spread_over(len(f), most).to(f.device)]
@@ -181,8 +185,9 @@ class TRAKAttributor(ProjectionChecks, Attributor):
 
         def scores(half: int) -> torch.Tensor:
             return projected_scores(
-                *(half_features(f, self.proj_dim, half) for f in (train, test)),
-                (self.proj_dim - KEPT) // 2 + KEPT,
+                half_features(train, width, half),
+                half_features(test, width, half),
+                (width - KEPT) // 2 + KEPT,
                 self.damping,
                 self.task.doubts,
             )[0]

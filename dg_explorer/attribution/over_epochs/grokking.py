@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +161,9 @@ def parse_arithmetic(item) -> tuple[int, str, int, int]:
             a, op, b, result = match.groups()
             return int(a), op, int(b), int(result)
         raise DataError(f"{text!r} is no equation such as '5 + 7 = 12'.")
-    tokens = next((p for p in parts if torch.is_tensor(p) and p.ndim == 1 and len(p) >= 2), None)
+    tokens: Any = next(
+        (p for p in parts if torch.is_tensor(p) and p.ndim == 1 and len(p) >= 2), None
+    )
     if tokens is not None and not tokens.is_floating_point() and len(parts) >= 2:
         return int(tokens[0]), "?", int(tokens[1]), int(parts[1])
     raise DataError(

@@ -5,6 +5,8 @@ Reads `scores/<name>` of any method; needs no model.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
@@ -148,7 +150,7 @@ def phase_transition_examples(
     change = (post.mean("test") - pre.mean("test")).values
     turned = np.asarray(np.sign(pre) * np.sign(post) < 0)
     shares = turned.mean(0)
-    found = {"sign_flip_share": float(turned.mean())}
+    found: dict[str, Any] = {"sign_flip_share": float(turned.mean())}
     for key, suffix, value, keep in (
         ("gained_influence", "scores", change, change > 0),
         ("lost_influence", "scores", change, change < 0),
@@ -164,4 +166,5 @@ def phase_transition_examples(
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(spearmanr(a, b).statistic)
+    result: Any = spearmanr(a, b)
+    return float(result.statistic)

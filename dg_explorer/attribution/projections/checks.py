@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ...errors import SettingError
@@ -15,6 +17,12 @@ BLOCK = 512  # columns of the matrix found together
 
 class ProjectionChecks:
     """For an attributor with `model`, `layers` and `projection`."""
+
+    model: torch.nn.Module
+    layers: Any
+    projection: Any
+    proj_dim: Any
+    models: Any  # the attributor's own method
 
     @property
     def total_params(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ class Projection:
         -------
         shape (example, dim), in the precision of the factors
         """
-        out = None
+        out: Any = None
         for factor in layers:
             for name, start, block in gradient_columns(factor):
                 if out is None:
@@ -68,7 +69,7 @@ class Projection:
 
     def vector(self, gradient: dict[str, torch.Tensor]) -> torch.Tensor:
         """Project one gradient, given by parameter name; shape (dim,)."""
-        out = None
+        out: Any = None
         for name, values in gradient.items():
             flat = values.reshape(1, -1)
             if out is None:

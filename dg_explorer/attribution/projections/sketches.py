@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,7 @@ class FactoredSketch:
 
     def vector(self, gradient: dict[str, torch.Tensor]) -> torch.Tensor:
         """Sketch one gradient, given by parameter name; shape (dim,)."""
-        out = None
+        out: Any = None
         for name, value in gradient.items():
             out = value.new_zeros(1, self.dim) if out is None else out
             self._add_written(name, value[None], out)
@@ -157,7 +158,7 @@ class FactoredSketch:
                 self._add_long(part, here)
                 continue
             gradient = outer_products(part.d, part.a)
-            self._fold(factor.weight, gradient.flatten(1), gradient.shape[2], here)
+            self._fold(str(factor.weight), gradient.flatten(1), gradient.shape[2], here)
 
     def _add_long(self, factor: Outer, out) -> None:
         """The fold of outer products summed over many positions, without writing them out.
@@ -167,7 +168,7 @@ class FactoredSketch:
         """
         width, outputs = factor.a.shape[2], factor.d.shape[2]
         rows = self.dim // width
-        s, t, shift = self._entries.signs_of_rows(factor.weight, outputs, width, factor.d)
+        s, t, shift = self._entries.signs_of_rows(str(factor.weight), outputs, width, factor.d)
         a, d = factor.a, factor.d
         if rounds(d, factor.numel):
             a, d, s, t = (x.bfloat16() for x in (a, d, s, t))
@@ -185,8 +186,8 @@ class FactoredSketch:
         width, outputs = factor.a.shape[2], factor.d.shape[2]
         rows = self.dim // width
         blocks = -(-outputs // rows)
-        _, _, shift = self._entries.signs_of_rows(factor.weight, outputs, width, factor.d)
-        signs = self._entries.signs_by_row(factor.weight, outputs, width, factor.d)
+        _, _, shift = self._entries.signs_of_rows(str(factor.weight), outputs, width, factor.d)
+        signs = self._entries.signs_by_row(str(factor.weight), outputs, width, factor.d)
         positions = factor.a.shape[1]
         step = max(1, chunk(out) // 2 // (rows * width * positions))
         for start in range(0, len(factor), step):
@@ -202,7 +203,7 @@ class FactoredSketch:
 
     def _add_outer_channels(self, factor: Outer, out) -> None:
         shape = factor.shape
-        p, q = self._entries.channels(factor.weight, shape, factor.d)
+        p, q = self._entries.channels(str(factor.weight), shape, factor.d)
         a, d = factor.a, factor.d
         if rounds(d, d.shape[2] * a.shape[2]):
             a, d = a.bfloat16(), d.bfloat16()
@@ -214,31 +215,31 @@ class FactoredSketch:
             a = a.flatten(2)
         elif q is not None:
             a = a @ q
-        self._fold(factor.weight, (d.mT @ a).flatten(1).to(out), a.shape[2], out)
+        self._fold(str(factor.weight), (d.mT @ a).flatten(1).to(out), a.shape[2], out)
         if factor.bias:
             self._fold(factor.bias, factor.d.sum(1), 1, out)
 
     def _add_convolution(self, factor: Convolution, out) -> None:
-        p, q = self._entries.channels(factor.weight, factor.shape, factor.d)
+        p, q = self._entries.channels(str(factor.weight), factor.shape, factor.d)
         d, x = mixed_channels(factor.d, p), mixed_channels(factor.x, q)
         gradient = factor.geometry.products(d, x)
-        self._fold(factor.weight, gradient.flatten(1), gradient.shape[2], out)
+        self._fold(str(factor.weight), gradient.flatten(1), gradient.shape[2], out)
         if factor.bias:
             self._fold(factor.bias, factor.d.sum((2, 3)), 1, out)
 
     def _add_lookup(self, factor: Lookup, out) -> None:
         width = factor.d.shape[2]
         if self.by_channels((factor.rows, width)):
-            p, q = self._entries.channels(factor.weight, (factor.rows, width), factor.d)
+            p, q = self._entries.channels(str(factor.weight), (factor.rows, width), factor.d)
             d = factor.d if q is None else factor.d @ q
             if p is None:
                 p = torch.eye(factor.rows, dtype=d.dtype, device=d.device)
-            self._fold(factor.weight, (p[factor.tokens].mT @ d).flatten(1), d.shape[2], out)
+            self._fold(str(factor.weight), (p[factor.tokens].mT @ d).flatten(1), d.shape[2], out)
             return
         if width > self.dim or turned((factor.rows, width)):
             self._add_named(factor.gradients(), out)
             return
-        signs, shift = self._entries.signs(factor.weight, factor.rows * width, width, factor.d)
+        signs, shift = self._entries.signs(str(factor.weight), factor.rows * width, width, factor.d)
         values = factor.d * signs.view(-1, width)[factor.tokens]
         rows, n = self.dim // width, len(factor)
         first = torch.arange(n, device=factor.tokens.device)[:, None] * rows

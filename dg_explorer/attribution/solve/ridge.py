@@ -15,7 +15,7 @@ def ridge_features(
     grads: np.ndarray,
     out: np.ndarray,
     ridge: float | None,
-    device="cpu",
+    device: torch.device | str = "cpu",
     *,
     weight: np.ndarray | None = None,
 ) -> float:
@@ -56,7 +56,8 @@ def ridge_features(
 
 
 def _resting(grads, weight: np.ndarray, system: torch.Tensor) -> float:
-    squared, total, device = [], 0.0, system.device
+    squared, device = [], system.device
+    total = torch.zeros((), dtype=system.dtype, device=device)
     for start in range(0, len(grads), BLOCK):
         block = _tensor(grads[start : start + BLOCK], device)
         squared.append(block.square().sum(1))

@@ -112,7 +112,7 @@ class IterativeGradientComputer(HookGradientComputer):
 
 def gradient_computer_for(model_output: Any) -> tuple[type[AbstractGradientComputer], object]:
     """The cheapest class that can differentiate a model output, and what it differentiates."""
-    task = model_output if isinstance(model_output, Task) else None
+    task: Any = model_output if isinstance(model_output, Task) else None
     if task is None and hasattr(model_output, "as_task"):
         task = model_output.as_task()
     if task is not None:

@@ -10,6 +10,7 @@ tasks, whose gradients come from hooks and cost far less.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch.func import functional_call
@@ -47,7 +48,6 @@ class ImageClassificationModelOutput(AbstractModelOutput):
     doubts = True
 
     def __init__(self, temperature: float = 1.0) -> None:
-        super().__init__()
         self.softmax = torch.nn.Softmax(-1)
         self.loss_temperature = temperature
 
@@ -110,7 +110,6 @@ class CLIPModelOutput(AbstractModelOutput):
     """
 
     def __init__(self, temperature: float | None = None, simulated_batch_size: int = 300) -> None:
-        super().__init__()
         self.temperature = temperature
         self.sim_batch_size = simulated_batch_size
         self.task = CLIPPairsTask(temperature=temperature, simulated_batch=simulated_batch_size)
@@ -175,7 +174,7 @@ MODEL_OUTPUTS = {
 }
 
 
-def as_model_output(task) -> AbstractModelOutput | Task:
+def as_model_output(task: Any) -> AbstractModelOutput | Task:
     """What `TRAKer(task=...)` means: a name, a model output (or anything with its two
     methods), or a task of this package."""
     if isinstance(task, str) and task in MODEL_OUTPUTS:

@@ -13,6 +13,8 @@ from .gradient_computers import as_factors
 
 
 class ProjectionType(StrEnum):
+    """The kinds of projection that the TRAK library names."""
+
     normal = "normal"
     rademacher = "rademacher"
 
@@ -60,7 +62,7 @@ class BasicProjector(AbstractProjector):
         """The projection of a model id, normalised (unlike `project`)."""
         if self.proj_type == "factored":
             return FactoredSketch(self.proj_dim, self.seed + 10_000 * model_id)
-        kind = {"normal": "gaussian"}.get(self.proj_type, self.proj_type)
+        kind = "gaussian" if self.proj_type == "normal" else str(self.proj_type)
         return Projection(self.proj_dim, kind, self.seed + 10_000 * model_id)
 
     def project(self, grads, model_id: int) -> torch.Tensor:

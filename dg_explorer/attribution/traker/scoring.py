@@ -106,10 +106,11 @@ class TRAKerScoring(ABC):
         targets = [self._rows(m, f"{exp_name}_grads", slice(None)) for m in complete]
         for start in range(0, self.train_set_size, BLOCK):
             rows = slice(start, start + BLOCK)
-            total = sum(
+            first, *more = (
                 self._rows(m, "features", rows) @ target.T
                 for m, target in zip(complete, targets, strict=True)
             )
+            total = sum(more, first)
             total *= torch.from_numpy(weight[rows, None] / len(complete)).to(total.device)
             scores[rows] = total.cpu().numpy()
         if not np.isfinite(scores).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from pathlib import Path
+from typing import Any
 
 import transformers
 
@@ -54,7 +55,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         self.run = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
-        self._recorder: Recorder | None = None
+        self._recorder: Any = None  # a Recorder, once the training begins
         self._drawn: Drawn | None = None
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):

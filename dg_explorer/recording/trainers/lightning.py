@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule
 
@@ -64,7 +65,7 @@ class LightningRecorder(Callback):
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
         self._follow = follow
-        self._recorder: Recorder | None = None
+        self._recorder: Any = None  # a Recorder, once the training begins
         self._last_step = -1
 
     def on_train_start(self, trainer, pl_module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def step_from_torch(
     optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
     named_parameters: Sequence[tuple[str, torch.Tensor]],
     *,
-    lr: Callable[[int, int], float | Sequence[float]] | None = None,
+    lr: Callable[[int, int], Any] | None = None,
     change_gradient: GradientChange | None = None,
     change_theta: ThetaChange | None = None,
 ) -> OptimizerSettings | OptimizerStep:

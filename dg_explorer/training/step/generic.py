@@ -122,8 +122,9 @@ class OptimizerStep(Brief):
         if self.lr is None:
             return None
         rates: Any = self.lr(step, n_steps)
-        several = isinstance(rates, (list, tuple)) or getattr(rates, "ndim", 0)
-        return tuple(map(float, rates)) if several else (float(rates),) * len(self._groups)
+        if hasattr(rates, "__len__") and getattr(rates, "ndim", 1):
+            return tuple(map(float, rates))
+        return (float(rates),) * len(self._groups)
 
     def description(self) -> str:
         """All that determines the rule but its rates."""

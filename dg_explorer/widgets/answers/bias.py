@@ -51,18 +51,18 @@ def bias_table(sources: Sources, method: str | None) -> xr.Dataset:
     """
     names = sources.faces.groups
     accuracy = group_accuracy(sources)
-    there = np.nonzero(accuracy["count"])[0]
+    shares, there = np.asarray(accuracy["accuracy"]), np.flatnonzero(accuracy["count"])
     table = xr.Dataset(
-        {"group_accuracy": (("epoch", "group"), accuracy["accuracy"][:, there])},
+        {"group_accuracy": (("epoch", "group"), shares[:, there])},
         {"epoch": accuracy["epoch"], "group": [names[group] for group in there]},
     )
     method = method or next(iter(sources.reader.methods), None)
     if method is None or "train" not in sources.reader.scores(method).dims:
         return table
-    worst = there[worst_group(accuracy["accuracy"][-1, there])]
+    worst = there[worst_group(shares[-1, there])]
     scores = group_scores(sources, method)
     return table.assign_coords(score_epoch=scores["epoch"], train_group=names).assign(
-        group_score=(("score_epoch", "train_group"), scores["mean"][:, worst])
+        group_score=(("score_epoch", "train_group"), np.asarray(scores["mean"])[:, worst])
     )
 
 

@@ -42,7 +42,7 @@ def dynamics_map(sources: Sources, rest: str = "") -> dict[str, Block]:
         "suspects": ranked[: min(SUSPECTS, int(np.isfinite(loss).sum()))].astype(np.int32),
         "n_epochs": np.array([chart.attrs.get("n_epochs", 0)], np.int32),
     }
-    known = memorization(sources, out["id"])
+    known = memorization(sources, np.asarray(out["id"]))
     if known is not None:
         out["memorization"] = known.astype(np.float32)
     return out
@@ -77,6 +77,7 @@ def charted(sources: Sources):
 
 
 def has_dynamics_map(sources: Sources) -> bool:
+    """Whether the record has what the map is drawn from."""
     reader = sources.reader
     if reader.has("analyses/cartography"):
         return True

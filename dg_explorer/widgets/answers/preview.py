@@ -111,15 +111,17 @@ def _urgent(sources: Sources, first: Selection) -> Callable[[str], bool]:
 def _faces_of(sources: Sources, first: Selection, blocks: dict[str, Block]) -> list[str]:
     """The keys of the training examples that matter to the selected test example at the start."""
     held = blocks.get(f"scores/{first.method}/{first.test}")
-    if held is None or not panels.wanted("examples/train", sources.views):
+    shown = panels.wanted("examples/train", sources.views)
+    if not isinstance(held, bytes) or first.method is None or not shown:
         return []
     _, scores = unpack(held)
     epochs = sources.reader.scores(first.method)["epoch"].values
     if not len(epochs):
         return []
-    at = scores["top"][np.abs(epochs - first.epoch).argmin(), :, :_SHOWN]
-    columns = at[at < len(scores["position"])]
-    return [f"examples/train/{i}" for i in np.unique(scores["position"][columns] // CHUNK)]
+    position = np.asarray(scores["position"])
+    at = np.asarray(scores["top"])[np.abs(epochs - first.epoch).argmin(), :, :_SHOWN]
+    columns = at[at < len(position)]
+    return [f"examples/train/{i}" for i in np.unique(position[columns] // CHUNK)]
 
 
 def _total(blocks: dict[str, Block]) -> int:

@@ -41,6 +41,7 @@ def removal(sources: Sources, rest: str = "") -> dict[str, Block]:
 
 
 def has_removal(sources: Sources) -> bool:
+    """Whether a removal has been tried."""
     reader = sources.reader
     there = reader.run.checks(KIND)
     if not there:

@@ -146,7 +146,7 @@ def trajectories_of(
 ) -> dict[str, Block]:
     """The blocks of one test example of a run, from dense scores or from stored top scores."""
     data = reader.scores(method)
-    reader.positions("test", [test])
+    reader.positions("test", np.array([test]))
     if test not in data["test"].values:
         raise KeyError(f"{reader.method_name(method)} was not computed for test example {test}.")
     one = data.sel(test=test)

@@ -48,7 +48,7 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
             continue
         ours = group in checks or group == "validity/replay"
         method = data.attrs.get("method") or _kind(group) if group not in removals else ""
-        for name in data.data_vars:
+        for name in map(str, data.data_vars):
             if name in _NOT or name.endswith(_BOUNDS) or "epoch" not in data[name].dims:
                 continue
             if data[name].dtype.kind not in "fiu" or (ours and name not in TITLES):

@@ -17,8 +17,8 @@ class LiveBoard(Protocol):
     selection: LinkedSelection
     _sources: Sources
     _lock: threading.RLock
-    _preview: bytes
-    _more: bytes
+    _preview: Any  # traits of bytes
+    _more: Any
 
     def refresh(self) -> None:
         """Read the record again."""

@@ -7,6 +7,7 @@ hurt most, and the date.
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import numpy as np
 
@@ -104,12 +105,13 @@ def _influencers(reader: RunReader, now: Selection, top: float) -> list[Shape]:
         Words(_LEFT, top, f"Test example {name}", 13, INK, bold=True),
         Words(WIDTH - _RIGHT, top, about, 11, MUTED, anchor="end"),
     ]
-    largest = float(frame["score"].abs().max()) if len(frame) else 0.0
+    largest = float(np.abs(np.asarray(frame["score"])).max()) if len(frame) else 0.0
     for column, (side, (colour, words)) in enumerate(_SIDES.items()):
         left = _LEFT + column * (WIDTH - _LEFT) / 2
         words = _NEUTRAL[side] if light.colour == "red" else words
         shapes.append(Words(left, top + 22, words, 12, colour, bold=True))
-        for rank, row in enumerate(frame[frame["side"] == side].itertuples(index=False)):
+        rows: Any = frame[frame["side"] == side].itertuples(index=False)
+        for rank, row in enumerate(rows):
             y = top + 22 + _ROW * (rank + 1)
             shapes.append(Words(left, y, f"{rank + 1}", 11, MUTED))
             shapes.append(Words(left + 16, y, _name(reader, "train", row.train), 12))

@@ -94,7 +94,7 @@ class Faces:
                 out[split] = None
             else:
                 out[split] = next(
-                    (c for c in table.data_vars if _tells_apart(table[c], split)), None
+                    (str(c) for c in table.data_vars if _tells_apart(table[c], split)), None
                 )
         return out
 
@@ -102,7 +102,8 @@ class Faces:
         tables = [table for s in ("train", "test") if (table := self._table(s)) is not None]
         if not any(name in table.data_vars for table in tables):
             have = (
-                ", ".join(dict.fromkeys(c for table in tables for c in table.data_vars)) or "none"
+                ", ".join(dict.fromkeys(str(c) for table in tables for c in table.data_vars))
+                or "none"
             )
             raise SettingError(f"No column {name!r} names the examples; there are: {have}.")
 

@@ -116,7 +116,7 @@ def _pack_ids(ids: tuple[int, ...]):
         return list(ids)
     bits = np.zeros(ids[-1] + 1, np.uint8)
     bits[list(ids)] = 1
-    text = base64.b64encode(np.packbits(bits, bitorder="little")).decode()
+    text = base64.b64encode(np.packbits(bits, bitorder="little").data).decode()
     return {"bits": text} if len(text) < 8 * len(ids) else list(ids)
 
 

@@ -40,7 +40,7 @@ def top_influencers(reader: RunReader, method: str, test: int, epoch: int, k: in
         names for the highest and the lowest scores, not for causes.
     """
     data = reader.scores(method)
-    reader.positions("test", [test])
+    reader.positions("test", np.array([test]))
     if test not in data["test"].values:
         raise UnknownExampleError(f"{method!r} was not computed for test example {test}.")
     at = data.sel(epoch=epoch, test=test)
