@@ -71,6 +71,7 @@ def of_spurious(name: str, seed: int) -> str:
 
 
 def of_transformer(name: str, seed: int) -> str:
+    """When a transformer memorized and generalized, in words."""
     found = make(name, seed=seed, progress=False).run["metrics"].load()
     reached = [
         first_crossing(found["epoch"].values.astype(float), found[metric].values, level)

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { Method } from "../src/data/scores";
+import type { Method } from "../src/data/sent";
 import { inDigits, scoreWords, share } from "../src/ui/unit";
 
 const method: Method = { id: "trak", label: "TRAK", about: "", unit: "nats" };

@@ -361,7 +361,6 @@ def _add(scores: torch.Tensor, batch: torch.Tensor | None, by_weight: torch.Tens
 
 def make_output_gradient(training: Training, flat: FlatModel):
     """The function giving the gradient of chosen test examples' outputs, (query, parameter)."""
-
     if training.draws is not None:
         flat = training.at_rest()
 

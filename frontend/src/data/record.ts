@@ -4,16 +4,12 @@ import type { Blocks, Numbers } from "./blocks";
 import { Dynamics } from "./dynamics";
 import { indexBefore } from "./epochs";
 import { Examples } from "./examples";
-import { type Method, TestScores } from "./scores";
+import { TestScores } from "./scores";
+import type { Attrs, Mark, Method, Question } from "./sent";
 import type { Source } from "./source";
 
-export interface Mark {
-  kind: "memorized" | "onset" | "half" | "generalized";
-  epoch: number;
-  label: string;
-  low?: number;
-  high?: number;
-}
+export type { Attrs, Mark, Method, Question };
+
 export interface Curve {
   name: string;
   epochs: Numbers;
@@ -24,26 +20,6 @@ export interface Light {
   level: "green" | "amber" | "red" | "grey";
   text: string;
   detail: string;
-}
-
-/** A question that was asked of the finished run, "set/question", and who answers it. */
-export interface Question {
-  readonly id: string;
-  readonly about: string;
-  readonly methods: readonly string[];
-}
-
-export interface Attrs {
-  name: string;
-  about: string;
-  unit: "epoch" | "step";
-  count: { train: number; test: number };
-  chunk: number;
-  methods: Method[];
-  queries?: Question[];
-  marks: Mark[];
-  layers: string[];
-  [more: string]: unknown;
 }
 
 export class Record {
@@ -61,7 +37,7 @@ export class Record {
     this.preview = preview;
     this.source = source;
     this.#lights = preview;
-    this.attrs = preview.attrs as Attrs;
+    this.attrs = preview.attrs as unknown as Attrs;
     this.epochs = preview.numbers("epochs");
     this.classes = preview.has("classes") ? preview.strings("classes") : [];
     this.groups = preview.has("groups") ? preview.strings("groups") : [];

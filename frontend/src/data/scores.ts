@@ -2,13 +2,6 @@
 // and how all the others are spread. Which are on top was decided in Python from full precision.
 import type { Blocks, Numbers } from "./blocks";
 
-export interface Method {
-  id: string;
-  label: string;
-  about: string;
-  /** What its scores are in; "" where that is not known. */
-  unit: string;
-}
 export interface Histogram {
   readonly counts: Numbers;
   readonly start: number;

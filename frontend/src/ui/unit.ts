@@ -1,5 +1,5 @@
 // A score as a number, which has a unit or is not shown: on the board stand ranks and shares. Pure.
-import type { Method } from "../data/scores";
+import type { Method } from "../data/sent";
 
 /** "score +2.8e−4 nats", or "" where nobody says what the scores are in. */
 export function scoreWords(value: number, method: Method | null): string {

@@ -78,9 +78,8 @@ class Gallery implements View {
       { value: "", text: what },
       ...names.map((name) => ({ value: `=${name}`, text: clipped(name, 40) || "(empty)" })),
     ];
-    const labels = record.attrs.label_names as string[] | undefined;
     if (record.hasLabels && record.classes.length > 1)
-      this.#label = menu("Label", all(labels ?? record.classes, "any label"), "dg-label");
+      this.#label = menu("Label", all(record.classes, "any label"), "dg-label");
     if (record.groups.length > 1)
       this.#group = menu("Group", all(record.groups, "any group"), "dg-group");
     if (record.attrs.queries?.length) {

@@ -1,6 +1,7 @@
 // One influential training example: its rank and name, its bar from the common zero, its course.
 import type { Face } from "../../data/examples";
-import type { Method, TestScores } from "../../data/scores";
+import type { TestScores } from "../../data/scores";
+import type { Method } from "../../data/sent";
 import { el, put, say } from "../../ui/dom";
 import { FaceBox, nameOf } from "../../ui/face";
 import { clipped, count, moment, rankName } from "../../ui/format";
