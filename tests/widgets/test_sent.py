@@ -58,7 +58,7 @@ def test_the_first_container_holds_what_is_described(sources):
     check("preview", {name: b for name, b in blocks.items() if not isinstance(b, bytes)})
     hints = get_type_hints(Attrs, include_extras=True)
     assert set(attrs) <= set(hints)
-    assert {name for name in set(hints) - set(attrs)} == {"has_comparison"}  # of several runs
+    assert {name for name in set(hints) - set(attrs)} <= {"has_comparison"}  # of several runs
 
 
 def test_every_trait_that_a_board_sends_is_described():
