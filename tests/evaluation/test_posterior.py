@@ -12,6 +12,7 @@ from dg_explorer.evaluation.retrainings.posterior import (
     RemovalModel,
     Settings,
     choose_settings,
+    foreseen_by,
     pooled_slopes,
 )
 
@@ -109,7 +110,8 @@ def test_likelihoods_differ_as_those_of_the_joint_gaussian():
 
 
 def test_the_slope_is_found_from_all_test_examples():
-    slopes = pooled_slopes(*drawn(m=40, q=30), deviation=0.1, power=1.0)
+    removed, change, scores = drawn(m=40, q=30)
+    slopes = pooled_slopes(removed, change, foreseen_by(scores, removed), 0.1, 1.0)
     np.testing.assert_allclose(slopes, 0.6, atol=0.02)
 
 

@@ -21,7 +21,7 @@ from .posterior import RemovalModel, Settings, choose_settings
 from .removals import removed_ids
 
 LEAST = 8  # retrainings below which nothing is calibrated
-_MOMENTS, _TESTS, _ROWS = 8, 48, 128  # what the settings are chosen from, at most
+_MOMENTS, _TESTS, _ROWS = 6, 32, 96  # what the settings are chosen from, at most
 EXACT = "unrolled"
 
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import stdtrit
 
 DEVIATIONS = tuple(np.logspace(-2.5, 2.5, 11))  # variance of deviations, in units of the noise
 POWERS = (0.0, 1.0, 2.0)  # how the variance of the noise grows with the size of a removal
-SPREADS = (1e-3, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the slope between test examples
+SPREADS = (1e-3, 0.03, 0.3, 3.0)  # of the slope between test examples
 _DEGREES = 4.0  # what the other test examples tell about the noise of one, in retrainings
 
 
@@ -55,6 +55,8 @@ class RemovalModel:
     scores : shape (prior, test, train)
         Positive where an example raises the output; several methods may stand side by side.
     settings : Settings
+    foreseen : shape (prior, retraining, test), optional
+        What `foreseen_by` gives for the removals, where it is at hand.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class RemovalModel:
         change: np.ndarray,
         scores: np.ndarray,
         settings: Settings,
+        *,
+        foreseen: np.ndarray | None = None,
     ):
         self.removed = np.asarray(removed, float)
         self.scores = np.asarray(scores, float)
@@ -72,7 +76,7 @@ class RemovalModel:
         self.n_sizes = 2 if several_sizes(sizes) else 1
         self._v = _variance(self.removed, self.middle, settings)
         self._factor = cholesky(self._v, lower=True)
-        basis = self._basis(self.removed)  # (test, retraining, column)
+        basis = self._basis(self.removed, foreseen)  # (test, retraining, column)
         self.scale = _scale(basis[..., self.n_sizes :])
         y = np.asarray(change, float).T
         self._basis_of_tried = basis
@@ -161,13 +165,16 @@ class RemovalModel:
         """How many standard deviations an interval reaches: of Student's t."""
         return float(stdtrit(max(self.degrees, 1) + _DEGREES, (1 + level) / 2))
 
-    def _basis(self, removed: np.ndarray) -> np.ndarray:
+    def _basis(self, removed: np.ndarray, foreseen: np.ndarray | None = None) -> np.ndarray:
         """What is known of a removal beforehand, shape (test, removal, column)."""
         size = removed.sum(1) / self.middle
-        columns = [np.broadcast_to(size**power, (self.scores.shape[1], len(size))) for power in
-                   range(1, self.n_sizes + 1)]  # fmt: skip
-        columns += [-(scores @ removed.T) for scores in self.scores]
-        return np.stack(columns, -1)
+        known = np.empty((self.scores.shape[1], len(removed), self.n_sizes + len(self.scores)))
+        for power in range(1, self.n_sizes + 1):
+            known[..., power - 1] = size**power
+        if foreseen is None:
+            foreseen = foreseen_by(self.scores, removed)
+        known[..., self.n_sizes :] = foreseen.transpose(2, 1, 0)
+        return known
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
         """V^-1 of arrays (test, retraining, column)."""
@@ -181,12 +188,15 @@ def choose_settings(removed: np.ndarray, change: np.ndarray, scores: np.ndarray)
 
     One is searched after the other, twice round the first.
     """
-    several = several_sizes(np.asarray(removed).sum(1))
+    removed = np.asarray(removed, float)
+    several = several_sizes(removed.sum(1))
+    foreseen = foreseen_by(scores, removed)
 
     def with_slopes(deviation: float, power: float, spread: float) -> tuple[float, Settings]:
-        slopes = pooled_slopes(removed, change, scores, deviation, power)
+        slopes = pooled_slopes(removed, change, foreseen, deviation, power)
         settings = Settings(slopes, deviation, power, spread)
-        return RemovalModel(removed, change, scores, settings).log_likelihood, settings
+        model = RemovalModel(removed, change, scores, settings, foreseen=foreseen)
+        return model.log_likelihood, settings
 
     def best(tried: list[tuple[float, Settings]]) -> Settings:
         return max(tried, key=lambda one: one[0])[1]
@@ -200,25 +210,27 @@ def choose_settings(removed: np.ndarray, change: np.ndarray, scores: np.ndarray)
     return best([with_slopes(d, found.power, found.spread) for d in near])
 
 
-def pooled_slopes(removed, change, scores, deviation: float, power: float) -> np.ndarray:
+def foreseen_by(scores: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """What sums of scores say of removals, shape (prior, removal, test)."""
+    return -np.einsum("mn,pqn->pmq", removed, scores, optimize=True)
+
+
+def pooled_slopes(removed, change, foreseen, deviation: float, power: float) -> np.ndarray:
     """Slope of the truth on each prior column, over all test examples; shape (prior,)."""
+    if not len(foreseen):
+        return np.zeros(0)
     removed = np.asarray(removed, float)
     sizes = removed.sum(1)
     middle = float(np.median(sizes))
     v = _variance(removed, middle, Settings(np.zeros(0), deviation, power, 1.0))
     factor = cholesky(v, lower=True)
-    white = np.linalg.solve(factor, np.eye(len(v)))
     powers = range(1, 3 if several_sizes(sizes) else 2)
-    q, _ = np.linalg.qr(white @ np.stack([(sizes / middle) ** p for p in powers], 1))
-    y = white @ change
-    y -= q @ (q.T @ y)
-    columns = []
-    for score in scores:
-        column = white @ -(removed @ np.asarray(score, float).T)
-        columns.append(column - q @ (q.T @ column))
-    if not columns:
-        return np.zeros(0)
-    x = np.stack(columns)  # (prior, retraining, test)
+    columns = [np.stack([(sizes / middle) ** p for p in powers], 1), change, *foreseen]
+    white = solve_triangular(factor, np.concatenate(columns, 1), lower=True)
+    white = np.split(white, np.cumsum([c.shape[1] for c in columns])[:-1], axis=1)
+    q, _ = np.linalg.qr(white[0])
+    y, *rest = [part - q @ (q.T @ part) for part in white[1:]]
+    x = np.stack(rest)  # (prior, retraining, test)
     slopes = np.zeros(len(x))
     for _ in range(3):
         rest = y - np.einsum("p,prq->rq", slopes, x)
