@@ -477,3 +477,56 @@ def test_scores_through_which_no_derivative_came_are_red():
     light = validity_light(run, 5, method="unrolled")
     assert (light.colour, light.parts["exact"]) == ("red", "red")
     assert "all 0 or not finite" in str(light)
+
+
+def test_numbers_are_replayed_by_the_loss_that_the_record_names():
+    targets = X @ torch.linspace(-1, 1, 6).double()
+    rows = with_ids(TensorDataset(X, targets[:, None])), TensorDataset(XT, XT[:, :1])
+
+    def train(weights, recorder=None):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+        optimizer = torch.optim.Adam(model.parameters(), 0.02)
+        recording = recorder and recorder(model, optimizer)
+        for step in range(4):
+            answers = model(X)
+            optimizer.zero_grad()
+            ((answers[:, 0] - targets).square() * weights).mean().backward()
+            if recording:
+                recording.batch(answers, targets[:, None], torch.arange(24))
+            optimizer.step()
+            if recording:
+                recording.epoch(step)
+        return model
+
+    run = Run.create(name="numbers", train_examples={"train": np.arange(24)})
+
+    def recorder(model, optimizer):
+        how = {"train": rows[0], "test": rows[1], "task": "regression"}
+        return Recorder(run, model, optimizer, replay=True, **how)
+
+    model = train(torch.ones(24).double(), recorder)
+    training = training_of_run(run, model, train=rows[0], test=rows[1])
+    found = UnrolledAttributor(training, dtype=torch.float64).attribute(epochs=[3])
+    h, one = 1e-5, torch.eye(24).double()[7]
+    more, less = (train(1 + sign * h * one)(XT).detach()[:, 0] for sign in (1, -1))
+    wanted = ((more - less) / (2 * h)).numpy()
+    assert np.allclose(found.score.sel(train=7).values[0], wanted, rtol=1e-5, atol=1e-9)
+
+
+def test_a_step_in_single_precision_is_checked_in_double_precision():
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    model = network(torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.05, eps=1e-3, amsgrad=True)
+    data = with_ids(TensorDataset(X.float(), Y)), TensorDataset(XT.float(), YT)
+    with Recorder(run, model, optimizer, train=data[0], test=data[1], replay=True) as recording:
+        for step in range(3):
+            answers = model(X.float())
+            optimizer.zero_grad()
+            F.cross_entropy(answers, Y).backward()
+            recording.batch(answers, Y, torch.arange(24))
+            optimizer.step()
+            recording.epoch(step)
+    training = training_of_run(run, network(torch.float32), train=data[0], test=data[1])
+    assert training.optimizer.generic
+    assert training.proof.all_bits
