@@ -328,6 +328,8 @@ class Recorder(TrainedTogether, Brief):
         self._calls = sum(row <= epoch for row in recorded)
         if self._sampler is not None:
             self._sampler.go_on(going_on_from(self.run, epoch))
+        if self._witness is not None and self.steps_taken:
+            self._witness.go_on_from(self.steps_taken)
 
     def trained_by(self, facts: TrainerFacts) -> None:
         """Take what a trainer does with batches and gradients beside a plain loop, for a replay.

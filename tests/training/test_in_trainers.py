@@ -72,7 +72,7 @@ TRAIN, TEST = dg.with_ids(Rows(X, Y)), dg.with_ids(Rows(XT, YT))
 HOW = {"forward": ["inputs"], "label": "labels"}
 
 
-def by_transformers(folder, make=Net, weights=None, run=None, **arguments):
+def by_transformers(folder, make=Net, weights=None, run=None, resume=None, **arguments):
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -88,13 +88,13 @@ def by_transformers(folder, make=Net, weights=None, run=None, **arguments):
         "adam_epsilon": 1e-3,
         "weight_decay": 0.1,
         "max_grad_norm": 0.3,
+        "save_strategy": "no",
     }
     trainer = transformers.Trainer(
         model,
         transformers.TrainingArguments(
             output_dir=str(folder),
             report_to=[],
-            save_strategy="no",
             disable_tqdm=True,
             use_cpu=True,
             **(settings | arguments),
@@ -102,7 +102,7 @@ def by_transformers(folder, make=Net, weights=None, run=None, **arguments):
         train_dataset=Rows(X, Y, weights),
         callbacks=callbacks,
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     model.logged = trainer.state.log_history
     return model
 
@@ -279,6 +279,15 @@ class Adapted(Net):
 
     def logits(self, inputs):
         return self.head(self.norm(self.body(inputs) + inputs @ self.down.T @ self.up.T))
+
+
+def test_a_training_that_goes_on_from_a_trainers_checkpoint_is_replayed_whole(tmp_path):
+    run, how = new_run(), {"make": Dropping, "save_strategy": "epoch", "seed": 3}
+    by_transformers(tmp_path, run=run, **how)
+    order = run["replay"].train_id.values
+    model = by_transformers(tmp_path, run=run, resume=f"{tmp_path}/checkpoint-3", **how)
+    assert np.array_equal(run["replay"].train_id.values, order)
+    replayed(run, model)
 
 
 def test_only_what_trains_is_carried_and_clipped(tmp_path):
