@@ -3,12 +3,13 @@
 ``python -m benchmarks.since_when`` prints a row for each optimizer; ``--only radam muon`` some;
 ``--curves`` only when each one memorizes and generalizes.
 
-The training is modular addition (p = 17, 231 of 289 sums, full batch, float64, one thread). The
-first columns are the steps after which all training sums are right, and 9 of 10 test sums.
+The training is modular addition (p = 13, 143 of 169 sums, full batch, float64, one thread). The
+first columns are the steps after which all training sums are right and 8 of 10 others, and how many
+of the others are at the end.
 
 - *exact*: relative error of influence against central differences (+-1e-5 of one weight).
 - *smooth*: metasmoothness, weights changed by 5 % and 10 % of themselves.
-- *predicts*: rank correlation, over ten random changes of all weights by 5 %, of the change of a
+- *predicts*: rank correlation, over eight random changes of all weights by 5 %, of the change of a
   margin that influence gives with the one that training again gives; mean over 8 questions.
 """
 
@@ -33,8 +34,8 @@ from dg_explorer.training.step.choose import step_from_torch
 from dg_explorer.training.step.clipping import Clipping
 from dg_explorer.training.training import Training, train_many
 
-SIZE = {"p": 17, "share": 0.8, "dtype": torch.float64}
-WIDTH, QUESTIONS, CHANGES, SMALL, TINY = 96, 8, 10, 0.05, 1e-5
+SIZE = {"p": 13, "share": 0.85, "dtype": torch.float64}
+WIDTH, QUESTIONS, CHANGES, SMALL, TINY = 64, 8, 8, 0.05, 1e-5
 
 
 class SAM(Optimizer):
@@ -150,7 +151,7 @@ CASES = {
         ),
         400,
     ),
-    "muon": Case("Muon", lambda p: torch.optim.Muon(p, 0.1, weight_decay=0.3), 400),
+    "muon": Case("Muon", lambda p: torch.optim.Muon(p, 0.1, weight_decay=0.3), 500),
     "clipped": Case("AdamW, clipped", _adamw(1e-3), 400, {"change_gradient": Clipping(norm=0.05)}),
     "schedule_free": Case(
         "schedule-free AdamW", lambda p: ScheduleFree(p, 2e-2, weight_decay=0.7), 400
@@ -235,7 +236,7 @@ def main() -> None:
             print(f"| {case.name} | refused: {error} |", flush=True)
             continue
         fitted = next((step for step, train, _ in rows if train == 1), None)
-        general = next((step for step, _, test in rows if test > 0.9), None)
+        general = next((step for step, _, test in rows if test > 0.8), None)
         row = f"| {case.name} | {fitted} | {general} | {rows[-1][2]:.2f} |"
         if not settings.curves:
             try:
