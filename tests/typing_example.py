@@ -13,10 +13,10 @@ import dg_explorer as dg
 def record(x: torch.Tensor, y: torch.Tensor) -> dg.Run:
     train = dg.with_ids(TensorDataset(x[:800], y[:800]))
     test = dg.with_ids(TensorDataset(x[800:], y[800:]))
-    tables = {"train_examples": {"label": y[:800].numpy()}}
+    table = {"label": y[:800].numpy()}
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    run = dg.Run.create("my_run", name="My digits", **tables)
+    run = dg.Run.create("my_run", name="My digits", train_examples=table)
     with dg.Recorder(run, model, optimizer, train=train, test=test, layers=["2"]) as recorder:
         for epoch in range(15):
             for inputs, labels, ids in DataLoader(train, batch_size=50, shuffle=True):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arguments import checked
 from ..errors import DataError, ShuffledLoaderError
 
+if TYPE_CHECKING:  # a DataLoader takes it for one
+    from torch.utils.data import Dataset
+else:
+    Dataset = object
 
-class WithIds:
+
+class WithIds(Dataset):
     """A dataset that yields its example id as the last item of each tuple.
 
     Rows that have an id already, from `with_ids` further in, get this one instead.
