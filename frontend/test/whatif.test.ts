@@ -118,6 +118,15 @@ test("without a kernel an answer that is there is shown, and what is not is left
   assert.deepEqual(sent, []);
 });
 
+test("the same answer again is an answer too", () => {
+  const { asking: one, tell } = asking([answer([4], 9)]);
+  one.ask([4], 9, null);
+  assert.equal(one.pending, true);
+  tell({ kind: "what_if_answered" });
+  assert.equal(one.pending, false);
+  assert.equal(one.unanswered, null);
+});
+
 test("a refusal is told in its own words", () => {
   const { asking: one, tell } = asking([]);
   one.ask([4], 9, null);
@@ -131,6 +140,7 @@ test("more retrainings have an open answer asked again", () => {
   assert.deepEqual(one.shown?.train, [2]);
   put("_job", { checked: 5, state: "done" });
   assert.equal(sent.length, 1);
+  assert.equal(one.unanswered, null); // it is shown meanwhile
   put("_job", { checked: 5, state: "done" });
   assert.equal(sent.length, 1);
 });

@@ -72,7 +72,8 @@ def ids(training, n=3):
 def test_a_question_is_answered_as_python_answers_it_and_changes_nothing(run, training):
     board, before = dg.explore(run), run.groups()
     test = int(training.test_ids[1])
-    assert hear(board, kind="what_if", train=ids(training), test=test) == []
+    told = [{"kind": "what_if_answered"}]
+    assert hear(board, kind="what_if", train=ids(training), test=test) == told
     (answer,) = board._asked
     known = dg.what_if(run, train=ids(training), test=test).to_dict()
     assert answer["train"] == known["train"] == ids(training)

@@ -98,6 +98,7 @@ class Asking:
         try:
             if kind == "what_if":
                 self._ask(list(content["train"]), content.get("test"), content.get("method"))
+                board.send({"kind": "what_if_answered"})
             elif kind == "retrain":
                 self._retrain(list(content["train"]), content.get("test"))
             elif kind == "check":

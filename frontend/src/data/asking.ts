@@ -193,7 +193,6 @@ export class Asking {
       if (over || performance.now() - this.#asked > AGAIN_MS) {
         this.#checked = checked;
         this.#asked = performance.now();
-        this.#wanted = { train: shown.train, test: shown.test };
         const { train, test, method } = shown;
         this.#model.send({ kind: "what_if", train, test, method });
       }
@@ -202,6 +201,8 @@ export class Asking {
   };
   #refused = (message: unknown): void => {
     const { kind, error } = message as { kind?: string; error?: string };
+    // the same answer as before changes no trait, and is an answer all the same
+    if (kind === "what_if_answered") this.#arrived();
     if (kind !== "what_if_refused") return;
     this.trouble = error ?? "Python refused without a reason.";
     this.pending = false;
