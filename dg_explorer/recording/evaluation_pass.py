@@ -88,6 +88,8 @@ def labels_of(batch: Batch) -> torch.Tensor:
 
 # of a unit's own spread: what half precision may be off by
 _HALF = 2**-8
+# activations from which on half precision saves something worth its digits: 128 KB a row
+_MANY = 2**16
 
 
 def in_half(activation: np.ndarray) -> np.ndarray:
@@ -115,7 +117,8 @@ def feature_row(epoch: int, outputs: dict[str, np.ndarray], ids: dict[str, np.nd
     ----------
     outputs, ids : by split
     """
-    activation = in_half(np.concatenate(list(outputs.values())).astype(np.float32))
+    activation = np.concatenate(list(outputs.values())).astype(np.float32)
+    activation = in_half(activation) if activation.size >= _MANY else activation
     splits = np.repeat(list(outputs), [len(block) for block in outputs.values()]).astype(object)
     coords = {
         "epoch": [epoch],
