@@ -25,7 +25,7 @@ P = 59
 N_TRAIN, N_TEST, MOMENTS = 1_740, 500, 81
 
 
-def record(path: Path, steps: int) -> dg.Run:
+def record(path: Path, steps: int, precision: str) -> dg.Run:
     """Train and record; a moment every so many steps."""
     torch.manual_seed(0)
     pairs = torch.cartesian_prod(torch.arange(P), torch.arange(P))
@@ -47,6 +47,7 @@ def record(path: Path, steps: int) -> dg.Run:
         time_unit="step",
     )
     settings = {"train": data[0], "test": data[1], "layers": ["rise"], "replay": True}
+    settings["feature_precision"] = precision
     with dg.Recorder(run, model, optimizer, **settings) as recorder:
         for step in range((MOMENTS - 1) * steps + 1):
             logits = model(inputs[train])
@@ -73,9 +74,10 @@ def main() -> None:
     """Record in a temporary folder, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--steps", type=int, default=3, help="steps from one moment to the next")
+    parser.add_argument("--precision", default="single", help="of the layer: single or half")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run = record(Path(folder) / "run", asked.steps)
+        run = record(Path(folder) / "run", asked.steps, asked.precision)
         parameters = sum(weight.numel() for weight in load_weights(run, 0).values())
         print(f"{parameters:,.0f} parameters, {MOMENTS} moments")
         for name, size in parts(run).most_common(12):

@@ -88,8 +88,6 @@ def labels_of(batch: Batch) -> torch.Tensor:
 
 # of a unit's own spread: what half precision may be off by
 _HALF = 2**-8
-# activations from which on half precision saves something worth its digits: 128 KB a row
-_MANY = 2**16
 
 
 def in_half(activation: np.ndarray) -> np.ndarray:
@@ -110,15 +108,22 @@ def in_half(activation: np.ndarray) -> np.ndarray:
     return half if enough.all() else activation
 
 
-def feature_row(epoch: int, outputs: dict[str, np.ndarray], ids: dict[str, np.ndarray]):
+def feature_row(
+    epoch: int,
+    outputs: dict[str, np.ndarray],
+    ids: dict[str, np.ndarray],
+    precision: str = "single",
+):
     """The row of `features/<layer>`: training examples first, then test examples.
 
     Parameters
     ----------
     outputs, ids : by split
+    precision : "single", or "half" for what `in_half` gives
     """
     activation = np.concatenate(list(outputs.values())).astype(np.float32)
-    activation = in_half(activation) if activation.size >= _MANY else activation
+    if precision == "half":
+        activation = in_half(activation)
     splits = np.repeat(list(outputs), [len(block) for block in outputs.values()]).astype(object)
     coords = {
         "epoch": [epoch],

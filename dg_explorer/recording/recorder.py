@@ -95,6 +95,9 @@ class Recorder(TrainedTogether, Brief):
         Steps from one sample of the gradients to the next; 0 for never.
     feature_examples : int
         At most this many training and so many test examples, evenly spread.
+    feature_precision : "single" or "half"
+        "half" keeps layers in half the space where rounding moves no unit by more than 1/256 of
+        its standard deviation over the examples.
     replay : bool
         Keep the order of the examples, learning rates and the initial state, which exact replay
         and unrolled influence need. The record says what is missing.
@@ -144,6 +147,7 @@ class Recorder(TrainedTogether, Brief):
         gradient_every: int = 250,
         feature_every: int = 1,
         feature_examples: int = 1000,
+        feature_precision: str = "single",
         replay: bool = False,
         batch_size: int = 512,
         forward=None,
@@ -171,6 +175,11 @@ class Recorder(TrainedTogether, Brief):
         )
         if state_every == 0:
             raise SettingError("state_every=0: 1 keeps the optimizer's state at each checkpoint.")
+        if feature_precision not in ("single", "half"):
+            raise SettingError(
+                f"feature_precision is 'single' or 'half', not {feature_precision!r}."
+            )
+        self._feature_precision = feature_precision
         self._keeping = Keeping(run, on_error, silent=not self._first)
         if isinstance(optimizer, (list, tuple)):
             raise SettingError(
@@ -418,7 +427,7 @@ class Recorder(TrainedTogether, Brief):
                 )
         for layer, outputs in self._features.items():
             if outputs:
-                row = feature_row(epoch, outputs, self._feature_ids)
+                row = feature_row(epoch, outputs, self._feature_ids, self._feature_precision)
                 self._append(f"features/{layer}", row)
         self._append_gradients(epoch)
         if self._replay is not None and self._witness is not None:

@@ -188,11 +188,9 @@ def test_features_are_those_of_the_layer():
         tracker.track_epoch(loaders(shuffle=True)[0], 0, sample_limit=20)
     inputs, labels = (t[:20] for t in datasets()[0].tensors)
     expected = model.layer3(inputs).detach().numpy()
-    kept = tracker.run["features/layer3"]["activation"][0]  # in half precision: eleven bits
-    np.testing.assert_allclose(kept, expected, rtol=2**-11, atol=2**-25)
+    np.testing.assert_allclose(tracker.run["features/layer3"]["activation"][0], expected, atol=1e-6)
     measured = tracker.analyze_evolution()["layer3"]["silhouette_score"][0]
-    np.testing.assert_allclose(measured, silhouette(kept.values, labels.numpy()), rtol=1e-5)
-    np.testing.assert_allclose(measured, silhouette(expected, labels.numpy()), rtol=1e-3)
+    np.testing.assert_allclose(measured, silhouette(expected, labels.numpy()), rtol=1e-5)
 
 
 def test_gradient_norms_and_cosines_equal_plain_autograd():
