@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -188,7 +189,7 @@ def _of_objects(name, values: np.ndarray) -> np.ndarray:
 
 def _time(value) -> pd.Timestamp:
     """A date in UTC where it names a zone, else as it is."""
-    time = pd.Timestamp(value)
+    time: Any = pd.Timestamp(value)
     return time if time.tz is None else time.tz_convert("UTC").tz_localize(None)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from typing import Any
 
 import xarray as xr
 
@@ -31,6 +32,7 @@ class RunWriting(RunReading):
     """The half of a `Run` that writes."""
 
     _writer: Writer
+    _reader: Any
 
     def add(
         self,

@@ -56,7 +56,8 @@ class CustomTask(Task):
     ):
         if curvature != "empirical" and not callable(curvature):
             raise SettingError(f"curvature={curvature!r} must be 'empirical' or a function.")
-        self._output, self._loss, self._weight, self._predict = output, loss, weight, predict
+        self._output, self._loss, self._weight = output, loss, weight
+        self._predict: Any = predict
         self._curvature = curvature
         self.name = name
         self.curvature = "given" if callable(curvature) else "empirical Fisher"
