@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import warnings
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -76,6 +77,7 @@ class Watched(Dataset):
             except FileExistsError:
                 pass
             else:
+                time.sleep(0.5)  # what this process has handed over arrives first
                 os.kill(os.getpid(), signal.SIGKILL)
         return self.inner[i]
 
