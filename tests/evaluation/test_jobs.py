@@ -151,7 +151,7 @@ def test_a_job_hands_over_what_training_here_gives_and_its_progress():
     assert any(d % 1 for d in done)  # a fraction while some are under way
 
 
-@pytest.mark.second_ring(sample=1)
+@pytest.mark.second_ring(sample=0)
 def test_a_process_that_dies_is_told_in_words_and_loses_nothing_that_is_finished():
     training = small(n_steps=4000)
     rows, on_rows, first = held("first")
@@ -182,7 +182,7 @@ def test_a_paused_job_waits_and_a_cancelled_one_is_gone():
     assert job._process.wait(PATIENCE) == -signal.SIGKILL
 
 
-@pytest.mark.second_ring(sample=1)
+@pytest.mark.second_ring(sample=0)
 def test_what_fails_in_the_process_is_told_in_its_own_words():
     training = small()
     wrong = Asked(np.ones((1, 3), np.float32), np.array([-1]), ["random"])
