@@ -68,10 +68,14 @@ def kronfluence_scores(model, train, test) -> dict[str, np.ndarray]:
     return found
 
 
-def dattri_scores(model, train, test, method: str, dampings) -> dict[str, np.ndarray]:
-    """Influence by dattri's explicit Hessian or conjugate gradients, shape (test, train).
+def dattri_scores(model, train, test, method: str, dampings, asked) -> dict[str, np.ndarray]:
+    """Influence by dattri's explicit Hessian or conjugate gradients, shape (asked, train).
 
     The curvature is that of one batch of all examples; with smaller ones it would add up inverses.
+
+    Parameters
+    ----------
+    asked : how many test examples, from the first, are asked about
     """
     from dattri.algorithm.influence_function import IFAttributorCG, IFAttributorExplicit
     from dattri.task import AttributionTask
@@ -87,14 +91,15 @@ def dattri_scores(model, train, test, method: str, dampings) -> dict[str, np.nda
     task = AttributionTask(
         loss_func=loss, model=model, checkpoints=model.state_dict(), target_func=minus_margin
     )
-    found = {}
+    test, found = TensorDataset(*(column[:asked] for column in test.tensors)), {}
     for damping in dampings:
         if method == "explicit":
             attributor = IFAttributorExplicit(task, regularization=damping)
         else:
             attributor = IFAttributorCG(task, max_iter=300, regularization=damping)
         attributor.cache(DataLoader(train, len(train)))
-        scores = attributor.attribute(DataLoader(train, len(train)), DataLoader(test, len(test)))
+        with torch.no_grad():  # else the graph of all iterations is kept: tens of GB
+            scores = attributor.attribute(DataLoader(train, len(train)), DataLoader(test, 25))
         found[f"{damping:g}" if damping else OWN] = scores.detach().numpy().T
     return found
 
@@ -104,6 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cache", default="digits-truth", help="folder for retrained digits")
     parser.add_argument("--checkpoints", type=int, default=1)
+    parser.add_argument("--tests", type=int, default=50, help="test examples dattri is asked about")
+    parser.add_argument("--dampings", nargs="*", type=float, default=DAMPINGS, help="of dattri")
     parser.add_argument("--skip", nargs="*", default=(), choices=["kronfluence", "explicit", "cg"])
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,10 +128,10 @@ def main() -> None:
         },
         "kronfluence, EK-FAC": lambda model: kronfluence_scores(model, train, test),
         "dattri, explicit, one batch": lambda model: dattri_scores(
-            model, train, test, "explicit", (0.0, *DAMPINGS)
+            model, train, test, "explicit", (0.0, *asked.dampings), asked.tests
         ),
         "dattri, CG, 300 iterations": lambda model: dattri_scores(
-            model, train, test, "cg", (0.0, *DAMPINGS)
+            model, train, test, "cg", (0.0, *asked.dampings), asked.tests
         ),
     }
     models = [trained_on_everything(training, 100 + i) for i in range(asked.checkpoints)]
@@ -136,7 +143,7 @@ def main() -> None:
         for model in models:
             for damping, scores in scored(model).items():
                 if np.isfinite(scores).all():
-                    found = lds_with_interval(scores, masks, outputs)
+                    found = lds_with_interval(scores, masks, outputs[:, : len(scores)])
                     by_damping.setdefault(damping, []).append(found)
                 else:
                     print(f"{name:30}{damping:18}not finite")
@@ -146,7 +153,8 @@ def main() -> None:
         for damping in dict.fromkeys([next(iter(means)), best]):
             lds, low, high = means[damping]
             chosen = damping if damping in ("default", OWN) else f"{damping}, best"
-            print(f"{name:30}{chosen:18}{f'{lds:.3f} ({low:.3f} to {high:.3f})':26}{seconds:.0f}")
+            told = f"{lds:.3f} ({low:.3f} to {high:.3f})"
+            print(f"{name:30}{chosen:18}{told:26}{seconds:.0f}", flush=True)
 
 
 if __name__ == "__main__":
