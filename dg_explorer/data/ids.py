@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import checked
-from ..errors import DataError, ShuffledLoaderError
+from ..errors import DataError, SettingError, ShuffledLoaderError, UnknownExampleError
 
 if TYPE_CHECKING:  # a DataLoader takes it for one
     from torch.utils.data import Dataset
@@ -178,5 +178,36 @@ def _joined(parts) -> np.ndarray:
             f"Id {values[counts > 1][0]} means two examples of this ConcatDataset. Give each part "
             f"ids of its own, with_ids(part, ids), or wrap the whole: "
             f"with_ids(ConcatDataset(...))."
+        )
+    return ids
+
+
+def known_ids(ids, known: np.ndarray, kind: str) -> np.ndarray:
+    """Ids that were asked for, in their order, all of which there are.
+
+    Parameters
+    ----------
+    ids : int, or int array of shape (asked,)
+    known : int array, shape (example,)
+    kind : "training" or "test", for the words of an error
+
+    Raises
+    ------
+    SettingError
+        They are no whole numbers.
+    UnknownExampleError
+        One is none of the known.
+    """
+    ids = np.atleast_1d(np.asarray(ids))
+    if ids.size and ids.dtype.kind not in "iu":
+        raise SettingError(
+            f"{kind} examples are named by their ids, whole numbers, not {ids[0]!r}."
+        )
+    ids = ids.astype(int)
+    unknown = np.setdiff1d(ids, known)
+    if len(unknown):
+        raise UnknownExampleError(
+            f"No {kind} example has id {unknown[0]}; there are {len(known)}, from {known.min()} "
+            f"to {known.max()}."
         )
     return ids

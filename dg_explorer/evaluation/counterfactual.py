@@ -7,7 +7,8 @@ import torch
 import xarray as xr
 
 from ..arguments import REQUIRED, Ids, checked
-from ..errors import DataError, NonFiniteError, SettingError, UnknownExampleError
+from ..data.ids import known_ids
+from ..errors import DataError, NonFiniteError, SettingError
 from ..maths.crossing import first_crossing
 from ..record.run import as_run
 from ..training.training import Training
@@ -80,12 +81,12 @@ def counterfactual_check(
     """
     run = None if run is None else as_run(run)
     check_given("counterfactual_check", training, remove=remove)
-    remove = _known(remove, training.train_ids, "training")
-    test = training.test_ids if test is None else _known(test, training.test_ids, "test")
+    remove = known_ids(remove, training.train_ids, "training")
+    test = training.test_ids if test is None else known_ids(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
     grid = np.unique(np.linspace(0, training.n_epochs, n_curve + 1).round().astype(int))
     rng = np.random.default_rng(seed)
-    pool = training.train_ids if among is None else _known(among, training.train_ids, "training")
+    pool = training.train_ids if among is None else known_ids(among, training.train_ids, "training")
     if len(np.unique(remove)) == training.n_train:
         raise DataError("All training examples are to be removed; nothing is left to train on.")
     if len(pool) < len(remove):
@@ -176,7 +177,7 @@ def leave_one_out(
     """
     run = None if run is None else as_run(run)
     check_given("leave_one_out", training, train=train)
-    train = _known(train, training.train_ids, "training")
+    train = known_ids(train, training.train_ids, "training")
     weights = np.ones((len(train) + 1, training.n_train))
     for row, id in zip(weights[1:], train, strict=True):
         row[training.train_ids == id] = 0
@@ -214,7 +215,7 @@ def window_ablation(
     check_given("window_ablation", training, train=train, windows=windows)
     if np.size(train) != 1:
         raise SettingError(f"window_ablation drops one example at a time, not {np.size(train)}.")
-    (id,) = _known(train, training.train_ids, "training")
+    (id,) = known_ids(train, training.train_ids, "training")
     edges = np.asarray(windows, dtype=int)
     n_windows = len(edges) - 1
     if n_windows < 1 or (np.diff(edges) <= 0).any():
@@ -244,7 +245,7 @@ def window_ablation(
 
 
 def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray:
-    test = training.test_ids if test is None else _known(test, training.test_ids, "test")
+    test = training.test_ids if test is None else known_ids(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
     outputs, _ = retrain_with_weights(
         training, weights, np.unique(at), models_at_once, n=len(names) + 1
@@ -259,19 +260,3 @@ def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray
         },
     )
     return effects.sel(test=test)
-
-
-def _known(ids, known: np.ndarray, kind: str) -> np.ndarray:
-    ids = np.atleast_1d(np.asarray(ids))
-    if ids.size and ids.dtype.kind not in "iu":
-        raise SettingError(
-            f"{kind} examples are named by their ids, whole numbers, not {ids[0]!r}."
-        )
-    ids = ids.astype(int)
-    unknown = np.setdiff1d(ids, known)
-    if len(unknown):
-        raise UnknownExampleError(
-            f"No {kind} example has id {unknown[0]}; there are {len(known)}, from {known.min()} "
-            f"to {known.max()}."
-        )
-    return ids

@@ -55,7 +55,7 @@ def layers_of(epoch: int, row: dict, coords: dict, attrs: dict) -> xr.Dataset:
 
 
 def keep_own(run, name: str, epoch, own, ids, attrs, made_from) -> None:
-    """Write `self_influence/<name>`, unless one made otherwise is there: it is whose wrote it."""
+    """Write `self_influence/<name>`, unless one of other settings is there."""
     group = f"self_influence/{name}"
     row = xr.Dataset(
         {"score": (("epoch", "train"), own[None], {"unit": attrs["unit"]})},

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...errors import SettingError, UnknownExampleError
+from ...data.ids import known_ids
+from ...errors import SettingError
 
 
 def removed_ids(train, known: np.ndarray) -> np.ndarray:
@@ -19,16 +20,7 @@ def removed_ids(train, known: np.ndarray) -> np.ndarray:
     SettingError
         Nothing is to be removed, or everything.
     """
-    ids = np.atleast_1d(np.asarray(train))
-    if ids.size and ids.dtype.kind not in "iu":
-        raise SettingError(f"Training examples are named by their ids, whole numbers: {ids[0]!r}.")
-    ids = np.unique(ids)
-    unknown = np.setdiff1d(ids, known)
-    if len(unknown):
-        raise UnknownExampleError(
-            f"No training example has id {unknown[0]}; there are {len(known)}, from {known.min()} "
-            f"to {known.max()}."
-        )
+    ids = np.unique(known_ids(train, known, "training"))
     if not len(ids):
         raise SettingError("No training example is named: give train=[id, ...].")
     if len(ids) == len(known):

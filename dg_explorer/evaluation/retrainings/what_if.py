@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import Ids, checked
-from ...errors import DataError, MissingGroupError, UnknownExampleError
+from ...data.ids import known_ids
+from ...errors import DataError, MissingGroupError
 from ...record.run import as_run
 from ..light import Evidence
 from .calibration import calibration_of
@@ -116,12 +117,7 @@ class WhatIf:
             "train": self.train.tolist(),
             "test": self.test,
             "epoch": self.epoch.tolist(),
-            **{
-                name: None
-                if curve is None
-                else [float(v) if np.isfinite(v) else None for v in curve]
-                for name, curve in curves.items()
-            },
+            **{name: _plain(curve) for name, curve in curves.items()},
             "words": list(self.words),
             **{name: getattr(self, name) for name in _SAID},
         }
@@ -189,12 +185,8 @@ def what_if(
     """
     run = as_run(run)
     ids = removed_ids(train, ids_of(run, "train"))
-    if test is not None and int(test) not in ids_of(run, "test"):
-        there = ids_of(run, "test")
-        raise UnknownExampleError(
-            f"No test example has id {test}; there are {len(there)}, from {there.min()} to "
-            f"{there.max()}."
-        )
+    if test is not None:
+        known_ids(test, ids_of(run, "test"), "test")
     rows = kept_retrainings(run, start="this")
     base = recorded_curves(run, rows, None if test is None else int(test))
     answer = WhatIf(train=ids, level=level, method=method, run=run, **base)
@@ -330,8 +322,8 @@ def _with_expected(answer: WhatIf, run) -> tuple[WhatIf, str, list[str]]:
         filled |= shown(accuracy, "accuracy_")
     words = [
         f"Expected from the scores of {' and '.join(found.methods)} and {found.n} retrainings; "
-        f"{answer.level:.0%} of single retrainings are to end inside the interval (90 % intervals "
-        f"held {found.coverage:.0%} of those that were tried)."
+        f"{100 * answer.level:.0f} % of single retrainings are to end inside the interval "
+        f"(90 % intervals held {100 * found.coverage:.0f} % of those that were tried)."
     ]
     sizes = found.sizes
     if not sizes[0] / _LIKE <= len(answer.train) <= sizes[1] * _LIKE:
