@@ -70,6 +70,47 @@ def _growing(two, three) -> dict[Path, int | None] | None:
     return axes if longer.keys() == axes.keys() else None
 
 
+def check_company(source, places: np.ndarray, axes, bare: Callable) -> None:
+    """`DataError` where the numbers of an example depend on who shares its batch.
+
+    A collate function that scales by the mean of its batch makes them so: an example has then no
+    gradient of its own. Padding is not meant, nor are numbers that differ at each call.
+
+    Parameters
+    ----------
+    bare : function
+        Takes the ids off a batch.
+    """
+    with source.draws():
+        items = source.fetch(places[:3])
+        if len(items) < 2 or axes is None:
+            return
+        try:
+            alone, again = (bare(source.collated([items[0]])) for _ in range(2))
+            beside = [bare(source.collated([items[0], other])) for other in items[1:]]
+            if differs(alone, again):
+                return
+        except Exception:  # a collate function may want more rows than one
+            return
+        singles = dict(leaves(alone))
+        for path, leaf in (pair for batch in beside for pair in leaves(batch)):
+            axis, single = axes.get(path), singles.get(path)
+            if axis is None or single is None or not (is_array(leaf) and is_array(single)):
+                continue
+            (one,), rows = (np.moveaxis(_array(x), axis, 0) for x in (single, leaf))
+            if one.dtype.kind != "f" or any(row.shape != one.shape for row in rows):
+                continue  # a place in the batch, or padded
+            room = 1e-3 * np.abs(rows[np.isfinite(rows)]).max(initial=0)
+            if not any(np.allclose(row, one, 1e-3, room, equal_nan=True) for row in rows):
+                raise DataError(
+                    "The collate_fn gives an example other numbers beside other examples (it "
+                    "scales by its batch, or mixes its rows), so an example has no inputs of its "
+                    "own and every score would depend on the batches. Do in the data set what "
+                    "concerns one example, with means and scales of the whole set, and give a "
+                    "loader that does no more than that."
+                )
+
+
 def check_order(source, places: np.ndarray, axes) -> None:
     """`DataError` where a collate function puts rows in another order and their ids are lost.
 

@@ -17,7 +17,7 @@ from .batch import Batch
 from .forward import Prediction, label_of_forward
 from .kinds import Given
 from .leaves import is_array
-from .probe import axes_of_collate, check_length, check_order, differs
+from .probe import axes_of_collate, check_company, check_length, check_order, differs
 from .record_labels import RecordLabels
 from .roles import Roles, roles_of
 from .rows import ID_KEYS, ManyRows, Part, Rows, TensorRows, is_default, without
@@ -247,6 +247,7 @@ def _try_collate(reader: Reader) -> None:
         source.keeps_items = True
     if getattr(source, "id_key", None) is None and reader.own_id is None:
         check_order(source, places, reader.axes)
+    check_company(source, places, reader.axes, bare)
 
 
 def _read_twice(reader: Reader) -> bool:

@@ -18,6 +18,7 @@ from ..errors import SettingError
 from ..record.policy import Rows
 from ..record.run import Run, as_run
 from ..tasks import COLUMNS, InferredTask, as_task
+from ..tasks.model_kinds import check_shaped
 from ..training.step.choose import check_optimizer
 from ..training.trained_loss import TrainedLossWarning, conclude
 from .closures import closure_of, look_after_closure
@@ -162,6 +163,7 @@ class Recorder(TrainedTogether, Brief):
         run = as_run(run) if self._processes is None else run_in(self._processes, run)
         if not hasattr(model, "named_modules"):
             raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
+        check_shaped(model)
         self._sharded = is_sharded(model)
         if batch_size == 0:
             raise SettingError("batch_size=0: at least one example in a batch.")

@@ -1,8 +1,12 @@
-"""What the class of a Hugging Face model says about its task."""
+"""What a model is before it is asked: its class's task, and whether its parameters exist yet."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from torch.nn.parameter import is_lazy
+
+from ..errors import SettingError
 
 # ending of a class's name -> task; the first that fits counts
 _ENDINGS = (
@@ -75,3 +79,13 @@ def kind_of(model: Any) -> str | None:
             return "regression" if getattr(config, "num_labels", 2) == 1 else None
         return kind
     return None
+
+
+def check_shaped(model: Any) -> None:
+    """`SettingError` where a parameter has no shape before the model's first pass."""
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise SettingError(
+                f"The parameter {name!r} has no shape yet (a lazy layer). Call the model once on a "
+                f"batch before it is given, and before the optimizer is made: model(inputs)."
+            )

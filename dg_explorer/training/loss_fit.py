@@ -61,6 +61,24 @@ def slope_of(loss: Loss, answers: torch.Tensor, labels: torch.Tensor) -> torch.T
         return torch.autograd.grad(loss(at, labels).sum(), at)[0]
 
 
+def slope_before_log_softmax(answers: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """The slope that reaches the logits, where the answers are a model's own log-probabilities.
+
+    A log-softmax passes on ``slope - softmax * sum(slope)``: its negative log-likelihood and the
+    cross-entropy of its answers are then one loss. Other answers leave the slope as it is.
+    """
+    if not answers.is_floating_point() or slope.shape != answers.shape:
+        return slope
+    room = 16 * torch.finfo(answers.dtype).eps
+    for axis in (1, answers.ndim - 1) if answers.ndim > 1 and answers.shape[1] > 1 else ():
+        total = answers.double().logsumexp(axis)
+        most = answers.double().abs().amax().clamp(max=100.0)
+        if total.numel() and bool((total.abs() <= room * (1 + most)).all()):
+            p = answers.double().exp().to(slope.dtype)
+            return slope - p * slope.sum(axis, keepdim=True)
+    return slope
+
+
 def fit_loss(
     loss: Loss, answers: torch.Tensor, labels: torch.Tensor, slope: torch.Tensor
 ) -> LossFit:
@@ -78,7 +96,8 @@ def fit_loss(
     answers, slope = answers.detach(), slope.detach()
     if answers.ndim == 1:  # one number an example
         answers, slope = answers[:, None], slope.reshape(-1, 1)
-    single = slope_of(loss, answers, labels)
+    slope = slope_before_log_softmax(answers, slope)
+    single = slope_before_log_softmax(answers, slope_of(loss, answers, labels))
     weights, left = _weights_and_rest(slope, single)
     size = float(slope.double().norm())
     allowed = _allowed(answers.dtype, slope, weights)
@@ -170,7 +189,8 @@ def _name_other(answers, labels, slope, allowed) -> str:
         return "of an unknown kind"
     for name, loss in KNOWN_LOSSES.items():
         try:
-            _, left = _weights_and_rest(slope, slope_of(loss, answers, labels))
+            single = slope_before_log_softmax(answers, slope_of(loss, answers, labels))
+            _, left = _weights_and_rest(slope, single)
         except (RuntimeError, ValueError):
             continue
         if left <= allowed:

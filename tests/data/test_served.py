@@ -264,6 +264,11 @@ REFUSED = {
         DataError,
         "another order",
     ),
+    "a collate that scales by its batch": (
+        lambda: Served(DataLoader(dg.with_ids(PAIRS), 5, collate_fn=scaled_by_the_batch)),
+        DataError,
+        "beside other examples",
+    ),
     "parts that share ids": (
         lambda: Served(ConcatDataset([dg.with_ids(PAIRS), dg.with_ids(PAIRS)])),
         DataError,
@@ -284,6 +289,11 @@ REFUSED = {
 
 def without_the_7(items):
     return torch.utils.data.default_collate([item for item in items if item[-1] != 7])
+
+
+def scaled_by_the_batch(items):
+    inputs, *rest = torch.utils.data.default_collate(items)
+    return (inputs.float() - inputs.float().mean(0), *rest)
 
 
 def sorted_without_ids(items):

@@ -345,6 +345,12 @@ def test_a_negative_count_is_refused(task, setting):
         Recorder(task.run(), task.model(), **{setting: -1})
 
 
+def test_a_layer_without_a_shape_yet_is_refused_with_what_to_do(task):
+    model = torch.nn.Sequential(torch.nn.LazyLinear(3))
+    with pytest.raises(SettingError, match="Call the model once"):
+        Recorder(task.run(), model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
 def test_an_empty_dataset_is_refused(task):
     empty = torch.utils.data.TensorDataset(torch.zeros(0, 5), torch.zeros(0))
     with pytest.raises(DataError, match="no examples"):

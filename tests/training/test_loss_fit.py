@@ -65,6 +65,16 @@ def test_another_loss_is_seen_and_named(trained, name):
     assert name in fit.words
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_likelihood_of_a_models_own_log_probabilities_is_cross_entropy(dtype):
+    answers = ANSWERS.to(dtype).log_softmax(1)
+    assert fitted(F.nll_loss, answers).kind == "same"
+    weighted = fitted(lambda z, y: F.nll_loss(z, y, weight=BY_CLASS.to(dtype)), answers)
+    assert weighted.kind == "weighted"
+    assert fitted(lambda z, y: F.mse_loss(z, one_hot(z)), answers).kind == "other"
+    assert fitted(F.nll_loss).kind == "other"  # of logits it is another loss
+
+
 def test_class_weights_are_found_up_to_the_divisor_of_their_mean():
     fit = fitted(lambda z, y: F.cross_entropy(z, y, weight=BY_CLASS))
     assert fit.kind == "weighted"

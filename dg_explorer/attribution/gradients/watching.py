@@ -11,6 +11,7 @@ import torch.utils.checkpoint
 from torch import nn
 
 from ...errors import SettingError
+from ...tasks.model_kinds import check_shaped
 
 
 def select_parameters(model: nn.Module, layers=None) -> list[str]:
@@ -85,12 +86,8 @@ def check_ready(model: nn.Module) -> None:
     ------
     SettingError
     """
+    check_shaped(model)
     for name, parameter in model.named_parameters():
-        if nn.parameter.is_lazy(parameter):
-            raise SettingError(
-                f"The parameter {name!r} has no shape yet (a lazy layer). Call the model once on a "
-                f"batch before it is given: model(inputs)."
-            )
         if parameter.is_inference():
             raise SettingError(
                 f"The parameter {name!r} was made in torch.inference_mode(), so that it never has "
