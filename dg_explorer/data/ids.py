@@ -38,7 +38,9 @@ class WithIds(Dataset):
         rows = many(indices) if many is not None else [self.dataset[i] for i in indices]
         return [self._named(row, self.ids[i]) for row, i in zip(rows, indices, strict=True)]
 
-    def _named(self, row, example) -> tuple:
+    def _named(self, row, example) -> tuple | None:
+        if row is None:  # what a collate function is to leave out
+            return None
         row = tuple(row) if isinstance(row, (tuple, list)) else (row,)
         return (*(row[:-1] if self._renames else row), int(example))
 

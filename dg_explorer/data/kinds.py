@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,12 @@ from .streams import ReadyBatches, Stream
 
 #: whose loaders may have an `__iter__` of their own: they move batches, and change none
 _TRUSTED = ("torch", "accelerate", "lightning", "lightning_fabric", "transformers")
+#: items that are looked at to tell batches from examples
+_LOOKED_AT = 64
+_NOT_ITERATED = (
+    "A loader's iteration is never used for reading, for it would draw from the generators of the "
+    "training."
+)
 
 
 @dataclass
@@ -78,7 +84,10 @@ def given(data, size: int, *, free: bool, fixed: bool, known: int | None) -> lis
     if isinstance(data, list):
         if data and all(isinstance(part, (Dataset, DataLoader)) for part in data):
             return _several(data, size, free, fixed, known)
-        if _are_batches(data, known):
+        some = data[:_LOOKED_AT] + data[-1:]
+        total = lambda: sum(map(batch_length, data))  # noqa: E731
+        examples = "DataLoader(data, batch_size=...)"
+        if _may_be_batches(some) and _are_batches(some, len(data), total, known, examples):
             return [_in_turn(ReadyBatches(data), size)]
     if is_loader(data):
         return [_loader(data, size, free, fixed)]
@@ -88,12 +97,7 @@ def given(data, size: int, *, free: bool, fixed: bool, known: int | None) -> lis
             f"Give tensors or arrays: (inputs, labels), or {{name: column, 'labels': column}}."
         )
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
-        if not hasattr(data, "__iter__"):
-            raise DataError(
-                f"A {type(data).__name__} has no examples that can be read. Give a data set, a "
-                f"DataLoader, a list of examples, or a tuple of tensors (inputs, labels)."
-            )
-        return [_in_turn(Stream(data, collate_rows), size)]
+        return [_iterable(data, size, known)]
     return [_map_style(data, None, size, free, fixed)]
 
 
@@ -113,6 +117,40 @@ def _several(parts: list, size, free, fixed, known) -> list[Given]:
     return found
 
 
+def _iterable(data, size: int, known: int | None) -> Given:
+    """What is only iterated over: its items are examples, or batches that are ready."""
+    if not hasattr(data, "__iter__"):
+        raise DataError(
+            f"A {type(data).__name__} has no examples that can be read. Give a data set, a "
+            f"DataLoader, a list of examples, or a tuple of tensors (inputs, labels)."
+        )
+    stream = Stream(data, collate_rows)
+    items = stream.first(_LOOKED_AT)
+    if not _may_be_batches(items):
+        return _in_turn(stream, size)
+    _check_no_loader_inside(data)
+    if isinstance(data, IterableDataset):  # examples, as torch's DataLoader has it
+        return _in_turn(stream, size)
+    ready = ReadyBatches(data)
+    batches = _are_batches(
+        items, len(stream), lambda: len(ready), known, "torch.utils.data.IterableDataset as a base"
+    )
+    return _in_turn(ready if batches else stream, size)
+
+
+def _check_no_loader_inside(data) -> None:
+    """Batches that an object passes on from a loader of its own are that loader's."""
+    for name, value in vars(data).items() if hasattr(data, "__dict__") else ():
+        parts = value.values() if isinstance(value, Mapping) else value
+        for part in (value, *(parts if isinstance(value, (Mapping, list, tuple)) else ())):
+            if isinstance(part, DataLoader):
+                raise DataError(
+                    f"{type(data).__name__} passes on the batches of the loader in its {name!r}, "
+                    f"and may change them. {_NOT_ITERATED} Give the DataLoader itself; what is "
+                    f"done to a batch goes into its collate_fn=, or say it with forward=."
+                )
+
+
 def _loader(loader, size: int, free: bool, fixed: bool) -> Given:
     _check_own_iteration(loader)
     collate = getattr(loader, "collate_fn", None)
@@ -121,6 +159,7 @@ def _loader(loader, size: int, free: bool, fixed: bool) -> Given:
     dataset = loader.dataset
     if isinstance(dataset, IterableDataset):
         if batches is None and loader.batch_size is None:
+            _check_no_loader_inside(dataset)
             return _in_turn(ReadyBatches(dataset, collate), size)
         return _in_turn(Stream(dataset, collate or collate_rows), size)
     if isinstance(loader, DataLoader) and batches is None:
@@ -129,6 +168,7 @@ def _loader(loader, size: int, free: bool, fixed: bool) -> Given:
             shuffled = not serves_in_order(loader)
             source = ManyRows(dataset, collate)
             return Given(source, [places], False, shuffled, places, size)
+        _check_no_loader_inside(dataset)
         return _in_turn(ReadyBatches(dataset, collate), size)
     return _map_style(dataset, loader, size, free, fixed)
 
@@ -230,55 +270,72 @@ def _numbers(value: list) -> bool:
     return bool(value) and all(isinstance(v, (int, float)) for v in value)
 
 
-def _are_batches(data: list, known: int | None) -> bool:
-    """Whether the entries of a list are batches rather than examples.
-
-    A number or a text among its entries makes it an example; tensors whose first axes disagree do
-    too. Entries of several lengths, alike in all their other axes, are batches: as examples they
-    could not be put side by side. Where both are possible the number of examples in the record
-    decides.
-    """
-    lengths = []
-    shapes_seen = set()
-    for entry in data[:64] + data[-1:]:
-        parts = [leaf for _, leaf in leaves(entry)]
+def _may_be_batches(items: list) -> bool:
+    """Whether items can be batches: no number, no text, and first axes that agree in each."""
+    for item in items:
+        parts = [leaf for _, leaf in leaves(item)]
         if any(not is_array(leaf) and not isinstance(leaf, (list, tuple)) for leaf in parts):
             return False
         if any(is_array(leaf) and leaf.ndim == 0 for leaf in parts):
             return False
         try:
-            lengths.append(batch_length(entry))
+            batch_length(item)
         except DataError:
             return False
-        shapes_seen.add(tuple(leaf.shape[1:] for leaf in parts if is_array(leaf)))
-    if not lengths:
-        return False
-    total = sum(map(batch_length, data))
-    if known is not None and (known == total) != (known == len(data)):
-        return known == total
+    return bool(items)
+
+
+def _are_batches(some: list, n: int, total: Callable, known: int | None, examples: str) -> bool:
+    """Whether items that may be batches are batches rather than examples.
+
+    Entries of several lengths, alike in all their other axes, are batches: as examples they
+    could not be put side by side. Where both are possible the number of examples in the record
+    decides.
+
+    Parameters
+    ----------
+    some : the items that are looked at
+    n : int
+        How many items there are.
+    total : function () -> int
+        How many examples there are if the items are batches.
+    known : int or None
+        How many examples the record has.
+    examples : str
+        How to say that the items are examples.
+    """
+    if known is not None and (known == total()) != (known == n):
+        return known == total()
+    shapes_seen = {
+        tuple(leaf.shape[1:] for _, leaf in leaves(item) if is_array(leaf)) for item in some
+    }
     # sequences of several lengths have one axis only, which is no sign of either
-    if len(set(lengths)) > 1 and len(shapes_seen) == 1 and any(map(len, *shapes_seen)):
+    if (
+        len(set(map(batch_length, some))) > 1
+        and len(shapes_seen) == 1
+        and any(map(len, *shapes_seen))
+    ):
         return True
     raise DataError(
-        f"Is this list {len(data)} examples, or {len(data)} batches of {total} examples? Both are "
-        f"possible. Examples: DataLoader(data, batch_size=...). Batches: "
-        f"DataLoader(data, batch_size=None)."
+        f"Are these {n} examples, or {n} batches of {total()} examples? Both are possible. "
+        f"Examples: {examples}. Batches: DataLoader(data, batch_size=None)."
     )
 
 
 def _check_own_iteration(loader) -> None:
     """A loader with an `__iter__` of its own may change batches: they must be read as data."""
-    if not isinstance(loader, DataLoader):
-        if hasattr(loader, "collate_fn"):
-            return
+    kinds = (kind for kind in type(loader).__mro__ if "__iter__" in vars(kind))
+    owner = next(kinds, type(loader))
+    if owner.__module__.split(".")[0] in _TRUSTED:
+        return
+    if isinstance(loader, DataLoader) or "__iter__" in vars(owner):
+        raise DataError(
+            f"{owner.__name__} has an __iter__ of its own, which may change batches. "
+            f"{_NOT_ITERATED} Put what it does to a batch into collate_fn=, or say it with "
+            f"forward=, and give a plain DataLoader."
+        )
+    if not hasattr(loader, "collate_fn"):
         raise DataError(
             f"{type(loader).__name__} is no torch DataLoader, so what it does to the examples "
             f"cannot be seen. Give the data set, or DataLoader(dataset, collate_fn=...)."
-        )
-    owner = next(kind for kind in type(loader).__mro__ if "__iter__" in vars(kind))
-    if owner.__module__.split(".")[0] not in _TRUSTED:
-        raise DataError(
-            f"{owner.__name__} has an __iter__ of its own, and a loader's iteration is never used "
-            f"for reading, for it would draw from the generators of the training. Put what it does "
-            f"to a batch into collate_fn=, or say it with forward=, and give the DataLoader."
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 import torch
 
 from ..errors import DataError
+from .batch import batch_length
 from .leaves import Path, is_array, leaves, shapes
 
 _ALONE = 4  # rows that are repeated to see which axis grows
@@ -190,8 +192,22 @@ def check_length(raw, axes, n: int) -> None:
         if axis is None or not is_array(leaf) or leaf.ndim <= axis:
             continue
         if leaf.shape[axis] != n and (axes is not None or n not in leaf.shape):
-            raise DataError(
-                f"The collate_fn was given {n} examples, and its batch holds {shapes(raw)}. Where "
-                f"it leaves some out, serve only those that it keeps (a Subset); where examples "
-                f"have no axis of their own, give a DataLoader over single rows."
-            )
+            _refuse_lost(raw, n)
+
+
+def check_none_left_out(raw, n: int) -> None:
+    """`DataError` where each leaf of a batch holds the same number of examples, and it is not n."""
+    try:
+        there = batch_length(raw)
+    except DataError:  # of several lengths, such as where positions come first
+        return
+    if there != n and not any(n in leaf.shape for _, leaf in leaves(raw) if is_array(leaf)):
+        _refuse_lost(raw, n)
+
+
+def _refuse_lost(raw, n: int) -> NoReturn:
+    raise DataError(
+        f"The collate_fn was given {n} examples, and its batch holds {shapes(raw)}. Where it "
+        f"leaves some out, serve only those that it keeps: Subset(dataset, kept), in the record "
+        f"too. Where examples have no axis of their own, give a DataLoader over single rows."
+    )

@@ -17,7 +17,14 @@ from .batch import Batch
 from .forward import Prediction, label_of_forward
 from .kinds import Given
 from .leaves import is_array
-from .probe import axes_of_collate, check_company, check_length, check_order, differs
+from .probe import (
+    axes_of_collate,
+    check_company,
+    check_length,
+    check_none_left_out,
+    check_order,
+    differs,
+)
 from .record_labels import RecordLabels
 from .roles import Roles, roles_of
 from .rows import ID_KEYS, ManyRows, Part, Rows, TensorRows, is_default, without
@@ -152,6 +159,8 @@ def _find_carried_ids(source: Rows, places: np.ndarray) -> None:
         with source.draws():
             raw = source.collated(source.fetch(chosen))
         keys.append(source.find_ids(raw, source.carried[chosen]))
+        if keys[-1] is None:
+            check_none_left_out(raw, len(chosen))
     source.id_key = keys[0] if keys[0] == keys[1] else None
 
 
@@ -176,6 +185,8 @@ def _decide(one, part, record, signature, how: dict, by_position: bool):
         found.append((wrong, ids, roles, own))
     if not found:
         if first_error is not None:
+            if isinstance(one.source, Rows):
+                check_none_left_out(part.raw, len(part.places))
             raise first_error
         if record is not None and not one.shuffled:
             record.check_ids(one.candidates[0][one.places])
@@ -257,10 +268,11 @@ def _read_twice(reader: Reader) -> bool:
     first, second = (reader.batch(_sample(source, chosen, _FEW)) for _ in range(2))
     if not differs(first.raw, second.raw):
         return False
-    labels = first.labels, second.labels
-    if isinstance(source, Stream) and labels[0] is not None and differs(*labels):
+    in_turn = isinstance(source, (Stream, ReadyBatches))
+    if in_turn and first.labels is not None and differs(_labels(reader), _labels(reader)):
+        what = source.dataset if isinstance(source, Stream) else source.batches
         raise DataError(
-            f"{type(source.dataset).__name__} gives other examples, or another order, each "
+            f"{type(what).__name__} gives other examples, or another order, each "
             f"time it is read, so it cannot be told which is which. Give a map-style data set, "
             f"or one whose order is fixed."
         )
@@ -272,6 +284,12 @@ def _read_twice(reader: Reader) -> bool:
         stacklevel=2,
     )
     return True
+
+
+def _labels(reader: Reader) -> list:
+    """The labels of many examples: of three, another order may have the same."""
+    part = reader.at(reader.places[:_MANY])
+    return [batch.labels for batch in part]
 
 
 def _sample(source, places: np.ndarray, n: int) -> Part:

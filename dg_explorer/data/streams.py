@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 from torch.utils.data import IterableDataset
@@ -58,6 +59,10 @@ class Stream:
             f"{type(self.dataset).__name__} gave {self._n} examples when it was first read and "
             f"{seen + 1} now. Give a data set that can be read again from the start, in one order."
         )
+
+    def first(self, n: int) -> list:
+        """The first n items."""
+        return list(islice(self._read(), n))
 
     def fetch(self, places: np.ndarray) -> list:
         """The items at some places."""

@@ -214,6 +214,17 @@ class StreamedBatches(IterableDataset):
             yield X[start : start + 5], Y[start : start + 5]
 
 
+class Passing:
+    """Any object with an `__iter__` that gives batches."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __iter__(self):
+        for start in range(0, N, self.size):
+            yield X[start : start + self.size], Y[start : start + self.size]
+
+
 class Together(Dataset):
     """A data set that is asked for many rows at once."""
 
@@ -379,6 +390,8 @@ HABITS: dict[str, Habit] = {
     "a stream": Habit(Streamed(), row),
     "a stream through a loader": Habit(DataLoader(Streamed(), 5, collate_fn=scaled), scaled_row),
     "a stream of batches": Habit(DataLoader(StreamedBatches(), batch_size=None), row),
+    "an object that gives batches": Habit(Passing(5), row),
+    "an object that gives as many batches as examples in each": Habit(Passing(4), row, labels=Y),
     "several sets by name": Habit(
         {"clean": Subset(PAIRS, range(7)), "noisy": DataLoader(Subset(PAIRS, range(7, N)), 2)}, row
     ),

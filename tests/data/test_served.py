@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from habits import GROUP, HABITS, PAIRS, Head, N, Rows, X, Y, longest_first
+from habits import GROUP, HABITS, PAIRS, Head, N, Passing, Rows, X, Y, longest_first
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -284,7 +284,77 @@ REFUSED = {
         DataError,
         "__iter__ of its own",
     ),
+    "an object that changes a loader's batches": (
+        lambda: Served(Around(DataLoader(PAIRS, 4)), model=Head()),
+        DataError,
+        "loader in its 'loader'.*collate_fn=",
+    ),
+    "an object that looks like the loader whose batches it changes": (
+        lambda: Served(Delegating(DataLoader(PAIRS, 4)), model=Head()),
+        DataError,
+        "__iter__ of its own.*collate_fn",
+    ),
+    "an object around a loader, as ready batches": (
+        lambda: Served(DataLoader(Around(DataLoader(PAIRS, 4)), batch_size=None), model=Head()),
+        DataError,
+        "loader in its 'loader'",
+    ),
+    "items of an object that may be batches": (
+        lambda: Served(Passing(4), model=Head()),
+        DataError,
+        "3 batches of 12 examples.*batch_size=None",
+    ),
+    "batches in another order each time": (
+        lambda: Served(DataLoader(Shuffling(4), batch_size=None), model=Head()),
+        DataError,
+        "another order",
+    ),
+    "a collate that leaves out rows of three things": (
+        lambda: Served(
+            DataLoader(TensorDataset(X, Y, GROUP), 5, collate_fn=without_cold), model=Head()
+        ),
+        DataError,
+        r"was given 12 examples.*leaves some out.*Subset\(dataset, kept\)",
+    ),
+    "a collate that leaves out rows with ids": (
+        lambda: Served(DataLoader(dg.with_ids(PAIRS), 5, collate_fn=without_cold), model=Head()),
+        DataError,
+        "leaves some out|left out example",
+    ),
+    "a collate that leaves out rows that are None": (
+        lambda: Served(
+            DataLoader(dg.with_ids([None, *PAIRS]), 5, collate_fn=without_none), model=Head()
+        ),
+        DataError,
+        "leaves some out|left out example",
+    ),
 }
+
+
+class Around:
+    """Passes on the batches of a loader, halved."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        return ((x / 2, *rest) for x, *rest in self.loader)
+
+
+class Delegating(Around):
+    def __getattr__(self, name):
+        return getattr(self.__dict__["loader"], name)
+
+
+def without_cold(items):
+    return torch.utils.data.default_collate([item for item in items if item[0][0] > 0])
+
+
+def without_none(items):
+    return torch.utils.data.default_collate([item for item in items if item is not None])
 
 
 def without_the_7(items):
@@ -301,8 +371,12 @@ def sorted_without_ids(items):
 
 
 class Shuffling(IterableDataset):
+    def __init__(self, size=None):
+        self.size = size
+
     def __iter__(self):
-        yield from (PAIRS[i] for i in torch.randperm(N).tolist())
+        order = torch.randperm(N)
+        yield from (PAIRS[i] for i in (order.split(self.size) if self.size else order.tolist()))
 
 
 class Changing(DataLoader):
