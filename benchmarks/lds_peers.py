@@ -72,6 +72,7 @@ def dattri_scores(model, train, test, method: str, dampings, asked) -> dict[str,
     """Influence by dattri's explicit Hessian or conjugate gradients, shape (asked, train).
 
     The curvature is that of one batch of all examples; with smaller ones it would add up inverses.
+    The explicit Hessian, anew for each batch of test examples, takes 10 GB here.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ def dattri_scores(model, train, test, method: str, dampings, asked) -> dict[str,
             attributor = IFAttributorCG(task, max_iter=300, regularization=damping)
         attributor.cache(DataLoader(train, len(train)))
         with torch.no_grad():  # else the graph of all iterations is kept: tens of GB
-            scores = attributor.attribute(DataLoader(train, len(train)), DataLoader(test, 25))
+            step = len(test) if method == "explicit" else 25
+            scores = attributor.attribute(DataLoader(train, len(train)), DataLoader(test, step))
         found[f"{damping:g}" if damping else OWN] = scores.detach().numpy().T
     return found
 
@@ -109,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cache", default="digits-truth", help="folder for retrained digits")
     parser.add_argument("--checkpoints", type=int, default=1)
-    parser.add_argument("--tests", type=int, default=50, help="test examples dattri is asked about")
+    parser.add_argument("--tests", type=int, default=50, help="test examples for dattri's CG")
     parser.add_argument("--dampings", nargs="*", type=float, default=DAMPINGS, help="of dattri")
     parser.add_argument("--skip", nargs="*", default=(), choices=["kronfluence", "explicit", "cg"])
     asked = parser.parse_args()
@@ -128,7 +130,7 @@ def main() -> None:
         },
         "kronfluence, EK-FAC": lambda model: kronfluence_scores(model, train, test),
         "dattri, explicit, one batch": lambda model: dattri_scores(
-            model, train, test, "explicit", (0.0, *asked.dampings), asked.tests
+            model, train, test, "explicit", (0.0, *asked.dampings), len(test)
         ),
         "dattri, CG, 300 iterations": lambda model: dattri_scores(
             model, train, test, "cg", (0.0, *asked.dampings), asked.tests

@@ -109,11 +109,33 @@ def refuse_probabilities(prediction: torch.Tensor, wanted: str) -> None:
         )
 
 
-def refuse_sigmoid(prediction: torch.Tensor, wanted: str) -> None:
+def refuse_sigmoid(prediction: torch.Tensor, task: Any) -> None:
     """`DataError` where the answers of a model end in a sigmoid but are read as logits."""
     if last_operation(prediction) == "Sigmoid":
         raise DataError(
-            f"The model ends in a sigmoid, so it answers with probabilities, but {wanted} reads "
-            f"logits. Leave the Sigmoid out (and train with binary_cross_entropy_with_logits), or "
-            f"undo it: CustomTask(predict=lambda model, batch: model(...).logit(), ...)."
+            f"The model ends in a sigmoid, so it answers with probabilities, but {task.name} reads "
+            f"logits. Pass task={type(task).__name__}(sigmoid=True) where it was trained on these "
+            f"probabilities, as by BCELoss; or leave the Sigmoid out and train with "
+            f"binary_cross_entropy_with_logits."
+        )
+
+
+def log_odds(p: torch.Tensor) -> torch.Tensor:
+    """log p/(1-p) of probabilities; infinite for what is none, NaN for NaN.
+
+    As `BCELoss` has it, what rounded to 0 or 1 stands for -100 or 100, and has no gradient.
+    """
+    inside = (p > 0) & (p < 1)
+    safe = torch.where(inside, p, 0.5)
+    none = torch.where(p.isnan(), torch.nan, torch.inf)
+    ends = torch.where(p == 1, 100.0, torch.where(p == 0, -100.0, none))
+    return torch.where(inside, safe.log() - torch.log1p(-safe), ends.to(p.dtype))
+
+
+def check_log_odds(prediction: torch.Tensor, task: Any) -> None:
+    """`DataError` where `log_odds` was taken of what are no probabilities."""
+    if bool(prediction.isinf().any()):
+        raise DataError(
+            f"{type(task).__name__}(sigmoid=True) expects answers between 0 and 1, and the model "
+            f"gave others. For logits: task={task.name!r}."
         )

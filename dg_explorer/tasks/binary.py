@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import DataError
-from .answers import refuse_sigmoid
+from .answers import check_log_odds, log_odds, refuse_sigmoid
 from .margins import loss_and_confidence
 from .task import Task, needed_labels
 
@@ -18,6 +18,8 @@ class BinaryTask(Task):
     ----------
     negative : 0 or -1, optional
         The other label. By default the one that the labels have; labels with both are refused.
+    sigmoid : bool
+        The model ends in a sigmoid and was trained on the probability, as by `BCELoss`.
     """
 
     name = "binary"
@@ -27,14 +29,18 @@ class BinaryTask(Task):
     loss_name = "binary cross-entropy"
     columns = ("loss", "confidence", "margin", "prediction", "correct")
 
-    def __init__(self, *, negative: int | None = None):
+    def __init__(self, *, negative: int | None = None, sigmoid: bool = False):
         if negative not in (None, 0, -1):
             raise DataError(f"negative={negative!r} must be 0 or -1: the label of the other class.")
-        self._negative = negative
+        self._negative, self.sigmoid = negative, sigmoid
         self._seen = negative  # which of the two the labels have had so far
 
     def settings(self) -> dict:
-        return {} if self._negative is None else {"negative": self._negative}
+        given = {"negative": self._negative, "sigmoid": self.sigmoid or None}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def read(self, answer):
+        return log_odds(super().read(answer)) if self.sigmoid else super().read(answer)
 
     def _sign(self, prediction, batch) -> torch.Tensor:
         """+1 for label 1, -1 for the other."""
@@ -76,7 +82,7 @@ class BinaryTask(Task):
                     f"BinaryTask(negative=-1) for labels of -1 and 1."
                 )
             self._seen = int(value)
-        refuse_sigmoid(prediction, self.name)
+        (check_log_odds if self.sigmoid else refuse_sigmoid)(prediction, self)
 
     def output(self, prediction, batch):
         return self._logit(prediction) * self._sign(prediction, batch)

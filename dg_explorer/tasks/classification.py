@@ -182,13 +182,19 @@ class ProbabilitiesTask(ClassificationTask):
         return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
     def check(self, prediction, batch):
+        if prediction.ndim == 1 or prediction.shape[1:] == (1,):
+            raise DataError(
+                "The task 'probabilities' expects a probability for each class, and the model "
+                "gave one an example. Where that is what a sigmoid gives for label 1: "
+                "task=BinaryTask(sigmoid=True)."
+            )
         if prediction.ndim == 2 and prediction.shape[1] > 1:
             total = prediction.detach().exp().sum(1)
             if (total - 1).abs().max() > 1e-3:
                 raise DataError(
                     f"The task 'probabilities' expects rows that sum to one; one sums to "
                     f"{float(total[(total - 1).abs().argmax()]):.4g}. For a sigmoid for each "
-                    f"class: CustomTask(predict=lambda model, batch: model(...).logit(), ...)."
+                    f"label: task=MultilabelTask(sigmoid=True)."
                 )
         self.softmax_twice = True  # log p is no distribution, and needs no second look
         super().check(prediction, batch)

@@ -75,7 +75,7 @@ def _by_shape(prediction: torch.Tensor, labels: torch.Tensor, batch: Any) -> Tas
     if prediction.ndim == 2 and column and not real:
         return ClassificationTask()
     if prediction.ndim == 2 and labels.shape == prediction.shape:
-        return _of_as_many_labels(labels, real, told)
+        return _of_as_many_labels(labels, real, last_operation(prediction), told)
     if prediction.ndim == 3 and not real and labels.shape == prediction.shape[:2]:
         return _of_tokens(prediction, labels, batch, told)
     if prediction.ndim == 4 and labels.shape in _pixels(prediction) and not real:
@@ -101,13 +101,21 @@ def _of_one_number(labels, real: bool, made_by: str, told: str) -> Task:
         return BinaryTask()
     _ask(
         f"{told} that are only {sorted(values)}",
-        "task='binary': the answer is a logit, trained by binary cross-entropy",
+        _by_logits("BinaryTask", made_by),
         "task='regression': trained by the squared error",
     )
     raise AssertionError
 
 
-def _of_as_many_labels(labels, real: bool, told: str) -> Task:
+def _by_logits(kind: str, made_by: str) -> str:
+    """How to say that binary cross-entropy was taken: of a logit, or of what a sigmoid gives."""
+    if made_by == "Sigmoid":
+        return f"task={kind}(sigmoid=True): the model ends in a sigmoid, trained by BCELoss"
+    name = {"BinaryTask": "binary", "MultilabelTask": "multilabel"}[kind]
+    return f"task={name!r}: answers are logits, trained by binary cross-entropy (of each label)"
+
+
+def _of_as_many_labels(labels, real: bool, made_by: str, told: str) -> Task:
     if real and not _zero_or_one(labels):
         rows = labels.sum(1)
         if bool((labels >= 0).all()) and bool(((rows - 1).abs() < 1e-5).all()):
@@ -122,14 +130,14 @@ def _of_as_many_labels(labels, real: bool, told: str) -> Task:
     if bool(((labels == 1).sum(1) == 1).all()) and _zero_or_one(labels):
         _ask(
             f"{told} with one 1 in each row (one-hot)",
-            "task='multilabel': a binary cross-entropy for each",
+            _by_logits("MultilabelTask", made_by),
             "task='regression': the squared error of each",
             "label=lambda batch: batch[-1].argmax(1) with task='classification'",
         )
-    if real and labels.shape[1] > 0:
+    if (real or made_by == "Sigmoid") and labels.shape[1] > 0:
         _ask(
             f"{told} that are only 0 and 1",
-            "task='multilabel': a binary cross-entropy for each",
+            _by_logits("MultilabelTask", made_by),
             "task='regression': the squared error of each",
         )
     return MultilabelTask()

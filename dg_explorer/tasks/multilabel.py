@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import DataError
-from .answers import refuse_sigmoid
+from .answers import check_log_odds, log_odds, refuse_sigmoid
 from .margins import loss_and_confidence
 from .task import Task, needed_labels
 
@@ -18,6 +18,11 @@ class MultilabelTask(Task):
 
     The mean of the losses is torch's `BCEWithLogitsLoss`; the output is the mean log odds of the
     right answers. A label of -1 or -100 is unknown and counts for nothing.
+
+    Parameters
+    ----------
+    sigmoid : bool
+        The model ends in a sigmoid and was trained on the probabilities, as by `BCELoss`.
     """
 
     name = "multilabel"
@@ -25,6 +30,15 @@ class MultilabelTask(Task):
     curvature = "Gauss-Newton"
     loss_name = "binary cross-entropy of each label"
     columns = ("loss", "confidence", "margin", "accuracy", "correct", "seen")
+
+    def __init__(self, *, sigmoid: bool = False):
+        self.sigmoid = sigmoid
+
+    def settings(self) -> dict:
+        return {"sigmoid": True} if self.sigmoid else {}
+
+    def read(self, answer):
+        return log_odds(super().read(answer)) if self.sigmoid else super().read(answer)
 
     def _parts(self, prediction, batch):
         """Margins of the labels, and which are known, both (example, label)."""
@@ -45,7 +59,7 @@ class MultilabelTask(Task):
                 f"Label {strange[0]:g}: in task 'multilabel' each is 1 (there), 0 (not there), or "
                 f"-1 or -100 (unknown). For real targets pass task='regression'."
             )
-        refuse_sigmoid(prediction, self.name)
+        (check_log_odds if self.sigmoid else refuse_sigmoid)(prediction, self)
 
     @staticmethod
     def _mean(values, known):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import DataError
-from .answers import refuse_sigmoid
+from .answers import check_log_odds, log_odds, refuse_sigmoid
 from .parts import labels_of
 from .positions import PositionsTask
 from .task import needed_labels
@@ -21,6 +21,8 @@ class SegmentationTask(PositionsTask):
     ----------
     ignore : list of int
         Labels that count for nothing; 255 is usual beside torch's -100.
+    sigmoid : bool
+        The one channel ends in a sigmoid and was trained on the probability, as by `BCELoss`.
     """
 
     name = "segmentation"
@@ -28,11 +30,16 @@ class SegmentationTask(PositionsTask):
     output_name, output_unit = "mean margin of its pixels", "log odds"
     columns = ("loss", "confidence", "margin", "accuracy", "tokens", "seen")
 
-    def __init__(self, *, ignore=(-100,)):
+    def __init__(self, *, ignore=(-100,), sigmoid: bool = False):
         self.ignore = tuple(int(label) for label in ignore)
+        self.sigmoid = sigmoid
 
     def settings(self) -> dict:
-        return {} if self.ignore == (-100,) else {"ignore": list(self.ignore)}
+        ignored = {} if self.ignore == (-100,) else {"ignore": list(self.ignore)}
+        return {**ignored, "sigmoid": True} if self.sigmoid else ignored
+
+    def read(self, answer):
+        return log_odds(super().read(answer)) if self.sigmoid else super().read(answer)
 
     def _labels(self, prediction, batch) -> torch.Tensor:
         labels = needed_labels(batch, self.name, "(image, label of each pixel)")
@@ -85,8 +92,14 @@ class SegmentationTask(PositionsTask):
                 f"{logits.shape[-1]} classes. Where {int(known.max())} means 'no label', pass "
                 f"SegmentationTask(ignore=[-100, {int(known.max())}])."
             )
+        if self.sigmoid and prediction.shape[1] != 1:
+            raise DataError(
+                f"SegmentationTask(sigmoid=True) expects one channel, the probability of label 1; "
+                f"the model gave {prediction.shape[1]}. For a softmax: task='probabilities' is for "
+                f"one class an example; here give CustomTask(output=..., loss=...)."
+            )
         if prediction.shape[1] == 1:
-            refuse_sigmoid(prediction, self.name)
+            (check_log_odds if self.sigmoid else refuse_sigmoid)(prediction, self)
         super().check(prediction, batch)
 
     def measures(self, prediction, batch):

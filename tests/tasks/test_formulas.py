@@ -92,6 +92,26 @@ KINDS = {
             F.binary_cross_entropy_with_logits(z[:, 0], mask.double(), reduction="none")
         ),
     ),
+    "binary by BCELoss": (
+        BinaryTask(sigmoid=True),
+        BinaryTask(sigmoid=True).read(randn(N, 1).sigmoid()),
+        BITS,
+        lambda z: F.binary_cross_entropy(z[:, 0].sigmoid(), BITS.double(), reduction="none"),
+    ),
+    "multilabel by BCELoss": (
+        MultilabelTask(sigmoid=True),
+        MultilabelTask(sigmoid=True).read(randn(N, 3).sigmoid()),
+        MANY,
+        lambda z: spread(F.binary_cross_entropy(z.sigmoid(), MANY.double(), reduction="none")),
+    ),
+    "segmentation by BCELoss": (
+        SegmentationTask(sigmoid=True),
+        SegmentationTask(sigmoid=True).read(randn(N, 1, 2, 5).sigmoid()),
+        mask,
+        lambda z: spread(
+            F.binary_cross_entropy(z[:, 0].sigmoid(), mask.double(), reduction="none")
+        ),
+    ),
     "masked language modelling": (
         MaskedLanguageModelingTask(),
         randn(N, 5, 6),
@@ -344,8 +364,35 @@ def test_cross_entropy_of_probabilities_may_be_meant():
 def test_a_sigmoid_at_the_end_is_seen_in_the_graph():
     z = randn(6, 1).requires_grad_()
     BinaryTask().check(z * 1, (None, integers(2, 6)))
-    with pytest.raises(DataError, match="sigmoid"):
+    with pytest.raises(DataError, match=r"task=BinaryTask\(sigmoid=True\)"):
         BinaryTask().check(z.sigmoid().squeeze(1), (None, integers(2, 6)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_a_sigmoid_rounded_off_has_the_loss_and_the_gradient_of_bce(dtype):
+    labels = torch.tensor([1, 0, 1, 0, 1, 0])
+    z = torch.tensor([800.0, 800, -800, -800, 0.3, 0.3], dtype=dtype).requires_grad_()
+    task = BinaryTask(sigmoid=True)
+    loss = task.loss(task.read(z.sigmoid()), (None, labels))
+    right = F.binary_cross_entropy(z.sigmoid(), labels.to(dtype), reduction="none")
+    torch.testing.assert_close(loss, right)
+    torch.testing.assert_close(jacobian(loss, z), jacobian(right, z))
+
+
+@pytest.mark.parametrize(
+    ("task", "shape"),
+    [
+        (BinaryTask(sigmoid=True), (6,)),
+        (MultilabelTask(sigmoid=True), (6, 3)),
+        (SegmentationTask(sigmoid=True), (6, 1, 2, 2)),
+    ],
+)
+def test_logits_are_not_taken_for_what_a_sigmoid_gives(task, shape):
+    labels = torch.zeros(shape if len(shape) < 4 else (6, 2, 2), dtype=torch.long)
+    p = randn(*shape).sigmoid()
+    task.check(task.read(p), (None, labels))
+    with pytest.raises(DataError, match=f"between 0 and 1.*task='{task.name}'"):
+        task.check(task.read(p + 1), (None, labels))
 
 
 def test_a_custom_loss_that_is_a_mean_is_refused_with_the_word_for_it():

@@ -43,6 +43,10 @@ def test_shapes_and_types_that_fit_one_task_only(name, prediction, labels):
     assert infer_task(nn.Identity(), prediction, (prediction, labels)).name == name
 
 
+BY_BCE = ("BinaryTask(sigmoid=True)", "BCELoss", "'regression'")
+MANY_BY_BCE = ("MultilabelTask(sigmoid=True)", "BCELoss", "'regression'")
+
+
 @pytest.mark.parametrize(
     ("prediction", "labels", "candidates"),
     [
@@ -56,6 +60,10 @@ def test_shapes_and_types_that_fit_one_task_only(name, prediction, labels):
             integers(9, 6, 5),
             ("'language_modeling'", "'token_classification'", "'sequence_to_sequence'"),
         ),
+        (randn(6, 1).requires_grad_().sigmoid(), integers(2, 6).float(), BY_BCE),
+        (randn(6, 1).requires_grad_().sigmoid()[:, 0], integers(2, 6), BY_BCE),
+        (randn(6, 3).requires_grad_().sigmoid(), torch.tensor([[1.0, 0, 1]] * 6), MANY_BY_BCE),
+        (randn(6, 3).requires_grad_().sigmoid(), torch.tensor([[1, 0, 1]] * 6), MANY_BY_BCE),
         (randn(6, 3), None, ("label=", "CustomTask")),
         (randn(6, 5, 9), integers(9, 6), ("'classification'", "'segmentation'")),
     ],

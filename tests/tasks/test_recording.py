@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from dg_explorer import Recorder, Run, with_ids
+from dg_explorer import Recorder, Run, attribute, with_ids
 from dg_explorer.errors import DataError, SettingError
-from dg_explorer.tasks import ClassificationTask, CustomTask, TaskUnclearError
+from dg_explorer.tasks import BinaryTask, ClassificationTask, CustomTask, TaskUnclearError
 
 N = 12
 
@@ -199,6 +199,41 @@ def test_a_sigmoid_at_the_end_is_refused_while_recording_as_while_scoring():
         Recorder(run, ended, None, train=with_ids(data), test=data) as recorder,
     ):
         recorder.epoch(0)
+
+
+@pytest.mark.second_ring(sample=0)
+def test_a_training_by_bce_is_recorded_and_scored_as_that_of_its_logits():
+    x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0.1).float()
+    data = {"sigmoid": TensorDataset(x, y), "logits": TensorDataset(x, y.long())}
+    found = {}
+    for kind, task in (("sigmoid", BinaryTask(sigmoid=True)), ("logits", "binary")):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))
+        if kind == "sigmoid":
+            model.append(nn.Sigmoid())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        run = Run.create(name=kind)
+        with Recorder(
+            run, model, optimizer, train=with_ids(data[kind]), test=data[kind], task=task
+        ) as recorder:
+            for epoch in range(2):
+                for part in torch.arange(24).split(8):
+                    optimizer.zero_grad()
+                    recorder.order(part)
+                    answer = model(x[part])[:, 0]
+                    ours = F.binary_cross_entropy_with_logits
+                    loss = nn.BCELoss() if kind == "sigmoid" else ours
+                    loss(answer, y[part]).backward()
+                    optimizer.step()
+                recorder.epoch(epoch)
+        scores = attribute(run, model, with_ids(data[kind]), data[kind], task=task, progress=False)
+        found[kind] = run["dynamics/train"].load(), run.attrs["trained_loss"], scores.load()
+    one, other = found.values()
+    assert one[1]["kind"] == other[1]["kind"] == "same"
+    for name in ("loss", "confidence", "margin", "correct", "prediction"):
+        np.testing.assert_allclose(one[0][name], other[0][name], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(one[2]["score"], other[2]["score"], rtol=1e-3, atol=1e-4)
 
 
 def test_small_positive_logits_are_no_sigmoid():
