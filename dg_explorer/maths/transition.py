@@ -38,6 +38,45 @@ class Transition:
     note: str
 
 
+@dataclass(frozen=True)
+class Fall:
+    """A curve that ends below where it had been: it rests at `top` until `begins`.
+
+    `half` is when half of the way down to `end` has passed.
+    """
+
+    begins: float
+    half: float
+    top: float
+    end: float
+
+
+def find_fall(time: np.ndarray, curve: np.ndarray, *, least: float = 0.1) -> Fall | None:
+    """How a curve falls at last, None where it ends about as high as it ever was.
+
+    Parameters
+    ----------
+    time, curve : float arrays, shape (epoch,)
+        Ascending times; NaN is passed over.
+    least : float
+        Smallest fall, in the curve's own unit.
+    """
+    time, curve = np.asarray(time, dtype=float), np.asarray(curve, dtype=float)
+    known = np.isfinite(curve)
+    time, curve = time[known], curve[known]
+    if len(time) < 6:
+        return None
+    smooth = _running_median(curve, max(3, len(curve) // 30))
+    top, end = float(smooth.max()), float(np.median(curve[-max(2, len(curve) // 10) :]))
+    depth = top - end
+    if depth < least or depth < 4 * np.sqrt(noise_variance(curve)):
+        return None
+    begins, half = (
+        float(time[np.flatnonzero(smooth >= top - share * depth)[-1]]) for share in (0.1, 0.5)
+    )
+    return Fall(begins, half, top, end)
+
+
 def find_transition(
     time: np.ndarray,
     curve: np.ndarray,

@@ -55,6 +55,37 @@ def test_transitions_are_read_off_the_curves():
     xr.testing.assert_identical(run["transitions"].load(), found)
 
 
+FALLS = {
+    "a fall alone": (lambda up, down: 0.9 - 0.7 * down, False),
+    "a rise and then a fall": (lambda up, down: 0.1 + 0.8 * up * (1 - 0.9 * down), True),
+    "a rise alone": (lambda up, down: 0.1 + 0.8 * up, True),
+}
+
+
+@pytest.mark.parametrize("kind", FALLS)
+def test_what_rises_is_a_transition_and_a_fall_is_said_to_be_forgetting(kind):
+    curve, rises = FALLS[kind]
+    time = np.arange(0, 1000, 10)
+    up, down = (1 / (1 + np.exp(-(time - at) / 12)) for at in (200, 700))
+    test = curve(up, down) + 0.005 * np.random.default_rng(0).normal(size=100)
+    run = dg.Run.create(name=kind)
+    run.add("metrics", xr.Dataset({"test_accuracy": ("epoch", test)}, {"epoch": time}))
+    found = add_transitions(run)
+    assert bool(found["found"]) == rises
+    names = ("onset", "t_transition", "width", "by_threshold", "by_sigmoid", "by_change_points")
+    if rises:
+        assert abs(float(found["t_transition"]) - 200) < 15
+        assert abs(float(found["onset"]) - 180) < 20
+    else:
+        assert all(np.isnan(found[name]) for name in names)
+    if "fall" in kind:
+        assert abs(float(found["t_forgotten"]) - 700) <= 10
+        assert "forgetting, and no transition" in found.attrs["note"]
+    else:
+        assert np.isnan(found["t_forgotten"])
+        assert "forgetting" not in found.attrs["note"]
+
+
 def test_a_layers_distance_from_its_classifier_is_what_the_model_itself_says():
     train, test = datasets()
     model = new_model()

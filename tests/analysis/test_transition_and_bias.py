@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -42,6 +44,22 @@ def test_by_default_the_moments_enclose_the_rise():
     rise = accuracy[10] - min(accuracy.values())
     assert accuracy[pre] <= min(accuracy.values()) + 0.1 * rise
     assert accuracy[post] >= min(accuracy.values()) + 0.9 * rise
+
+
+def test_moments_enclose_the_largest_rise_and_never_a_fall():
+    def of(*accuracy):
+        attributor = PhaseTransitionAttributor(checkpoints(), *datasets())
+        right = np.arange(10) < 10 * np.array(accuracy)[:, None]
+        epochs = list(range(0, 10 * len(accuracy), 10))
+        attributor.checkpoints = SimpleNamespace(epochs=epochs, weights=lambda epoch: None)
+        return attributor._moments(xr.DataArray(right, dims=("epoch", "test")), None, None)
+
+    assert of(0.1, 0.1, 0.9, 0.9) == (10, 20)
+    assert of(0.1, 0.9, 0.9, 0.0) == (0, 10)  # forgotten later
+    assert of(0.5, 0.1, 0.9, 0.9) == (10, 20)
+    for falling in ((0.9, 0.9, 0.3, 0.1), (0.5, 0.5, 0.5)):
+        with pytest.raises(DataError, match=r"never rises.*pre_transition_epoch="):
+            of(*falling)
 
 
 def test_a_planted_property_is_the_one_that_is_enriched():

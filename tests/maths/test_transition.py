@@ -3,7 +3,7 @@ import pytest
 
 from dg_explorer.maths.crossing import first_crossing
 from dg_explorer.maths.sigmoid import fit_sigmoid
-from dg_explorer.maths.transition import find_transition
+from dg_explorer.maths.transition import find_fall, find_transition
 
 
 def monotone_curves():
@@ -159,3 +159,19 @@ def test_detectors_that_name_different_moments_do_not_agree():
     )
     three = {"threshold": 6100, "sigmoid": 2500, "change points": 2400}
     assert set(_at_one_time(three, time, 0.0)) == {"sigmoid", "change points"}
+
+
+def test_a_fall_is_found_where_it_was_put_and_nothing_else_is_one():
+    time = np.arange(0.0, 1000.0, 10)
+    noise = 0.01 * np.random.default_rng(0).normal(size=100)
+    up, down = (1 / (1 + np.exp(-(time - at) / 15)) for at in (200, 700))
+    for before in (np.ones(100), up):
+        fall = find_fall(time, 0.1 + 0.8 * before * (1 - 0.6 * down) + noise)
+        assert 660 <= fall.begins <= 690
+        assert abs(fall.half - 700) <= 10
+        assert (round(fall.top, 1), round(fall.end, 1)) == (0.9, 0.4)
+    for curve in (0.1 + 0.8 * up + noise, np.full(100, 0.5) + noise):
+        assert find_fall(time, curve) is None
+    dipped = 0.1 + 0.8 * up + noise
+    dipped[60:65] = 0.2
+    assert find_fall(time, dipped) is None

@@ -85,7 +85,8 @@ class PhaseTransitionAttributor(OnRecord):
         Raises
         ------
         DataError
-            There is no checkpoint at an epoch, or only one checkpoint.
+            There is no checkpoint at an epoch, or only one checkpoint; or test accuracy never
+            rises over the checkpoints, and it was not said which to compare.
         SettingError
             The epoch before is not before the epoch after.
         """
@@ -249,10 +250,20 @@ class PhaseTransitionAttributor(OnRecord):
         if len(epochs) < 2:
             raise DataError("A transition needs a checkpoint before and one after; there is one.")
         accuracy = right.mean("test").values
-        rise = accuracy[-1] - accuracy.min()
-        high = int(np.argmax(accuracy >= accuracy.min() + 0.9 * rise))
-        low = np.flatnonzero(accuracy[: max(high, 1)] <= accuracy.min() + 0.1 * rise)
-        first = int(low[-1]) if len(low) else 0
+        # the largest rise: what is forgotten before or after it is none of it
+        top = int(np.argmax(accuracy - np.minimum.accumulate(accuracy)))
+        low = int(np.argmin(accuracy[: top + 1]))
+        rise = accuracy[top] - accuracy[low]
+        if rise <= 0 and (pre is None or post is None):
+            raise DataError(
+                f"Test accuracy never rises over these checkpoints ({accuracy[0]:.2f} at "
+                f"{epochs[0]}, {accuracy[-1]:.2f} at {epochs[-1]}), so no two enclose a "
+                f"transition. Say which to compare: pre_transition_epoch= and "
+                f"post_transition_epoch=."
+            )
+        risen = accuracy[low : top + 1] - accuracy[low]
+        high = low + int(np.argmax(risen >= 0.9 * rise))
+        first = low + int(np.flatnonzero(risen[: max(high - low, 1)] <= 0.1 * rise)[-1])
         pre = epochs[first] if pre is None else int(pre)
         post = epochs[max(high, first + 1)] if post is None else int(post)
         for epoch in (pre, post):

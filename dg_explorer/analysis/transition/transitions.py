@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import checked
-from ...maths.transition import find_transition
+from ...maths.transition import Fall, Transition, find_fall, find_transition
 from ...record.run import as_run
 from ..sources.curves import LEVELS, MEMORIZED_AT, accuracy_curves, levels_reached
 
@@ -35,9 +35,11 @@ def find_transitions(
 ) -> xr.Dataset:
     """Find when a run memorized and when it generalized.
 
-    Two questions are kept apart. *When did accuracy reach a level?* is answered for any run.
-    *Was there a transition*, a plateau, a short rise and a plateau? is answered by three
-    detectors (threshold, sigmoid, change points), and yes needs two of them.
+    What rises is a transition; where test accuracy falls at last, the rise is looked for before,
+    and the fall is said to be forgetting. Two questions are kept apart. *When did accuracy reach
+    a level?* is answered for any run. *Was there a transition*, a plateau, a short rise and a
+    plateau? is answered by three detectors (threshold, sigmoid, change points), and yes needs two
+    of them.
 
     Parameters
     ----------
@@ -57,8 +59,8 @@ def find_transitions(
         `t_memorized`, `t50`, `t95`, `delay` (t95 - t_memorized), `delay_ratio`
         (t95 / t_memorized); and of the test curve's transition `found`, `agree`
         (detectors of 3), `onset` (10 % of the fitted rise), `t_transition`, `interval` (bound: low,
-        high), `width`, `by_threshold`, `by_sigmoid`, `by_change_points`. `attrs["note"]` says it
-        in words.
+        low, high), `width`, `by_threshold`, `by_sigmoid`, `by_change_points`; and `t_forgotten`,
+        when half of a last fall of test accuracy has passed. `attrs["note"]` says it in words.
     """
     curves = accuracy_curves(run)
     time = curves["epoch"].values.astype(float)
@@ -69,15 +71,19 @@ def find_transitions(
     times["delay_ratio"] = (
         times["t95"] / times["t_memorized"] if times["t_memorized"] > 0 else np.nan
     )
+    fall = find_fall(time, test)
+    # what falls later says nothing of a rise before
+    rises = np.isfinite(time) if fall is None else time <= fall.begins
     answer = find_transition(
-        time,
-        test,
+        time[rises],
+        test[rises],
         origin=0.0 if len(time) and time[0] >= 0 else None,
         memorized=times["t_memorized"],
     )
     onset = np.nan
     if answer.found:
         onset = _onset(time, test, answer)
+    times["t_forgotten"] = np.nan if fall is None else fall.half
     data: dict[str, tuple] = {name: ((), float(value)) for name, value in times.items()}
     data |= {
         "found": ((), bool(answer.found)),
@@ -97,8 +103,18 @@ def find_transitions(
     return xr.Dataset(
         data,
         {"bound": np.array(["low", "high"], dtype=object)},
-        {"note": answer.note, "settings": json.dumps(settings), "time_unit": run.time_unit},
+        {"note": _note(answer, fall), "settings": json.dumps(settings), "time_unit": run.time_unit},
     )
+
+
+def _note(answer: Transition, fall: Fall | None) -> str:
+    if fall is None:
+        return answer.note
+    fell = (
+        f"test accuracy falls from {fall.top:.2f} after {fall.begins:g} to {fall.end:.2f}, half of "
+        f"it by {fall.half:g}: that is forgetting, and no transition."
+    )
+    return f"{answer.note} Later {fell}" if answer.found else f"None: {fell}"
 
 
 def _onset(time: np.ndarray, curve: np.ndarray, answer) -> float:
