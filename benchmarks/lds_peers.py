@@ -99,10 +99,14 @@ def dattri_scores(model, train, test, method: str, dampings, asked) -> dict[str,
         else:
             attributor = IFAttributorCG(task, max_iter=300, regularization=damping)
         attributor.cache(DataLoader(train, len(train)))
-        with torch.no_grad():  # else the graph of all iterations is kept: tens of GB
-            step = len(test) if method == "explicit" else 25
-            scores = attributor.attribute(DataLoader(train, len(train)), DataLoader(test, step))
-        found[f"{damping:g}" if damping else OWN] = scores.detach().numpy().T
+        name = f"{damping:g}" if damping else OWN
+        step = len(test) if method == "explicit" else 25
+        try:
+            with torch.no_grad():  # else the graph of all iterations is kept: tens of GB
+                scores = attributor.attribute(DataLoader(train, len(train)), DataLoader(test, step))
+            found[name] = scores.detach().numpy().T
+        except torch.linalg.LinAlgError:  # its Hessian is singular, and its own damping is none
+            found[name] = np.full((len(test), len(train)), np.nan)
     return found
 
 
