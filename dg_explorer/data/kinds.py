@@ -271,8 +271,13 @@ def _numbers(value: list) -> bool:
 
 
 def _may_be_batches(items: list) -> bool:
-    """Whether items can be batches: no number, no text, and first axes that agree in each."""
+    """Whether items can be batches: no number, no text, and first axes that agree in each.
+
+    Tokens with one axis are one sequence: a batch of them has two.
+    """
     for item in items:
+        if isinstance(item, Mapping) and np.ndim(item.get("input_ids", ((),))) == 1:
+            return False
         parts = [leaf for _, leaf in leaves(item)]
         if any(not is_array(leaf) and not isinstance(leaf, (list, tuple)) for leaf in parts):
             return False

@@ -395,6 +395,7 @@ HABITS: dict[str, Habit] = {
     "several sets by name": Habit(
         {"clean": Subset(PAIRS, range(7)), "noisy": DataLoader(Subset(PAIRS, range(7, N)), 2)}, row
     ),
+    "a list of mappings of tensors": Habit(token_rows(), tokens_row, model=Reader),
     "rows of mappings": Habit(
         Rows(token_rows(attention_mask=lambda i: torch.ones(5, dtype=torch.long))),
         lambda i: tokens_row(i, mask=True),
