@@ -10,8 +10,10 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from os import PathLike
 from pathlib import Path
@@ -78,10 +80,19 @@ def checked(function: Function) -> Function:
                 raise SettingError(f"{called}({name}={_short(given[name])}): {name} must be {why}.")
         if (inner := unwrapped(given.get("model"))) is not given.get("model"):
             given["model"] = inner
-            return function(*bound.args, **bound.kwargs)
-        return function(*args, **kwargs)
+            args, kwargs = bound.args, bound.kwargs
+        with _gradients_possible():
+            return function(*args, **kwargs)
 
     return looked_at  # type: ignore[return-value]
+
+
+def _gradients_possible():
+    """Outside of `torch.inference_mode`, under which every gradient would be zero, unsaid."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.is_inference_mode_enabled():
+        return nullcontext()
+    return torch.inference_mode(False)
 
 
 def unwrapped(model):

@@ -139,3 +139,18 @@ def test_what_is_no_checkpoint_says_what_it_is_instead(tmp_path):
     torch.save({"losses": [1.0], "note": "hello"}, tmp_path / "1.pt")
     with pytest.raises(CheckpointError, match="keys are losses, note"):
         model_checkpoints(tmp_path)[1]
+
+
+@pytest.mark.parametrize("key", [0.5, "late", None, float("nan")])
+def test_a_key_that_is_no_whole_number_is_refused_and_not_rounded(key):
+    with pytest.raises(CheckpointError, match="no moment"):
+        model_checkpoints({key: net(0), 1: net(1)})
+
+
+def test_names_in_capitals_and_an_empty_file_are_read_as_any_other(tmp_path):
+    torch.save(net(1).state_dict(), tmp_path / "Epoch_1.PTH")
+    (tmp_path / "Epoch_2.PTH").write_bytes(b"")
+    found = model_checkpoints(tmp_path)
+    assert same(found[1], net(1).state_dict())
+    with pytest.raises(CheckpointError, match="0 bytes"):
+        found[2]

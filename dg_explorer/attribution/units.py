@@ -19,6 +19,7 @@ from ..checkpoints.loading import load_into
 from ..data.served import Served
 from ..errors import DGExplorerError, SettingError
 from .attributor.features import GradientFeatures, join_features
+from .gradients.watching import whatever_the_caller_does
 from .methods.feature_neighbours import RepresentationSimilarityAttributor
 from .projections.nystrom import Nystrom
 from .queries.query import Questions
@@ -120,6 +121,7 @@ def in_order(jobs: Iterable[Job], ahead: int) -> Iterator:
 # ------------------------------------------------------------------- what a unit does
 
 
+@whatever_the_caller_does()
 def score_checkpoint(attributor, weights: dict, train, test) -> dict[str, np.ndarray]:
     """Scores, weights and damping at one checkpoint, as plain arrays."""
     with _ONE_AT_A_TIME:
@@ -128,6 +130,7 @@ def score_checkpoint(attributor, weights: dict, train, test) -> dict[str, np.nda
         return _row(attributor, train_features, _features(attributor, "test", test))
 
 
+@whatever_the_caller_does()
 def features_unit(attributor, weights: dict, split: str, data):
     """Features of one block of examples at one checkpoint, on the CPU."""
     with _ONE_AT_A_TIME:
@@ -135,6 +138,7 @@ def features_unit(attributor, weights: dict, split: str, data):
         return _features(attributor, split, data).cpu()
 
 
+@whatever_the_caller_does()
 def scores_unit(attributor, weights: dict, train: list, test: list) -> dict[str, np.ndarray]:
     """The row of one checkpoint from the features of its blocks."""
     with _ONE_AT_A_TIME:

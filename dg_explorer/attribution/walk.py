@@ -351,6 +351,8 @@ def _check_epochs(run, epochs) -> list[int]:
         return saved
     wanted = sorted({whole(epoch) for epoch in np.atleast_1d(epochs).tolist()})
     missing = [epoch for epoch in wanted if epoch not in saved]
+    if not wanted:
+        raise SettingError("epochs=[] names no moment. Leave it out for every checkpoint.")
     if missing:
         raise CheckpointError(
             f"No checkpoint at {run.time_unit} {missing[0]}; this run has "

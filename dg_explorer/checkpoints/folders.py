@@ -43,20 +43,20 @@ Loader = Callable[..., dict]
 
 def is_checkpoint_file(path: Path) -> bool:
     """Whether a file's name is that of weights."""
-    if not path.is_file() or path.suffix not in SUFFIXES or is_stray(path.name):
+    if not path.is_file() or path.suffix.lower() not in SUFFIXES or is_stray(path.name):
         return False
-    if path.suffix in MAYBE:
-        return path.name.endswith((".pth.tar", ".pt.tar")) or zipfile.is_zipfile(path)
-    if path.suffix == ".zip":
+    if path.suffix.lower() in MAYBE:
+        return path.name.lower().endswith((".pth.tar", ".pt.tar")) or zipfile.is_zipfile(path)
+    if path.suffix.lower() == ".zip":
         return foreign.is_policy_zip(path)
-    return path.suffix != ".h5" or path.name.endswith(".weights.h5")
+    return path.suffix.lower() != ".h5" or path.name.lower().endswith(".weights.h5")
 
 
 def file_loader(path: Path) -> Loader:
     """How to read a file of weights: `loader(weights=, key=)` returns a state dict."""
-    if path.suffix == ".h5":
+    if path.suffix.lower() == ".h5":
         return lambda **_: foreign.read_h5(path)
-    if path.suffix == ".zip":
+    if path.suffix.lower() == ".zip":
         return lambda **_: foreign.read_policy(path)
     return lambda **how: state_dict_of(safe_load(path), str(path), **how)
 
@@ -146,7 +146,7 @@ def loader_of(path: Path) -> Loader:
 
 def averages_of(path: Path) -> str | None:
     """Which entry of a checkpoint file holds averaged weights beside the trained ones, or None."""
-    if path.is_dir() or path.suffix in (".safetensors", ".h5", ".zip"):
+    if path.is_dir() or path.suffix.lower() in (".safetensors", ".h5", ".zip"):
         return None
     return averages_beside(look(path))
 
@@ -213,10 +213,10 @@ def _numbered(path: Path) -> bool:
 
 
 def _counters(path: Path) -> dict[str, int]:
-    if path.suffix == ".zip":
+    if path.suffix.lower() == ".zip":
         return foreign.policy_counters(path)
     if not path.is_dir():
-        return {} if path.suffix == ".h5" else counters_of(path)
+        return {} if path.suffix.lower() == ".h5" else counters_of(path)
     state = path / "trainer_state.json"
     if state.exists():  # transformers' epochs are no whole numbers
         try:

@@ -247,7 +247,7 @@ def read_h5(path: Path) -> dict:
 
 def is_policy_zip(path: Path) -> bool:
     """Whether stable-baselines3 wrote this zip file."""
-    if path.suffix != ".zip" or not zipfile.is_zipfile(path):
+    if path.suffix.lower() != ".zip" or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return "policy.pth" in archive.namelist()

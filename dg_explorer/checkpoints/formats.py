@@ -175,7 +175,21 @@ def _of_run(run) -> ModelCheckpoints:
 
 def _of_mapping(source: Mapping, how: dict) -> ModelCheckpoints:
     _tell_uncloned(source)
-    return ModelCheckpoints({int(e): _loader(value, how) for e, value in source.items()})
+    return ModelCheckpoints({moment_of(e): _loader(value, how) for e, value in source.items()})
+
+
+def moment_of(key) -> int:
+    """The whole number that a key of checkpoints is; `CheckpointError` for any other key."""
+    try:
+        number = float(key)
+        if number == int(number):
+            return int(number) if isinstance(key, (str, float)) else int(key)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise CheckpointError(
+        f"{key!r} is no moment of checkpoints: they are whole numbers, {{epoch: path}} or "
+        f"{{step: path}}. Where some were saved within an epoch, number them by their steps."
+    )
 
 
 def _of_list(states, epochs, where: str, how: dict) -> ModelCheckpoints:
@@ -189,7 +203,7 @@ def _of_list(states, epochs, where: str, how: dict) -> ModelCheckpoints:
 
 
 def _of_file(path: Path, epochs, how: dict) -> ModelCheckpoints:
-    if folders.is_checkpoint_file(path) and path.suffix in (".h5", ".zip"):
+    if folders.is_checkpoint_file(path) and path.suffix.lower() in (".h5", ".zip"):
         return _lone(path, folders.file_loader(path), how)
     loaded = safe_load(path)
     states = loaded

@@ -195,7 +195,7 @@ def counters_of(path: Path) -> dict[str, int]:
 
     Weights are not read: they are mapped, or skipped.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
                 return _counters(file.metadata() or {})
@@ -279,7 +279,7 @@ def safe_load(path: Path):
     CheckpointError
         The file is damaged or no checkpoint at all.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         try:
             return load_file(path)
         except Exception as error:
@@ -300,9 +300,13 @@ def safe_load(path: Path):
         ) from error
     except Exception as error:
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}. Its "
+            f"{path} cannot be read as a checkpoint: {_first_line(error)}. Its "
             f"{path.stat().st_size:,} bytes may be half of one: write it again, or move it away."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def few(names, k: int = 8) -> str:

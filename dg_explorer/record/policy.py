@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from os import PathLike, fspath
 
 import numpy as np
 import xarray as xr
@@ -246,10 +247,10 @@ def plain_attrs(name: str, attrs: dict) -> dict:
     for key, value in attrs.items():
         try:
             found[str(key)] = json.loads(json.dumps(value, default=_plain))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
             raise SchemaError(
-                f"The attribute {key!r} of {name!r} is a {type(value).__name__}, which JSON cannot "
-                f"hold. Use text, numbers, lists and dicts."
+                f"The attribute {key!r} of {name!r} cannot be kept as JSON: {error}. Use text, "
+                f"numbers, lists and dicts."
             ) from None
     return found
 
@@ -259,7 +260,9 @@ def _plain(value):
         return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
-    raise TypeError
+    if isinstance(value, PathLike):
+        return fspath(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
 def _equal(a: Held | Stored, b: Held | Stored) -> bool:

@@ -74,9 +74,10 @@ class Run(RunWriting):
         train_examples, test_examples : DataFrame, dict of columns, or Dataset
             One row an example. The index (or the coordinate `train` / `test`) holds the example
             ids: unique integers; a dict is numbered from 0. Columns with a meaning of their own:
-            `label`, `text`, `group`, `thumbnail` (uint8 height x width x channel); any other
-            column is a property that views can colour and analyses can compare by: numbers, true
-            or false, text, categories, dates. A missing value is missing: NaN, NaT or None.
+            `label`, `text`, `group`, `thumbnail` (uint8 height x width x channel, or with the
+            channel first); any other column is a property that views can colour and analyses can
+            compare by: numbers, true or false, text, categories, dates. A missing value is
+            missing: NaN, NaT or None.
         config : anything JSON can hold, kept with the record
         time_unit : "epoch" or "step", what the `epoch` labels of this run count
         overwrite : replace a run that is already there; anything else there is never touched

@@ -320,7 +320,9 @@ _KINDS = {"f": "floats", "i": "integers", "b": "true or false", "u": "uint8"} | 
 _MENDS = {
     "label": " Labels are numbers: codes, names = pandas.factorize(labels, sort=True) gives the "
     "column label=codes, and config={'class_names': list(names)} keeps the words.",
-    "thumbnail": " For pictures of another type: (255 * x / x.max()).astype('uint8').",
+    "thumbnail": " For pictures of another type: (255 * (x - x.min()) / (x.max() - x.min()))"
+    ".astype('uint8').",
+    "text": " For bytes: [t.decode() for t in text].",
 }
 
 

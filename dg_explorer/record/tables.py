@@ -62,10 +62,18 @@ def examples_dataset(table, dim: str) -> xr.Dataset:
             )
     if "thumbnail" in columns and columns["thumbnail"].ndim == 3:
         columns["thumbnail"] = columns["thumbnail"][..., None]
+    elif "thumbnail" in columns and _channels_come_first(columns["thumbnail"].shape):
+        columns["thumbnail"] = np.moveaxis(columns["thumbnail"], 1, -1)
     dims = {"thumbnail": (dim, "height", "width", "channel")}
     return xr.Dataset(
         {name: (dims.get(name, (dim,)), values) for name, values in columns.items()}, {dim: ids}
     )
+
+
+def _channels_come_first(shape: tuple[int, ...]) -> bool:
+    """Whether pictures are channel x height x width, as torch has them, and nothing else."""
+    kinds = (1, 3, 4)  # grey, RGB, RGBA
+    return shape[1] in kinds and min(shape[2:]) > max(kinds)
 
 
 def column_values(name, column) -> np.ndarray:

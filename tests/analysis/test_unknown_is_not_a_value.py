@@ -118,3 +118,10 @@ def test_a_missing_number_is_no_kind(kinds):
     assert "missing" not in found["value"].astype(str).tolist()
     assert "nan" not in found["value"].astype(str).tolist()
     assert found["share_of_all"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("chosen", [np.arange(24) % 3 == 0, [3, 99]])
+def test_what_is_chosen_are_ids_of_the_table(chosen):
+    examples = xr.Dataset({"group": ("train", np.arange(24) % 2)}, {"train": np.arange(24)})
+    with pytest.raises(dg.DGExplorerError, match=r"whole numbers|No training example has id 99"):
+        property_enrichment(examples, chosen)

@@ -213,3 +213,15 @@ def test_a_shuffled_loader_without_ids_is_refused(attributor_class, train):
     loader = DataLoader(train, shuffle=True)
     with pytest.raises(ShuffledLoaderError, match="with_ids"):
         attributor_class(normed()).compute_train_features(loader)
+
+
+@pytest.mark.parametrize(
+    "context", [torch.inference_mode, torch.no_grad, partial(torch.autocast, "cpu")]
+)
+@pytest.mark.parametrize("method", ["trak", "influence", "gradient_dot", "feature_knn"])
+def test_the_callers_context_changes_no_score(method, context, train, test):
+    alone = method_class(method)(mlp(dtype=torch.float32)).attribute(train, test)
+    model = mlp(dtype=torch.float32)
+    with context():
+        inside = method_class(method)(model).attribute(train, test)
+    assert torch.equal(inside, alone)

@@ -142,6 +142,7 @@ def test_scores_of_other_settings_are_kept_unless_told(run):
         (SettingError, "no setting 'dampng'", {"dampng": 1}),
         (SettingError, "No method 'trakk'", {"method": "trakk"}),
         (CheckpointError, "No checkpoint at epoch 7", {"epochs": [7]}),
+        (SettingError, "names no moment", {"epochs": []}),
         (UnknownExampleError, "not in this run", {"train": examples(12)}),
         (ShuffledLoaderError, "with_ids", {"train": DataLoader(examples(12), shuffle=True)}),
         (ArchitectureMismatchError, r"0\.weight", {"model": mlp(hidden=13)}),

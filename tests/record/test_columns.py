@@ -140,3 +140,17 @@ def test_ids_that_a_browser_would_round_are_named_at_once_and_refused_by_the_boa
     assert run["train_examples"].train.values.tolist() == ids.tolist()
     with pytest.raises(dg.DGExplorerError, match="cannot tell the train examples"):
         dg.explore(run)
+
+
+def test_pictures_with_the_channel_first_are_turned(tmp_path):
+    pictures = np.arange(2 * 3 * 5 * 6, dtype=np.uint8).reshape(2, 3, 5, 6)
+    found = stored(tmp_path, {"label": [0, 1], "thumbnail": torch.as_tensor(pictures)})
+    assert found["thumbnail"].dims == ("train", "height", "width", "channel")
+    assert np.array_equal(found["thumbnail"].values, np.moveaxis(pictures, 1, -1))
+
+
+def test_a_configuration_takes_paths_and_names_what_it_cannot_take(tmp_path):
+    run = dg.Run.create(name="x", config={"data": tmp_path, "rates": (0.1, np.float32(0.5))})
+    assert run.attrs["config"] == {"data": str(tmp_path), "rates": [0.1, 0.5]}
+    with pytest.raises(SchemaError, match=r"torch.float16 is a dtype"):
+        dg.Run.create(name="x", config={"precision": torch.float16})

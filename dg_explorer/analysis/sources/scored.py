@@ -12,7 +12,7 @@ import xarray as xr
 from ...attribution.methods import method_class
 from ...attribution.walk import score_checkpoint
 from ...checkpoints.copies import copied
-from ...checkpoints.formats import model_checkpoints
+from ...checkpoints.formats import model_checkpoints, moment_of
 from ...errors import DataError
 from ...schema import SIGN
 from .served import in_dataset_order
@@ -32,10 +32,10 @@ class Checkpoints:
         if isinstance(source, Mapping) and source:
             models = [m for m in source.values() if isinstance(m, torch.nn.Module)]
             if len(models) == len(source):
-                self._states = {int(e): m.state_dict() for e, m in source.items()}
+                self._states = {moment_of(e): m.state_dict() for e, m in source.items()}
                 model = models[0] if model is None else model
             else:
-                self._states = source
+                self._states = {moment_of(e): state for e, state in source.items()}
         else:
             self._states = model_checkpoints(source)
         if model is None:

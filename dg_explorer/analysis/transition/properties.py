@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ...data.ids import known_ids
 from ...maths.enrichment import enrichments, into_bins, mean_shift
 
 # names an example rather than describing it
@@ -28,7 +29,8 @@ def property_enrichment(
     ----------
     examples : Dataset over `train`
         `train_examples`, or any table of properties.
-    chosen : ids
+    chosen : int array, shape (example,)
+        Ids.
     properties : names, optional
         By default every column but text and thumbnail.
 
@@ -40,9 +42,14 @@ def property_enrichment(
         examples that have the property: missing values (None, NaN, NA) count for nothing.
     means : DataFrame
         One row a numeric property: inside, outside, p_value.
+
+    Raises
+    ------
+    SettingError, UnknownExampleError
+        What is chosen are no ids (a mask of true and false), or none of the table.
     """
     ids = examples["train"].values
-    inside = np.isin(ids, np.asarray(list(chosen), dtype=np.int64))
+    inside = np.isin(ids, known_ids(np.asarray(list(chosen)), ids, "training"))
     names = properties or [
         str(name)
         for name, column in examples.data_vars.items()

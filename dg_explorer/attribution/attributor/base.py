@@ -26,7 +26,7 @@ from ..gradients.factors import Explicit
 from ..gradients.joining import compact, concatenate
 from ..gradients.plan import Plan
 from ..gradients.proof import prove
-from ..gradients.watching import check_ready
+from ..gradients.watching import check_ready, whatever_the_caller_does
 from ..projections.dense import Projection
 from ..projections.fidelity import TEST, TRAIN, fidelity, half_of, spread_over
 from ..projections.of_gradients import of_checkpoint, projected_factor
@@ -165,12 +165,14 @@ class Attributor(Brief):
         """`self_influence` where it costs little beside the scores just computed, else None."""
         return None
 
+    @whatever_the_caller_does()
     def attribute(self, train, test) -> torch.Tensor:
         """Features and scores in one go, float64, shape (n_test, n_train)."""
         return self.compute_attributions(
             self.compute_train_features(train), self.compute_test_features(test)
         )
 
+    @whatever_the_caller_does()
     def attribute_by_layer(self, train, test) -> dict[str, torch.Tensor]:
         """Scores of each layer by itself, from one pass; over the layers they sum to the score.
 
@@ -236,6 +238,7 @@ class Attributor(Brief):
 
     # ------------------------------------------------------------ fitted once, asked often
 
+    @whatever_the_caller_does()
     def fit(self, train, num_samples: int | None = None) -> Attributor:
         """Keep what scores need of the training examples, so that `score` can be called often.
 
@@ -251,6 +254,7 @@ class Attributor(Brief):
         self._fitted = self.compute_train_features(train, num_samples)
         return self
 
+    @whatever_the_caller_does()
     def score(self, test, *, candidates=None) -> torch.Tensor:
         """Scores for test examples that may have come up after `fit`.
 
@@ -332,6 +336,7 @@ class Attributor(Brief):
             load_into(self._scratch, self._checkpoints[key])
             yield self._scratch, weights_digest(self._scratch)
 
+    @whatever_the_caller_does()
     @memory_advice("Pass proj_dim=, name fewer layers with layers=, or attribute fewer examples")
     def compute_features(self, data, num_samples: int | None = None, outputs=None) -> Any:
         """Per-example gradients of a loader at every checkpoint, kept as factors."""

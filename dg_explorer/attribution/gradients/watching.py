@@ -42,6 +42,20 @@ def select_parameters(model: nn.Module, layers=None) -> list[str]:
 
 
 @contextmanager
+def whatever_the_caller_does():
+    """Gradients in full precision, also where the caller is in inference mode or in autocast.
+
+    In inference mode every gradient would be zero, and autocast would round the scores.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
 def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
     """Evaluation mode with only some parameters in the graph; everything put back afterwards.
 

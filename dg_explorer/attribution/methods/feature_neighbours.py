@@ -16,7 +16,7 @@ from ...errors import DataError, NonFiniteError, SettingError
 from ...tasks.parts import labels_of
 from ..attributor.base import Attributor
 from ..attributor.features import Origin, check_same_origin
-from ..gradients.watching import undisturbed
+from ..gradients.watching import undisturbed, whatever_the_caller_does
 
 
 @dataclass
@@ -93,6 +93,7 @@ class RepresentationSimilarityAttributor(Attributor):
         known = super().settings() | {"layer": self.layer}
         return {k: v for k, v in known.items() if k not in ("damping", "layers")}
 
+    @whatever_the_caller_does()
     def compute_features(self, data, num_samples=None, outputs=None) -> RepresentationFeatures:
         """Activations of a loader at every checkpoint."""
         values, digests, layer = [], [], self.layer

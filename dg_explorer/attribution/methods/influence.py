@@ -10,6 +10,7 @@ from ...memory import memory_advice
 from ..attributor.base import Attributor
 from ..attributor.features import GradientFeatures
 from ..gradients.factors import Factor, summed
+from ..gradients.watching import whatever_the_caller_does
 from ..projections.kernel import diagonal, squared_sum
 from ..projections.of_gradients import sketch_of
 from ..solve.damping import DEFAULT_RELATIVE, resting_damping
@@ -184,12 +185,14 @@ class InfluenceFunctionAttributor(Attributor):
             found.append(self.task.output(prediction, batch)[:, None])
         return torch.cat([row.to(found[0].dtype) for row in found], 1)
 
+    @whatever_the_caller_does()
     def fit(self, train, num_samples: int | None = None) -> InfluenceFunctionAttributor:
         """Solve the curvature of the training examples once, for every `score` after."""
         super().fit(train, num_samples)
         self._curvatures = self._solved(self._fitted)
         return self
 
+    @whatever_the_caller_does()
     def score(self, test, *, candidates=None) -> torch.Tensor:
         fitted = self._fitted
         if fitted is None or candidates is not None:

@@ -10,6 +10,7 @@ from ...arguments import checked
 from ...errors import SettingError
 from ...memory import memory_advice
 from ..attributor.base import Attributor
+from ..gradients.watching import whatever_the_caller_does
 from ..projections.checks import ProjectionChecks
 from ..projections.fidelity import TEST, TRAIN, fidelity, spread_over
 from ..projections.kernel import gram, gram_by_layer
@@ -113,12 +114,14 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         projection: Any = self.projection  # `Nystrom`, as has been checked
         projection.choose(batch for batch, _ in self.batches(data, None, self.model))
 
+    @whatever_the_caller_does()
     def compute_train_features(self, dataloader, num_samples: int | None = None):
         """Features of the training examples (of the first `num_samples`)."""
         if isinstance(self.projection, Nystrom) and not self.projection.chosen:
             self.choose_landmarks(dataloader)
         return super().compute_train_features(dataloader, num_samples)
 
+    @whatever_the_caller_does()
     def compute_features(self, data, num_samples=None, outputs=None):
         if self.projection is None:
             return super().compute_features(data, num_samples, outputs)

@@ -17,7 +17,7 @@ from ...data.batch import Batch, batch_length
 from ...errors import DataError, NonFiniteError, SettingError
 from ...memory import memory_advice
 from ..attributor.base import weights_digest
-from ..gradients.watching import select_parameters
+from ..gradients.watching import select_parameters, whatever_the_caller_does
 from ..projections.sketches import DEFINITION
 from ..solve.ridge import RIDGE_AUTO, ridge_features
 from .gradient_computers import as_factors, as_gradients, gradient_computer_for
@@ -254,6 +254,7 @@ class TRAKer(TRAKerScoring):
             )
         return positions
 
+    @whatever_the_caller_does()
     @memory_advice("Featurize smaller batches, lower proj_dim, or name fewer layers with grad_wrt=")
     def _take(self, batch, positions: np.ndarray, flags: str, target: str) -> None:
         """Project the gradients of the examples of a batch that are not done yet, and write them.
