@@ -183,7 +183,7 @@ def any_start(folder: Path, subsets: int, starts: int, checkpoints: int) -> None
 
 
 def _trained_parameters(training: Training) -> dict[str, torch.Tensor]:
-    from dg_explorer.training.training import train_many
+    from dg_explorer.training.many import train_many
 
     flat = training.start()
     state = train_many(training, torch.ones(1, training.n_train).to(flat.theta), flat.theta[None])

@@ -30,9 +30,10 @@ from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.demos.modular_addition import modular_addition
 from dg_explorer.errors import DGExplorerError
 from dg_explorer.evaluation.smoothness import sign_agreement
+from dg_explorer.training.many import train_many
 from dg_explorer.training.step.choose import step_from_torch
 from dg_explorer.training.step.clipping import Clipping
-from dg_explorer.training.training import Training, train_many
+from dg_explorer.training.training import Training
 
 SIZE = {"p": 13, "share": 0.85, "dtype": torch.float64}
 WIDTH, QUESTIONS, CHANGES, SMALL, TINY = 64, 8, 8, 0.05, 1e-5

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from dg_explorer.demos.digits_training import digits_training
+from dg_explorer.training.many import train_many
 from dg_explorer.training.step.by_hand import OptimizerSettings
-from dg_explorer.training.training import Training, train_many
+from dg_explorer.training.training import Training
 
 
 class SmallCNN(nn.Module):

@@ -17,7 +17,8 @@ from dg_explorer.attribution.methods.source import SourceAttributor
 from dg_explorer.attribution.methods.trak import TRAKAttributor
 from dg_explorer.demos.digits_training import digits_training
 from dg_explorer.evaluation.lds import linear_datamodeling_score
-from dg_explorer.training.training import Training, train_many
+from dg_explorer.training.many import train_many
+from dg_explorer.training.training import Training
 
 # Of 40 epochs; the fourth is at 10 % of the training.
 EPOCHS = (2, 3, 4, 5, 6, 10, 14, 18, 22, 26, 30, 34, 36, 37, 38, 39, 40)

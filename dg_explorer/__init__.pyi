@@ -127,11 +127,9 @@ from .training.recorded_steps import (
     OptimizerStateMissingError as OptimizerStateMissingError,
     ReplayMissingError as ReplayMissingError,
 )
-from .training.trained_loss import TrainedLossError as TrainedLossError
-from .training.training import (
-    NotDeterministicError as NotDeterministicError,
-    Training as Training,
-)
+from .training.loss.trained_loss import TrainedLossError as TrainedLossError
+from .training.flat_model import NotDeterministicError as NotDeterministicError
+from .training.training import Training as Training
 from .widgets.board.comparison import RunComparison as RunComparison
 from .widgets.board.explorer import (
     Explorer as Explorer,

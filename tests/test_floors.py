@@ -47,7 +47,7 @@ ROOMS = {
     "evaluation": {"jobs", "retrainings"},
     "record": {"store"},
     "recording": {"ranks", "trainers"},
-    "training": {"step"},
+    "training": {"loss", "step"},
     "widgets": {"answers", "board", "export", "reading"},
 }
 # Modules that lie in no room's folder; the rooms `data`, `tasks` and `gradients` take some in.

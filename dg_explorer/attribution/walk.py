@@ -20,7 +20,7 @@ from ..data.served import Served
 from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
-from ..training.trained_loss import check_assumed_loss, trained_loss
+from ..training.loss.trained_loss import check_assumed_loss, trained_loss
 from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
 from .attributor.outputs_on_record import AS_RECORDED, compared
 from .attributor.rows import as_dataset, check_sums, keep_own, layers_of

@@ -12,7 +12,8 @@ from torch.utils.data import TensorDataset
 from ..arguments import Ids
 from ..attribution.methods import method_class
 from ..errors import DGExplorerError
-from ..training.training import Training, train_many
+from ..training.many import train_many
+from ..training.training import Training
 from .lds import linear_datamodeling_score
 from .recorded_checks import made_of
 

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ..errors import UnknownExampleError
-from ..training.training import Training, outputs_of, train_many
+from ..training.many import outputs_of, train_many
+from ..training.training import Training
 from .settings import check_count, check_given
 
 

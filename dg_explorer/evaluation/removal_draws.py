@@ -10,7 +10,8 @@ import torch
 import xarray as xr
 
 from ..maths.debiasing import advantage
-from ..training.training import Training, margin, outputs_of, train_many
+from ..training.many import outputs_of, train_many
+from ..training.training import Training, margin
 
 _BY_TEST = ("epoch", "test")
 

@@ -13,8 +13,9 @@ import xarray as xr
 
 from ..arguments import checked
 from ..errors import DGExplorerError, SettingError
+from ..training.many import outputs_of, train_many
 from ..training.step.generic import OptimizerStep
-from ..training.training import Training, outputs_of, shuffled_batches, train_many
+from ..training.training import Training, shuffled_batches
 from .settings import check_retraining
 
 

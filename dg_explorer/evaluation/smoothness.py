@@ -9,7 +9,8 @@ import xarray as xr
 from ..arguments import REQUIRED, checked
 from ..errors import SettingError
 from ..record.run import as_run
-from ..training.training import Training, train_many
+from ..training.many import train_many
+from ..training.training import Training
 from .settings import check_given
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..training.gradient_fit import GradientFit, fit_gradient
-from ..training.known_losses import recorded_loss
-from ..training.loss_fit import Loss, LossFit, fit_loss
+from ..training.loss.gradient_fit import GradientFit, fit_gradient
+from ..training.loss.known_losses import recorded_loss
+from ..training.loss.loss_fit import Loss, LossFit, fit_loss
+from ..training.loss.trained_loss import Comparison, example_weights
 from ..training.passes import CannotRepeat, Pass, PassWatch, answers_in, gradients_of
-from ..training.trained_loss import Comparison, example_weights
 from .targets import NoTargetsError
 
 # Beyond so many steps from one comparison to the next, a further one costs little.

@@ -19,8 +19,8 @@ from ..record.policy import Rows
 from ..record.run import Run, as_run
 from ..tasks import COLUMNS, InferredTask, as_task
 from ..tasks.model_kinds import check_shaped
+from ..training.loss.trained_loss import TrainedLossWarning, conclude
 from ..training.step.choose import check_optimizer
-from ..training.trained_loss import TrainedLossWarning, conclude
 from .closures import closure_of, look_after_closure
 from .evaluation_pass import evaluation_pass, feature_row
 from .gradient_sampling import GradientSampler

@@ -25,8 +25,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..training.loss.trained_loss import WEIGHT_RULES, rules_of_weights
 from ..training.passes import RandomWatch
-from ..training.trained_loss import WEIGHT_RULES, rules_of_weights
 from .gradient_witness import EVEN
 from .ranks.steps import Step
 from .trainer_facts import NormWatch, TrainerFacts

@@ -21,7 +21,8 @@ from ..errors import DataError, SettingError
 from ..record.run import as_run
 from ..tasks import TASKS, ClassificationTask, InferredTask, SequenceToSequenceTask, Task, as_task
 from ..tasks.positions import IGNORED
-from .known_losses import OfTask, cross_entropy
+from .loss.known_losses import OfTask, cross_entropy
+from .loss.trained_loss import WEIGHT_RULES, Denominators, TrainedLossError, trained_loss
 from .own_steps import OwnSteps
 from .proof import LibraryChangedError, prove_replay
 from .recorded_steps import (
@@ -34,7 +35,6 @@ from .recorded_steps import (
 from .several_inputs import Layout, taking_one_tensor
 from .step.choose import step_from_torch
 from .step.generic import GradientChange, OptimizerStep, ThetaChange
-from .trained_loss import WEIGHT_RULES, Denominators, TrainedLossError, trained_loss
 from .training import Training, margin
 
 __all__ = [

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..arguments import Brief
 from ..checkpoints.loading import load_into
-from .known_losses import cross_entropy, recorded_loss
+from .loss.known_losses import cross_entropy, recorded_loss
 from .passes import answers_of
 from .recorded_steps import RecordedSteps
 from .step.by_hand import OptimizerSettings, State

@@ -9,8 +9,9 @@ from torch.func import grad, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import DGExplorerError
+from .flat_model import FlatModel
 from .trace import trace
-from .training import FlatModel, Training
+from .training import Training
 
 # A shape is traced once it has come so often: tracing costs about ten passes of 32 directions.
 _TRACE_AFTER = 5

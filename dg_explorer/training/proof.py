@@ -19,6 +19,8 @@ import xarray as xr
 from ..checkpoints.store import load_checkpoint, load_initial
 from ..errors import RunError
 from ..tasks.identity import code_digest, model_digest, unknown_in
+from .flat_model import NotDeterministicError
+from .loss.trained_loss import trained_loss
 from .own_steps import OwnSteps
 from .passes import answers_of
 from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
@@ -26,8 +28,6 @@ from .recorded_steps import REMAINING, ReplayMissingError
 from .step.by_hand import OptimizerSettings, UnsupportedOptimizerError
 from .step.check import check_step
 from .step.generic import OptimizerStep
-from .trained_loss import trained_loss
-from .training import NotDeterministicError
 
 # Part of the way of a segment by which its end may differ; other roundings leave 1e-6 to 1e-4.
 TOLERANCE = 1e-3

@@ -11,11 +11,11 @@ import torch
 
 from ..arguments import Brief
 from ..errors import DGExplorerError
+from .loss.trained_loss import TrainedLossError
 from .passes import Draws
 from .step.by_hand import UnsupportedOptimizerError
 from .step.choose import check_optimizer
 from .step.clipping import Clipping
-from .trained_loss import TrainedLossError
 
 REMAINING = (
     "Methods that look at one checkpoint at a time (trak, influence, tracin, gradient "

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
 
 from ..arguments import Brief, Ids
-from ..errors import DGExplorerError, SettingError
-from .known_losses import cross_entropy
+from ..errors import SettingError
+from .flat_model import FlatModel
+from .loss.known_losses import cross_entropy
+from .loss.trained_loss import Denominators
 from .own_steps import OwnSteps
-from .passes import Draws, answers_of
+from .passes import Draws
 from .proof_table import ReplayProof
-from .step.by_hand import OptimizerSettings, State
+from .step.by_hand import OptimizerSettings
 from .step.generic import OptimizerStep
-from .trained_loss import Denominators
 
 _MADE: Any = None  # a field that `Training.__post_init__` fills in
-
-
-class NotDeterministicError(DGExplorerError, ValueError):
-    """Training again would not give the same model, so no derivative through it exists."""
 
 
 def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -286,172 +281,3 @@ def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.
     """A permutation of n examples drawn from (seed, epoch), cut into batches."""
     order = np.random.default_rng([seed, epoch]).permutation(n)
     return [order[start : start + batch_size] for start in range(0, n, batch_size)]
-
-
-class FlatModel:
-    """A module as a pure function of one vector holding its parameters.
-
-    Parameters
-    ----------
-    carried : names of parameters, optional
-        Those in the vector; the others are constants. Default: all.
-    drops : bool
-        Whether dropout may be active, since its random numbers are known.
-
-    Raises
-    ------
-    NotDeterministicError
-        If dropout is active or a layer keeps running statistics: both make the trained model
-        depend on more than the examples and their order.
-    """
-
-    def __init__(
-        self, module: nn.Module, carried: Collection[str] | None = None, *, drops: bool = False
-    ):
-        for name, part in module.named_modules():
-            if drops:
-                pass  # as it did while it trained
-            elif isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p > 0:
-                raise NotDeterministicError(
-                    f"{name or 'The model'} drops units at random (p = {part.p}). Call "
-                    "`.eval()` on it or set p to 0, if it was trained so; else use TRAK."
-                )
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
-                raise NotDeterministicError(
-                    f"{name or 'The model'} normalises with the statistics of its batch, which "
-                    "mixes examples. Use group or layer norm, or `.eval()`; else use TRAK."
-                )
-        self.module = module
-        there = dict(module.named_parameters())
-        moved = {n: p for n, p in there.items() if carried is None or n in carried}
-        self.names = list(moved)
-        self.shapes = [p.shape for p in moved.values()]
-        self.sizes = [p.numel() for p in moved.values()]
-        still = {n: p.detach() for n, p in there.items() if n not in moved}
-        self.buffers = dict(module.named_buffers()) | still
-        self.theta = torch.cat([p.detach().reshape(-1) for p in moved.values()])
-
-    def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The parameters of the vector by name."""
-        parts = theta.split(self.sizes)
-        return {
-            n: part.view(shape)
-            for n, part, shape in zip(self.names, parts, self.shapes, strict=True)
-        }
-
-    def __call__(self, theta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch; models that return an object are read at its ``.logits``."""
-        out = functional_call(self.module, (self.unflatten(theta), self.buffers), (inputs,))
-        return answers_of(out)
-
-
-def train_many(
-    training: Training,
-    weights: torch.Tensor | Callable[[int], torch.Tensor],
-    starts: torch.Tensor,
-    *,
-    batches: Callable[[int], torch.Tensor | None] | None = None,
-    n_nominal: int | None = None,
-    on_epoch: Callable[[int, torch.Tensor], None] | None = None,
-) -> State:
-    """Train one model for each row of weights, all at once.
-
-    Parameters
-    ----------
-    weights : Tensor, shape (model, train) or (model, train, epoch)
-        Weight of each example in the loss; with a third axis, in each epoch. A callable
-        ``epoch -> (model, train)`` saves holding them all.
-    starts : Tensor, shape (model, parameter)
-    batches : callable ``epoch -> int tensor (model, step, batch)``, optional
-        Each model's own batches. Without it all models see the batches of `training`.
-    n_nominal : int, optional
-        What a full-batch loss is divided by; default the number of training examples.
-    on_epoch : callable ``(epoch, theta)``, optional
-        Called at each epoch of ``record_at`` with the parameters, shape (model, parameter).
-
-    Returns
-    -------
-    State, each of shape (model, parameter)
-    """
-    if training.draws is not None:
-        raise NotDeterministicError(
-            "This training drops units at random; trained with other weights of its examples for "
-            "many models at once, it would draw others. Its exact scores draw as it did."
-        )
-    flat = training.start()
-    state = training.optimizer.initial_state(starts)
-    n_steps = _count_steps(training, batches)
-
-    def mean_loss(theta, inputs, labels, weight, n):
-        return (weight * training.loss(flat(theta, inputs), labels)).sum() / n
-
-    shared = vmap(grad(mean_loss), in_dims=(0, None, None, 0, None))
-    own = vmap(grad(mean_loss), in_dims=(0, 0, 0, 0, None))
-    record_at = set(training.record_at)
-    step = 0
-    if on_epoch and 0 in record_at:
-        on_epoch(0, state[0])
-    for epoch in range(training.n_epochs):
-        weight = _weights_at(weights, epoch)
-        for batch in _epoch_batches(training, batches, epoch):
-            own_share = None if batches is not None else training.slot_weight(step)
-            gradients = own
-            if batch is None:
-                n, share, gradients = n_nominal or training.n_train, weight, shared
-                examples = training.inputs, training.labels
-            elif batch.dim() == 1:
-                n, share, gradients = len(batch), weight[:, batch], shared
-                examples = training.inputs[batch], training.labels[batch]
-                share = share if own_share is None else share * own_share
-            else:
-                n, share = batch.shape[1], weight.gather(1, batch)
-                examples = training.inputs[batch], training.labels[batch]
-            lr: Any = training.optimizer.lr_at(step, n_steps)  # as its own `step` takes it
-            if training.optimizer.generic:  # which may ask for a gradient elsewhere
-                g: Any = [
-                    partial(_one_model, gradients, examples, share, n, i, gradients is own)
-                    for i in range(len(starts))
-                ]
-            else:
-                g = gradients(state[0], *examples, share, n)
-            state = training.optimizer.step(state, g, step, lr)
-            step += 1
-        if on_epoch and epoch + 1 in record_at:
-            on_epoch(epoch + 1, state[0])
-    return state
-
-
-def _one_model(gradients, examples, weight, n, i, each, theta):
-    """The gradient of model `i` at other weights; `each`: models have examples of their own."""
-    examples = [part[i : i + 1] if each else part for part in examples]
-    return gradients(theta[None], *examples, weight[i : i + 1], n)[0]
-
-
-def outputs_of(training: Training, theta: torch.Tensor) -> torch.Tensor:
-    """Output of every test example under each row of parameters, shape (model, test)."""
-    flat = training.start() if training.draws is None else training.at_rest()
-
-    def one(vector):
-        return training.output(flat(vector, training.test_inputs), training.test_labels)
-
-    with torch.no_grad():
-        return vmap(one)(theta)
-
-
-def _weights_at(weights: Any, epoch: int) -> torch.Tensor:
-    if callable(weights):
-        return torch.as_tensor(weights(epoch))
-    return weights if weights.dim() == 2 else weights[:, :, epoch]
-
-
-def _epoch_batches(training: Training, batches, epoch: int):
-    if batches is not None:
-        return batches(epoch).unbind(1)
-    drawn = training.batches(epoch)
-    return [None] if drawn is None else [torch.as_tensor(batch) for batch in drawn]
-
-
-def _count_steps(training: Training, batches) -> int:
-    if batches is not None:
-        return training.n_epochs * batches(0).shape[1]
-    return sum(len(training.batches(epoch) or [None]) for epoch in range(training.n_epochs))

@@ -8,9 +8,10 @@ from torch import nn
 from dg_explorer.attribution.unrolled import film as film_module
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import SettingError, UnknownExampleError
+from dg_explorer.training.many import outputs_of, train_many
 from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.step.choose import step_from_torch
-from dg_explorer.training.training import Training, outputs_of, train_many
+from dg_explorer.training.training import Training
 
 RULES = {
     "sgd": OptimizerSettings(kind="sgd", lr=0.3, weight_decay=0.1),

@@ -11,8 +11,9 @@ from dg_explorer.attribution.methods.influence import InfluenceFunctionAttributo
 from dg_explorer.attribution.methods.source import SourceAttributor
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import SettingError
+from dg_explorer.training.many import train_many
 from dg_explorer.training.step.by_hand import OptimizerSettings
-from dg_explorer.training.training import Training, cross_entropy, margin, train_many
+from dg_explorer.training.training import Training, cross_entropy, margin
 
 N_TRAIN = 23
 

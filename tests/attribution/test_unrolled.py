@@ -9,17 +9,12 @@ from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.attribution.unrolled.memory_needed import TooLittleMemoryError
 from dg_explorer.errors import UnknownExampleError
 from dg_explorer.training import products as products_module
+from dg_explorer.training.flat_model import FlatModel, NotDeterministicError
+from dg_explorer.training.many import outputs_of, train_many
 from dg_explorer.training.products import LossProducts
 from dg_explorer.training.step.by_hand import OptimizerSettings
 from dg_explorer.training.trace import trace
-from dg_explorer.training.training import (
-    FlatModel,
-    NotDeterministicError,
-    Training,
-    margin,
-    outputs_of,
-    train_many,
-)
+from dg_explorer.training.training import Training, margin
 
 OPTIMIZERS = {
     "sgd": OptimizerSettings(kind="sgd", lr=0.3, weight_decay=0.01),

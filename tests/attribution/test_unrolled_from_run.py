@@ -10,13 +10,14 @@ from dg_explorer import Run, with_ids
 from dg_explorer.checkpoints.store import load_weights, saved_epochs
 from dg_explorer.recording import Recorder
 from dg_explorer.training import proof as proof_module
+from dg_explorer.training.flat_model import NotDeterministicError
 from dg_explorer.training.from_run import (
     LibraryChangedError,
     OptimizerStateMissingError,
     ReplayMissingError,
     training_of_run,
 )
-from dg_explorer.training.training import NotDeterministicError, train_many
+from dg_explorer.training.many import train_many
 
 
 def network(dropout=0.0):

@@ -3,12 +3,13 @@ import pytest
 import torch
 from torch import nn
 
+from dg_explorer.training.many import train_many
 from dg_explorer.training.step.by_hand import (
     OptimizerSettings,
     UnsupportedOptimizerError,
     settings_from_torch,
 )
-from dg_explorer.training.training import Training, train_many
+from dg_explorer.training.training import Training
 
 CASES = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01),

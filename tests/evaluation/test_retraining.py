@@ -5,8 +5,9 @@ from torch import nn
 
 from dg_explorer.evaluation import retraining as module
 from dg_explorer.evaluation.retraining import ResumeMismatchError, random_subsets, subset_retraining
+from dg_explorer.training.flat_model import NotDeterministicError
 from dg_explorer.training.step.by_hand import OptimizerSettings
-from dg_explorer.training.training import NotDeterministicError, Training, margin
+from dg_explorer.training.training import Training, margin
 
 
 def linear(seed):

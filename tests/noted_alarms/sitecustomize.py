@@ -7,8 +7,8 @@ import sys
 
 # module -> what in it is an alarm where it is made or called
 ALARMS = {
-    "dg_explorer.training.trained_loss": ("TrainedLossWarning", "TrainedLossError"),
-    "dg_explorer.training.training": ("NotDeterministicError",),
+    "dg_explorer.training.loss.trained_loss": ("TrainedLossWarning", "TrainedLossError"),
+    "dg_explorer.training.flat_model": ("NotDeterministicError",),
     "dg_explorer.training.step.by_hand": ("UnsupportedOptimizerError",),
     "dg_explorer.training.recorded_steps": ("ReplayMissingError",),
     "dg_explorer.attribution.attributor.outputs_on_record": ("OutputsDifferError",),

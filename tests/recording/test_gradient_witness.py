@@ -9,7 +9,11 @@ from torch import nn
 
 from dg_explorer import CustomTask, Recorder, attribute
 from dg_explorer.recording.gradient_witness import GradientWitness, next_comparison
-from dg_explorer.training.trained_loss import TrainedLossError, TrainedLossWarning, trained_loss
+from dg_explorer.training.loss.trained_loss import (
+    TrainedLossError,
+    TrainedLossWarning,
+    trained_loss,
+)
 
 
 def train(task, loss=F.cross_entropy, *, change=None, after=None, dropout=0.0, steps=6, **how):

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dg_explorer.training.known_losses import cross_entropy, recorded_loss
-from dg_explorer.training.loss_fit import fit_loss, slope_of
+from dg_explorer.training.loss.known_losses import cross_entropy, recorded_loss
+from dg_explorer.training.loss.loss_fit import fit_loss, slope_of
 
 N, CLASSES = 40, 6
 GENERATOR = torch.Generator().manual_seed(3)

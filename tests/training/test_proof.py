@@ -11,10 +11,11 @@ from dg_explorer import Recorder, Run, add_unrolled_scores, training_of_run, wit
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.checkpoints.store import load_weights, save_checkpoint
 from dg_explorer.evaluation.light import validity_light
+from dg_explorer.training.flat_model import NotDeterministicError
+from dg_explorer.training.loss.trained_loss import TrainedLossError
 from dg_explorer.training.replay import Replay
 from dg_explorer.training.step.by_hand import UnsupportedOptimizerError
-from dg_explorer.training.trained_loss import TrainedLossError
-from dg_explorer.training.training import NotDeterministicError, margin
+from dg_explorer.training.training import margin
 from dg_explorer.widgets.reading.lights import lights
 from dg_explorer.widgets.reading.reader import RunReader
 

@@ -9,11 +9,12 @@ from torch import nn
 
 from benchmarks.since_when import SAM, ScheduleFree
 from dg_explorer import UnrolledAttributor
+from dg_explorer.training.many import outputs_of, train_many
 from dg_explorer.training.step.by_hand import OptimizerSettings, UnsupportedOptimizerError
 from dg_explorer.training.step.check import check_step, step_error
 from dg_explorer.training.step.choose import step_from_torch
 from dg_explorer.training.step.generic import OptimizerStep
-from dg_explorer.training.training import Training, outputs_of, train_many
+from dg_explorer.training.training import Training
 
 N, STEPS = 6, 8
 O = torch.optim

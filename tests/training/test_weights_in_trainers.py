@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 import dg_explorer as dg
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import SettingError
+from dg_explorer.training.loss.trained_loss import Denominators, rules_of_weights
 from dg_explorer.training.step.by_hand import OptimizerSettings
-from dg_explorer.training.trained_loss import Denominators, rules_of_weights
 from dg_explorer.training.training import Training
 
 N, BATCH, ACCUMULATE = 7, 2, 2  # batches 2, 2 and 2, 1: the last group is smaller

@@ -17,10 +17,11 @@ from tqdm.auto import tqdm
 from ...arguments import Ids, checked
 from ...errors import SettingError, UnknownExampleError
 from ...schema import SIGN
+from ...training.flat_model import FlatModel
 from ...training.products import LossProducts
 from ...training.replay import Replay
 from ...training.step.by_hand import State
-from ...training.training import FlatModel, Training
+from ...training.training import Training
 from .denominator import WORDS, Following
 from .film import film, group_rows
 from .memory_needed import MemoryPlan, plan_memory

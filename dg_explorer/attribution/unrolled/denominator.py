@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 
 from ...errors import SettingError
-from ...training.trained_loss import Denominators
+from ...training.loss.trained_loss import Denominators
 from ...training.training import Training
 
 #: what each is called, and what it says

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ...training.training import Training, outputs_of
+from ...training.many import outputs_of
+from ...training.training import Training
 
 _HERE = b"__main__"  # a class of a notebook, which another process cannot import
 

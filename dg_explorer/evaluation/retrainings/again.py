@@ -15,7 +15,8 @@ from torch.func import vmap
 from ...arguments import REQUIRED, checked
 from ...errors import SettingError
 from ...record.run import as_run
-from ...training.training import Training, train_many
+from ...training.many import train_many
+from ...training.training import Training
 from ..settings import check_count, check_given
 from .calibration import note_calibrations
 from .kept import (

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
-from ..errors import DGExplorerError
+from ...errors import DGExplorerError
 from .gradient_fit import GradientFit
 from .loss_fit import LossFit
 

@@ -1,0 +1,1 @@
+"""Which loss was trained, by which weights, and what the optimizer got of its gradient."""
