@@ -144,7 +144,7 @@ class OwnSteps(Brief):
             for p, part in zip(self._parameters, self._split(theta), strict=True):
                 p.copy_(part)
         with _threads(self.steps.threads), torch.enable_grad():
-            loss = sum(self.parts(self.at - 1))
+            loss = torch.stack(list(self.parts(self.at - 1))).sum()
             there = [p for p in self._parameters if p.requires_grad]
             got = iter(torch.autograd.grad(loss, there, allow_unused=True, materialize_grads=True))
         with torch.no_grad():

@@ -59,12 +59,14 @@ class LossProducts:
         batch: torch.Tensor | None,
         share: torch.Tensor | None = None,
         step: int | None = None,
+        directions: int = 0,
     ) -> BatchProducts:
         """The loss of a batch; `share` is the weight that the trained loss gives to each slot.
 
-        `step` is its step, which decides the random numbers of a model with dropout.
+        `step` is its step, which decides the random numbers of a model with dropout. Where the
+        number of `directions` to come is told and small, the graph of a gradient serves them too.
         """
-        return BatchProducts(self, batch, share, step)
+        return BatchProducts(self, batch, share, step, 0 < directions <= _FEW)
 
     def __call__(
         self,
@@ -74,6 +76,7 @@ class LossProducts:
         share: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
         step: int | None = None,
+        graph: GradientGraph | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian products, shape (direction, parameter), and slopes, (direction, example).
 
@@ -83,21 +86,35 @@ class LossProducts:
         """
         examples = self._examples(theta, batch, share)
         if self._way is None and self.training.draws is None:
-            self._way = self._choose(theta, *(part[:4] for part in examples))
+            inputs, labels, *share_of = (part[:4] for part in examples)
+            self._way = self._choose(theta, inputs, labels, *share_of)
         if weights is not None and share is not None:
             weights = weights * share.to(weights.dtype)
         parts = []
         for start in range(0, len(directions), self.block):
             block = slice(start, start + self.block)
             by = None if weights is None else weights[block]
+            if graph is not None:
+                with sdpa_kernel(SDPBackend.MATH):
+                    parts.append(graph.along(directions[block], by))
+                continue
             if self.training.draws is None:
                 parts.append(self._run(theta, directions[block], by, *examples))
                 continue
             with sdpa_kernel(SDPBackend.MATH):  # one plain pass, in which dropout draws as it did
-                losses = self._losses(*examples[:2], step)
-                parts.append(_few(losses, theta, directions[block], by, *examples[2:]))
+                graph = self._graph(theta, examples, step)
+                parts.append(graph.along(directions[block], by))
         products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
         return products, slopes if share is None else slopes * share.to(slopes.dtype)
+
+    def graph(self, theta, batch, share=None, step=None) -> GradientGraph:
+        """The gradient of the batch's loss, still to be differentiated."""
+        with sdpa_kernel(SDPBackend.MATH):
+            return self._graph(theta, self._examples(theta, batch, share), step)
+
+    def _graph(self, theta, examples, step=None) -> GradientGraph:
+        inputs, labels, *weights = examples
+        return GradientGraph(self._losses(inputs, labels, step), theta, *weights)
 
     def gradient(self, theta, batch, share=None, step=None) -> torch.Tensor:
         """The gradient of the batch's loss."""
@@ -118,7 +135,7 @@ class LossProducts:
     def _run(self, theta, directions, by, *examples):
         if len(directions) <= _FEW:
             with sdpa_kernel(SDPBackend.MATH):
-                return _few(self._losses(*examples[:2]), theta, directions, by, *examples[2:])
+                return self._graph(theta, examples).along(directions, by)
         given = (theta, directions, *examples) if by is None else (theta, directions, by, *examples)
         run = self._many if by is None else self._many_weighted
         key = (tuple(examples[0].shape), len(directions), by is None)
@@ -188,46 +205,76 @@ class LossProducts:
 class BatchProducts:
     """`BatchLoss` of one batch, by `LossProducts`."""
 
-    def __init__(self, products: LossProducts, batch, share, step):
+    def __init__(self, products: LossProducts, batch, share, step, few: bool):
         self._products, self._batch, self._share, self._step = products, batch, share, step
         self.dtype = products.flat.theta.dtype
         self._gradient: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._few = few
+        self._graph: GradientGraph | None = None
 
     def gradient(self, theta: torch.Tensor) -> torch.Tensor:
         """Shape (parameter,); asked for again at the same weights, it is not taken again."""
         if self._gradient is None or not torch.equal(self._gradient[0], theta):
-            gradient = self._products.gradient(theta, self._batch, self._share, self._step)
+            at = (theta, self._batch, self._share, self._step)
+            self._graph = self._products.graph(*at) if self._few else None
+            graph = self._graph
+            gradient = self._products.gradient(*at) if graph is None else graph.gradient.detach()
             self._gradient = (theta.detach().clone(), gradient)
         return self._gradient[1]
 
     def product(self, theta, directions) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian times each direction, and each direction's slope by example weight."""
-        return self._products(theta, self._batch, directions, self._share, None, self._step)
+        graph = self._graph
+        if graph is not None and not torch.equal(graph.theta, theta):
+            graph = None
+        return self._products(theta, self._batch, directions, self._share, None, self._step, graph)
 
     def tangent(self, theta, directions, weights) -> torch.Tensor:
         """How the gradient moves along directions of the parameters and of the weights."""
         return self._products(theta, self._batch, directions, self._share, weights, self._step)[0]
 
 
-def _few(losses, theta, directions, by=None, weights=None):
-    """Backwards twice through one graph of the gradient, without transforms of functions."""
-    theta = theta.detach().requires_grad_()
-    with torch.enable_grad():
-        values = losses(theta)
-        weight = (torch.ones_like(values) if weights is None else weights.detach()).clone()
-        weight.requires_grad_()
-        (gradient,) = torch.autograd.grad((values * weight).mean(), theta, create_graph=True)
+class GradientGraph:
+    """The gradient of a mean of losses as a graph, through which directions go one by one.
+
+    Parameters
+    ----------
+    losses : callable ``theta -> (example,)``
+    weights : Tensor, shape (example,), optional
+        Of the losses in their mean.
+    """
+
+    def __init__(self, losses, theta: torch.Tensor, weights: torch.Tensor | None = None):
+        self.theta = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            self._values = losses(self.theta)
+            ones = torch.ones_like(self._values)
+            self._weights = (ones if weights is None else weights.detach().clone()).requires_grad_()
+            mean = (self._values * self._weights).mean()
+            (self.gradient,) = torch.autograd.grad(mean, self.theta, create_graph=True)
+
+    def along(
+        self, directions: torch.Tensor, by: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Products and slopes of directions, without transforms of functions; see `LossProducts`.
+
+        `by` are directions of the weights, which move together with those of the parameters.
+        """
         found = []
         for i, direction in enumerate(directions):
             # seen from the losses, moving weights are one more way in which the gradient moves
-            outputs = [gradient] if by is None else [gradient, values]
-            along = [direction] if by is None else [direction, by[i] / len(values)]
+            outputs, along = [self.gradient], [direction]
+            if by is not None:
+                outputs.append(self._values)
+                along.append(by[i] / len(self._values))
+            inputs = (self.theta, self._weights)
             found.append(
                 torch.autograd.grad(
-                    outputs, (theta, weight), along, retain_graph=True, materialize_grads=True
+                    outputs, inputs, along, retain_graph=True, materialize_grads=True
                 )
             )
-    return tuple(torch.stack(part) for part in zip(*found, strict=True))
+        products, slopes = (torch.stack(part) for part in zip(*found, strict=True))
+        return products, slopes
 
 
 def _reverse_over_forward(losses, theta, direction, weights=None, by=None):

@@ -35,9 +35,7 @@ class Following:
 
     def __init__(self, training: Training):
         self.training = training
-        self.denominators = training.denominators
-        if self.denominators is None:
-            self.denominators = Denominators(_ones(training))
+        self.denominators = training.denominators or Denominators(_ones(training))
         if self.denominators.over is None:
             raise SettingError(
                 "denominator='follows' needs to know what the loss of a step was divided by, and "

@@ -30,8 +30,8 @@ class Clipping:
     stateless = True
 
     def __init__(self, *, norm: float | None = None, value: float | None = None):
-        given = norm if value is None else value
-        if (norm is None) == (value is None) or not float(given) > 0:
+        given = [limit for limit in (norm, value) if limit is not None]
+        if len(given) != 1 or not given[0] > 0:
             raise SettingError(f"Clipping by norm={norm} and value={value}: give one, above 0.")
         self.norm, self.value = norm, value
         self.__qualname__ = f"Clipping(norm={norm}, value={value})"
@@ -49,8 +49,10 @@ class Clipping:
 
     def factor(self, total: torch.Tensor) -> torch.Tensor:
         """What a gradient of this norm is multiplied by."""
-        return torch.clamp(self.norm / (total + _LEAST), max=1.0)
+        limit = torch.inf if self.norm is None else self.norm
+        return torch.clamp(limit / (total + _LEAST), max=1.0)
 
     def settings(self) -> dict[str, float]:
         """For the record; `Clipping(**settings)` is the same again."""
-        return {"norm": self.norm} if self.value is None else {"value": self.value}
+        both = {"norm": self.norm, "value": self.value}
+        return {name: limit for name, limit in both.items() if limit is not None}

@@ -8,25 +8,22 @@ memory and the gradient before it; forwards how they move together. Both leave t
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from ...arguments import Brief
 from .by_hand import State, UnsupportedOptimizerError
+from .kept import Kept, as_written_out, counting, groups_of, own_way
+from .linear import jvp, vjp
 from .through import Through
 
 GradientChange = Callable[[dict, dict, dict], dict]
 ThetaChange = Callable[[dict, dict], dict]
-# As the single step is written out in Python: the others are one kernel for all.
-_SETTINGS = {"foreach": False, "fused": False}
-_PLAIN = {bool, int, float, str, type(None)}
 
 
 class BatchLoss(Protocol):
@@ -43,16 +40,6 @@ class BatchLoss(Protocol):
     def tangent(self, theta: Tensor, directions: Tensor, weights: Tensor) -> Tensor:
         """How the gradient changes along directions of the parameters and of the weights."""
         ...
-
-
-@dataclass(frozen=True)
-class _Fixed:
-    """What an optimizer holds before a step beside what derivatives go through."""
-
-    groups: list[dict]
-    counters: dict
-    layout: tuple  # (key, shape, dtype) of each part of the memory
-    spec: TreeSpec  # of what `change_gradient` and `change_theta` remember
 
 
 class OptimizerStep(Brief):
@@ -98,19 +85,16 @@ class OptimizerStep(Brief):
         self.names = [name for name, _ in named_parameters]
         self._shapes = [p.shape for _, p in named_parameters]
         self._sizes = [p.numel() for _, p in named_parameters]
-        self._carried: set[tuple[int, str]] = set()
         at = {id(p): i for i, (_, p) in enumerate(named_parameters)}
-        self._groups, self._members = _groups_of(self.optimizers, at)
-        groups = [
-            g | {k: v for k, v in _SETTINGS.items() if k in g} for g in _settings(self._groups)
-        ]
-        self._fixed = {0: _Fixed(groups, {}, (), tree_flatten({})[1])}
+        self._kept = Kept(self.optimizers, at)
+        self._groups = self._kept.groups
+        self._fixed = {0: self._kept.at_first()}
         self.memory_size = self._try([p for _, p in named_parameters])
 
     @property
     def kind(self) -> str:
         """The optimizers' names."""
-        return " and ".join(type(optimizer).__name__ for optimizer in self.optimizers)
+        return self._kept.kind
 
     @property
     def n_moments(self) -> int:
@@ -193,7 +177,7 @@ class OptimizerStep(Brief):
         """
         inputs, places, new = self._linearise(before, step, lr, loss)
         dtype, own = adjoint[0].dtype, before[0].dtype
-        by = _vjp(new, inputs, [part.to(own) for part in adjoint])
+        by = vjp(new, inputs, [part.to(own) for part in adjoint])
         slopes = torch.zeros(())
         for k in reversed(range(len(places))):
             product, slope = loss.product(places[k].detach().to(dtype), by[2 + k].to(dtype))
@@ -201,7 +185,7 @@ class OptimizerStep(Brief):
             if k == 0:  # the first gradient is taken where the step begins
                 by[0] = by[0] + product.to(own)
             else:
-                more = _vjp([places[k]], inputs, [product.to(own)])
+                more = vjp([places[k]], inputs, [product.to(own)])
                 by = [a + b for a, b in zip(by, more, strict=True)]
         return (by[0].to(dtype), by[1].to(dtype)), slopes
 
@@ -219,18 +203,17 @@ class OptimizerStep(Brief):
         dtype, own = tangents[0].dtype, before[0].dtype
         known = [part.to(own) for part in tangents]
         for k, place in enumerate(places):
-            moved = known[0] if k == 0 else _jvp([place], inputs[: 2 + k], known)[0]
+            moved = known[0] if k == 0 else jvp([place], inputs[: 2 + k], known)[0]
             change = loss.tangent(place.detach().to(dtype), moved.to(dtype), weights)
             known.append(change.to(own))
-        return tuple(part.detach().to(dtype) for part in _jvp(new, inputs, known))
+        return tuple(part.detach().to(dtype) for part in jvp(new, inputs, known))
 
     def read(self, optimizers, parameters: Sequence[Tensor], step: int, remembered=None) -> State:
         """The state that optimizers of the same kind hold before a step, and remember the rest."""
         remembered = remembered or {}
-        groups, _ = _groups_of(optimizers, {id(p): i for i, p in enumerate(parameters)})
-        memory, fixed = self._collect(optimizers, groups, parameters, remembered)
-        settings = [g | {k: v for k, v in _SETTINGS.items() if k in g} for g in fixed.groups]
-        self._fixed[step] = _Fixed(settings, fixed.counters, fixed.layout, fixed.spec)
+        groups, _ = groups_of(optimizers, {id(p): i for i, p in enumerate(parameters)})
+        memory, fixed = self._kept.collect(optimizers, groups, parameters, remembered)
+        self._fixed[step] = replace(fixed, groups=as_written_out(fixed.groups))
         theta = torch.cat([p.detach().reshape(-1) for p in parameters])
         return (theta, memory.detach())
 
@@ -240,9 +223,9 @@ class OptimizerStep(Brief):
         with torch.no_grad():
             for p, part in zip(parameters, theta.split(self._sizes), strict=True):
                 p.copy_(part.view_as(p))
-        groups, _ = _groups_of(optimizers, {id(p): i for i, p in enumerate(parameters)})
-        own = [{k: g[k] for k in _SETTINGS if k in g} for g in groups]
-        remembered = self._place(optimizers, groups, parameters, self._fixed[step], memory)
+        groups, _ = groups_of(optimizers, {id(p): i for i, p in enumerate(parameters)})
+        own = own_way(groups)
+        remembered = self._kept.place(optimizers, groups, parameters, self._fixed[step], memory)
         for group, settings in zip(groups, own, strict=True):
             group.update(settings)
         return remembered
@@ -254,7 +237,7 @@ class OptimizerStep(Brief):
 
         def gradient_at(theta):
             places.append(theta)
-            wanted = next(iter(loss_dtype(loss)), theta.dtype)
+            wanted = getattr(loss, "dtype", None) or theta.dtype
             gradient = loss.gradient(theta.detach().to(wanted)).to(theta.dtype).detach()
             inputs.append(gradient.requires_grad_())
             return gradient
@@ -270,7 +253,7 @@ class OptimizerStep(Brief):
         named = dict(zip(self.names, stand_ins, strict=True))
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore", UserWarning)  # `.grad` of what is no leaf
-            remembered = self._place(self.optimizers, self._groups, stand_ins, fixed, memory)
+            remembered = self._kept.place(self.optimizers, self._groups, stand_ins, fixed, memory)
             for group, rate in zip(self._groups, lr or (), strict=bool(lr)):
                 group["lr"] = rate
 
@@ -289,7 +272,9 @@ class OptimizerStep(Brief):
             try:
                 plain = rounding is None  # nothing is differentiated
                 mode = (
-                    torch.no_grad() if plain else Through(_held(self.optimizers), rounding=rounding)
+                    torch.no_grad()
+                    if plain
+                    else Through(counting(self.optimizers), rounding=rounding)
                 )
                 with mode:
                     closure()
@@ -298,7 +283,7 @@ class OptimizerStep(Brief):
                         optimizer.step(closure) if needs else optimizer.step()
                 if self.change_theta:
                     named = self.change_theta(dict(named), remembered)
-                after, fixed = self._collect(
+                after, fixed = self._kept.collect(
                     self.optimizers, self._groups, stand_ins, remembered, memory
                 )
             finally:
@@ -308,73 +293,6 @@ class OptimizerStep(Brief):
                 for optimizer in self.optimizers:
                     optimizer.state.clear()
         return (torch.cat([named[n].reshape(-1) for n in self.names]), after), fixed
-
-    def _place(self, optimizers, groups, parameters, fixed: _Fixed, memory) -> dict:
-        """Put settings, counters and memory where the optimizers look for them."""
-        for group, members, settings in zip(groups, self._members, fixed.groups, strict=True):
-            group.clear()  # a counter that came into a group at the first step goes again
-            group.update(_copied(settings), params=[parameters[i] for i in members])
-        for optimizer in optimizers:
-            optimizer.state.clear()
-        for (o, i, name), value in copy.deepcopy(fixed.counters).items():
-            optimizers[o].state[parameters[i]][name] = value
-        remembered = []
-        sizes = [shape.numel() for _, shape, _ in fixed.layout]
-        widest = max((dtype.itemsize for *_, dtype in fixed.layout), default=0)
-        widened = memory.dtype.itemsize > widest  # a check in double precision
-        for (key, shape, dtype), part in zip(fixed.layout, memory.split(sizes), strict=True):
-            value = part.view(shape).to(memory.dtype if widened else dtype).clone()
-            if key[0] == "remembered":
-                remembered.append(value)
-            else:
-                o, i, name = key
-                optimizers[o].state[parameters[i]][name] = value
-        return tree_unflatten(remembered, fixed.spec)
-
-    def _collect(self, optimizers, groups, parameters, remembered, like=None):
-        """What derivatives go through as one vector, and the rest."""
-        parts, layout, counters = [], [], {}
-        for o, optimizer in enumerate(optimizers):
-            for i, p in enumerate(parameters):
-                for name, value in optimizer.state.get(p, {}).items():
-                    value = getattr(value, "tensor", value)
-                    real = torch.is_tensor(value) and value.is_floating_point()
-                    if real and (value.dim() or value.requires_grad or (o, name) in self._carried):
-                        self._carried.add((o, name))
-                        parts.append(value)
-                        layout.append(((o, i, name), value.shape, value.dtype))
-                    else:
-                        counters[o, i, name] = self._without_derivative(value, name)
-        leaves, spec = tree_flatten(remembered)
-        parts += leaves
-        layout += [(("remembered", j), t.shape, t.dtype) for j, t in enumerate(leaves)]
-        if parts:
-            wide = max((t.dtype for t in parts), key=lambda dtype: dtype.itemsize)
-            memory = torch.cat([t.reshape(-1).to(wide) for t in parts])
-        else:
-            memory = parameters[0].new_zeros(0) if like is None else like.new_zeros(0)
-        settings = [
-            {k: self._without_derivative(v, k) for k, v in group.items()}
-            for group in _settings(groups, copied=False)
-        ]
-        return memory, _Fixed(settings, counters, tuple(layout), spec)
-
-    def _without_derivative(self, value, name: str):
-        """A copy of something that no derivative may go through."""
-        if type(value) in _PLAIN or (
-            type(value) is tuple and all(type(v) in _PLAIN for v in value)
-        ):
-            return value
-        tensors = [getattr(leaf, "tensor", leaf) for leaf in tree_leaves(value)]
-        if any(torch.is_tensor(t) and t.requires_grad for t in tensors):
-            raise UnsupportedOptimizerError(
-                f"{self.kind} keeps {name!r}, which depends on the weights, where no derivative "
-                "can follow it. TRAK and influence functions work from checkpoints of any "
-                "optimizer."
-            )
-        if isinstance(value, float):
-            return float(value)
-        return copy.deepcopy(value)
 
     def _try(self, parameters) -> int:
         """Take two steps to learn what is remembered; its size."""
@@ -398,88 +316,3 @@ class OptimizerStep(Brief):
             ) from error
         self._fixed = {0: self._fixed[0]}
         return len(state[1])
-
-
-def _copied(settings: dict) -> dict:
-    """Settings as they were, whatever is done to these."""
-    return {k: v if type(v) in _PLAIN else copy.deepcopy(v) for k, v in settings.items()}
-
-
-def loss_dtype(loss) -> list:
-    """The precision in which a loss is taken, if it says so."""
-    dtype = getattr(loss, "dtype", None)
-    return [] if dtype is None else [dtype]
-
-
-def _groups_of(optimizers, at: dict[int, int]) -> tuple[list[dict], list[list[int]]]:
-    groups, members = [], []
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            unknown = [p for p in group["params"] if id(p) not in at]
-            if unknown:
-                raise UnsupportedOptimizerError(
-                    f"{type(optimizer).__name__} steps a parameter of shape "
-                    f"{tuple(unknown[0].shape)} that the model does not have."
-                )
-            groups.append(group)
-            members.append([at[id(p)] for p in group["params"]])
-    return groups, members
-
-
-def _settings(groups, *, copied: bool = True) -> list[dict]:
-    plain = [{k: v for k, v in group.items() if k != "params"} for group in groups]
-    return copy.deepcopy(plain) if copied else plain
-
-
-def _held(optimizers) -> list[Tensor]:
-    """Tensors with one number in the optimizers' state, which count."""
-    held = []
-    for optimizer in optimizers:
-        for state in optimizer.state.values():
-            for value in state.values():
-                if torch.is_tensor(value) and not value.dim() and not value.requires_grad:
-                    held.append(value)
-    return held
-
-
-def _vjp(outputs, inputs, adjoint) -> list[Tensor]:
-    """Each input's derivative of the sum of outputs times adjoint, shape (query, ...)."""
-    pairs = [(o, a) for o, a in zip(outputs, adjoint, strict=True) if o.requires_grad and o.numel()]
-    got, n = [None] * len(inputs), len(adjoint[0])
-    if pairs:
-        got = torch.autograd.grad(
-            [o for o, _ in pairs],
-            inputs,
-            [a if n > 1 else a[0] for _, a in pairs],
-            is_grads_batched=n > 1,
-            retain_graph=True,
-            allow_unused=True,
-        )
-        if n == 1:
-            got = [None if g is None else g[None] for g in got]
-    return [x.new_zeros(n, *x.shape) if g is None else g for g, x in zip(got, inputs, strict=True)]
-
-
-def _jvp(outputs, inputs, tangents) -> list[Tensor]:
-    """How outputs move along tangents of the inputs: the transpose of `_vjp`, taken by it."""
-    n = len(tangents[0])
-    there = [o for o in outputs if o.requires_grad and o.numel()]
-    moved = {id(o): o.new_zeros(n, *o.shape) for o in outputs}
-    if there:
-        dummies = [torch.zeros_like(o).requires_grad_() for o in there]
-        back = torch.autograd.grad(there, inputs, dummies, create_graph=True, allow_unused=True)
-        pairs = [
-            (b, t)
-            for b, t in zip(back, tangents, strict=True)
-            if b is not None and b.requires_grad and b.numel()
-        ]
-        got = torch.autograd.grad(
-            [b for b, _ in pairs],
-            dummies,
-            [t for _, t in pairs],
-            is_grads_batched=True,
-            retain_graph=True,
-            allow_unused=True,
-        )
-        moved |= {id(o): g for o, g in zip(there, got, strict=True) if g is not None}
-    return [moved[id(o)] for o in outputs]
