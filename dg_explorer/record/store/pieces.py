@@ -3,12 +3,14 @@
 In a file a piece is its values, little-endian and in C order (text: a JSON list), followed by one
 CRC-32 for each 64 KiB of them. Whoever names the piece keeps a checksum of those checksums, so
 reading any part of it checks that part and nothing else. Rows that are all the same (the order of
-the examples, where each step takes all of them) are there once.
+the examples, where each step takes all of them) are there once. What layers said is coded row by
+row, see `coding`.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ...errors import DamagedRecordError, MissingFileError, SchemaError
+from .coding import CODED, bounds, decoded_row
 from .places import Place
 
 BLOCK = 64 << 10  # bytes under one checksum: a row of a large score matrix spans a few
@@ -68,6 +71,7 @@ class Stored:
     kind: str  # numpy's name for the dtype, or "text"
     shape: tuple[int, ...]
     check: int
+    coding: str = ""  # "" or "coded"
 
     @property
     def dtype(self) -> np.dtype:
@@ -81,11 +85,14 @@ class Stored:
     def repeats(self) -> bool:
         """Whether the file holds one row, and all rows are like it."""
         one = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        return self.kind != TEXT and len(self.shape) > 1 and self.size == one < one * self.shape[0]
+        plain = self.kind != TEXT and not self.coding
+        return plain and len(self.shape) > 1 and self.size == one < one * self.shape[0]
 
     @property
     def unrolled(self) -> int:
         """Bytes of values as they are read."""
+        if self.coding:
+            return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
         return self.size * (self.shape[0] if self.repeats else 1)
 
     @property
@@ -98,6 +105,8 @@ class Stored:
         are read and checked."""
         if self.kind == TEXT:
             return outer(self.whole()[rows], (slice(None), *rest))
+        if self.coding:
+            return outer(self._decoded(range(*rows.indices(self.shape[0]))), (slice(None), *rest))
         if self.repeats:
             count = len(range(*rows.indices(self.shape[0])))
             return np.repeat(self._row().take(slice(0, 1), rest), count, axis=0)
@@ -122,9 +131,25 @@ class Stored:
         """All values."""
         if self.kind == TEXT:
             return decode_text(self.read(0, self.size), self.shape)
+        if self.coding:
+            return self._decoded(range(self.shape[0]))
         if self.repeats:
             return np.repeat(self._row().whole(), self.shape[0], axis=0)
         return self._values(0, self.size, self.shape)
+
+    def _decoded(self, rows: range) -> np.ndarray:
+        """Some of the rows of what `coding` coded."""
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        if self.coding != CODED:
+            raise self.damaged(f"it is coded as {self.coding!r}, which this version does not know")
+        try:
+            at = bounds(self.read(0, 8 * self.shape[0]))
+            for i, row in enumerate(rows):
+                data = self.read(int(at[row]), int(at[row + 1]))
+                values[i] = decoded_row(data, self.dtype, self.shape[1:])
+        except (ValueError, IndexError, OverflowError, struct.error, zlib.error) as error:
+            raise self.damaged(f"it cannot be decoded: {error}") from error
+        return values
 
     def _row(self) -> Stored:
         return replace(self, shape=(1, *self.shape[1:]))
@@ -228,9 +253,11 @@ def checksums(data: bytes | memoryview) -> list[int]:
     return [zlib.crc32(view[at : at + BLOCK]) for at in range(0, len(view), BLOCK)]
 
 
-def laid_out(values: np.ndarray) -> tuple[list[bytes | memoryview], int, int]:
+def laid_out(
+    values: np.ndarray, coding: bytes | None = None
+) -> tuple[list[bytes | memoryview], int, int]:
     """What a file holds for a piece: its parts, the number of bytes of values, the checksum."""
-    data = encoded(values)
+    data = encoded(values) if coding is None else coding
     checks = np.array(checksums(data), "<u4").tobytes()
     return [data, checks], len(data), zlib.crc32(checks)
 

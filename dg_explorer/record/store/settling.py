@@ -3,7 +3,7 @@
 Rows that came one by one are joined here into one piece a variable. Small pieces share a file; a
 new shared file takes in the newest ones as long as they are not much larger than itself, so that
 their sizes grow in steps, n rows are written about log n times, and few files are left. Large
-pieces, and score matrices, which are read by row, have files of their own.
+pieces, and score matrices, which are read by row, have files of their own; layers are coded there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import state as st
+from .coding import CODED, coded
 from .pieces import Held, Stored, kind_of, laid_out, once, stored_form
 from .places import LEGACY, LOCK, MANIFEST
 
@@ -24,15 +25,16 @@ _SHARED_BYTES = 64 << 20  # a shared file of this size takes in no other
 _JOINED_BYTES = 256 << 20  # pieces up to this size are joined
 _REPLACED = "checkpoints/newest/"  # what is replaced again and again goes with its file
 _SCORES = ("epoch", "test", "train")
+_LAYER = ("unit",)  # the last dim of what is read a moment at a time
 _ALIGN = 64
 
 
 def own_file(place, operation: st.Operation, written: list[str]) -> st.Operation:
     """The operation with its large pieces in files of their own; names of files go to `written`."""
 
-    def out(piece, *names):
+    def out(piece, *names, dims=()):
         if isinstance(piece, Held) and piece.nbytes >= OWN_BYTES:
-            return _write_own(place, piece, names, written)
+            return _write_own(place, piece, names, written, dims)
         return piece
 
     match operation:
@@ -60,14 +62,15 @@ def settled(place, state: st.State, written: list[str], *, copy: bool = False) -
     for name, group in state.groups.items():
         joined = _joined(group, moves)
 
-        def out(piece, group_name, variable, scores=False):
+        def out(piece, group_name, variable, dims=()):
             if not moves(piece):
                 return piece
-            if scores or _in_file(piece) >= OWN_BYTES:
-                return _write_own(place, piece, (group_name, variable), written)
+            coded = isinstance(piece, Stored) and piece.coding
+            if dims == _SCORES or coded or _in_file(piece) >= OWN_BYTES:
+                return _write_own(place, piece, (group_name, variable), written, dims)
             return shared.add(piece.whole())
 
-        groups[name] = _mapped(joined, name, out, scores=True)
+        groups[name] = _mapped(joined, name, out)
     blobs = {}
     for name, piece in state.blobs.items():
         if moves(piece):
@@ -121,27 +124,23 @@ class _Shared:
             self._place.write_new(self._name, self._parts)
 
 
-def _write_own(place, piece, names: tuple[str, ...], written: list[str]) -> Stored:
+def _write_own(place, piece, names: tuple[str, ...], written: list[str], dims=()) -> Stored:
     folder = "/".join(_safe(name) for name in names)
     file = (
         f"record/{folder}" if names[0] == "files" else f"record/{folder}/c/{secrets.token_hex(6)}"
     )
     if place.stamp(file) is not None:
         file += f".{secrets.token_hex(6)}"
-    if isinstance(piece, Stored):  # as it is, each part of it checked on the way
-        parts, size, kind, shape, check = (
-            piece.parts(),
-            piece.size,
-            piece.kind,
-            piece.shape,
-            piece.check,
-        )
-    else:
-        values = stored_form(piece.whole()) if not isinstance(piece, Held) else piece.values
-        (parts, size, check), kind, shape = laid_out(once(values)), kind_of(values), values.shape
     written.append(file)
+    if isinstance(piece, Stored):  # as it is, each part of it checked on the way
+        place.write_new(file, piece.parts())
+        return replace(piece, place=place, file=file, start=0)
+    values = piece.values if isinstance(piece, Held) else stored_form(piece.whole())
+    coding = coded(values) if dims[-1:] == _LAYER else None
+    parts, size, check = laid_out(once(values) if coding is None else values, coding)
     place.write_new(file, parts)
-    return Stored(place, file, 0, size, kind, shape, check)
+    kind = "" if coding is None else CODED
+    return Stored(place, file, 0, size, kind_of(values), values.shape, check, kind)
 
 
 def _in_file(piece) -> int:
@@ -214,12 +213,11 @@ def _used(block: st.Block, piece) -> np.ndarray:
     return values if block.used is None else values[block.used]
 
 
-def _mapped(group: st.Group, name: str, change, **how) -> st.Group:
+def _mapped(group: st.Group, name: str, change) -> st.Group:
     """The group with each piece changed."""
 
     def changed(variable: str, piece):
-        scores = how and group.variables[variable].dims == _SCORES
-        return change(piece, name, variable, **({"scores": True} if scores else {}))
+        return change(piece, name, variable, dims=group.variables[variable].dims)
 
     return replace(
         group,

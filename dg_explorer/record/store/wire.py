@@ -70,8 +70,9 @@ def labels_in(plain) -> np.ndarray:
 
 
 def stored_out(piece: Stored) -> list:
-    """A piece in a file: [file, start, bytes, kind, shape, check]."""
-    return [piece.file, piece.start, piece.size, piece.kind, list(piece.shape), piece.check]
+    """A piece in a file: [file, start, bytes, kind, shape, check], and its coding if it has one."""
+    plain = [piece.file, piece.start, piece.size, piece.kind, list(piece.shape), piece.check]
+    return [*plain, piece.coding] if piece.coding else plain
 
 
 def stored_in(plain: list, place) -> Stored:
@@ -82,10 +83,10 @@ def stored_in(plain: list, place) -> Stored:
     DamagedRecordError
         The file's name leads out of the record.
     """
-    file, start, size, kind, shape, check = plain
+    file, start, size, kind, shape, check, *coding = plain
     if ".." in file.split("/") or not file.startswith("record/"):
         raise DamagedRecordError(f"The record at {place} names a file outside of it: {file!r}.")
-    return Stored(place, file, start, size, kind, tuple(shape), check)
+    return Stored(place, file, start, size, kind, tuple(shape), check, *coding)
 
 
 def held_out(piece: Held, at: int, size: int) -> dict:
