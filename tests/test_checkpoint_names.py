@@ -1,8 +1,11 @@
 """Which number of a checkpoint's name is its moment: a table of names, and what comes of each."""
 
 import pytest
+import torch
 
+import dg_explorer as dg
 from dg_explorer.checkpoints.moments import Entry, moments_of
+from dg_explorer.checkpoints.reading import counters_in
 from dg_explorer.errors import CheckpointError, SettingError
 
 # names -> their numbers, in order, and what they count
@@ -152,3 +155,18 @@ def test_a_pattern_without_one_place_for_the_number_is_refused(pattern):
 def test_a_pattern_that_fits_nothing_shows_the_names():
     with pytest.raises(CheckpointError, match=r"fits nothing in ckpts: a_3\.pt"):
         moments_of(entries("a_3.pt"), "ckpts", "b_{epoch}.pt")
+
+
+def test_what_was_saved_before_the_first_step_is_a_moment(tmp_path):
+    states = {n: {"w": torch.full((2,), float(n))} for n in (-1, 0, 1)}
+    for name, number in (("initial", -1), ("first", 0), ("second", 1)):
+        torch.save({"model": states[number], "step": number}, tmp_path / f"{name}.pt")
+    found = dg.model_checkpoints(tmp_path)
+    assert list(found) == [-1, 0, 1]
+    assert found.counts_from == 0 or found.unit == "step"
+    assert torch.equal(found[-1]["w"], states[-1]["w"])
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), -7, "x", "-", True, None, "²"])
+def test_a_counter_that_counts_nothing_is_none(number):
+    assert counters_in({"model": {}, "step": number}) == {}

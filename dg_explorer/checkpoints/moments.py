@@ -308,7 +308,7 @@ def _counted_from(found: Moments) -> int | None:
     numbers = sorted(found.labels.values())
     if found.unit == "step" or not numbers:
         return None
-    if numbers[0] == 0:
+    if numbers[0] <= 0:
         return 0
     for begin in (0, 1):
         ratios = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import warnings
@@ -256,14 +257,14 @@ def _counters(values: Mapping) -> dict[str, int]:
 
 
 def _whole(value) -> int | None:
-    """A counter as a whole number, or None where it is none."""
+    """A counter as a whole number, -1 before the first; None where it is none."""
     if torch.is_tensor(value):
         value = value.item() if value.numel() == 1 else None
     if isinstance(value, str):
-        value = int(value) if value.isdigit() else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        value = int(value) if value.removeprefix("-").isdecimal() else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
-    return int(value) if value >= 0 and value == int(value) else None
+    return int(value) if value >= -1 and value == int(value) else None
 
 
 # ---------------------------------------------------------------- files

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -204,7 +205,8 @@ def _independent(values: np.ndarray) -> np.ndarray | None:
     from scipy.linalg import qr
 
     looked = np.linspace(0, n - 1, min(n, int(0.75 * width))).astype(np.int64)
-    r, order = qr(values[looked].astype(np.float64), mode="r", pivoting=True, check_finite=False)
+    found: Any = qr(values[looked].astype(np.float64), mode="r", pivoting=True, check_finite=False)
+    r, order = found
     size = np.abs(np.diag(r))
     count = int((size > _NOISE * size[0]).sum())
     if count == 0 or count > _KEPT * width:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anywidget
 import numpy as np
@@ -38,6 +39,9 @@ from .opening import opening
 from .replacing import is_replaced, remember, this_execution
 from .settable import OnlyWhatIsThere, check_choices
 from .standing_in import stand_in
+
+if TYPE_CHECKING:
+    from ...training.training import Training
 
 VIEWS = (*READS, "comparison")  # as in frontend/src/views/registry.ts
 
@@ -77,7 +81,7 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
         show: Callable | None = None,
         name: str | None = None,
         live: bool = False,
-        training=None,
+        training: Training | None = None,
         check: bool = False,
         **selection,
     ):
@@ -424,7 +428,7 @@ def explore(
     name: str | None = None,
     views: Sequence[str] = (),
     live: bool = False,
-    training=None,
+    training: Training | None = None,
     check: bool = False,
     **selection,
 ) -> Explorer:
