@@ -42,6 +42,7 @@ _EXPORTS = {
     "lds_over_time": "evaluation",
     "leave_one_out": "evaluation",
     "linear_datamodeling_score": "evaluation",
+    "derivative_error": "evaluation",
     "metasmoothness": "evaluation",
     "mislabel_auroc": "evaluation",
     "random_subsets": "evaluation",

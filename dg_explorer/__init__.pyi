@@ -109,6 +109,7 @@ from .evaluation.retrainings.again import replicate as replicate, retrain as ret
 from .evaluation.retrainings.calibration import calibrate as calibrate
 from .evaluation.retrainings.lds_over_time import lds_over_time as lds_over_time
 from .evaluation.retrainings.what_if import what_if as what_if, what_ifs as what_ifs
+from .evaluation.smoothness import derivative_error as derivative_error
 from .evaluation.smoothness import metasmoothness as metasmoothness
 from .memory import OutOfMemoryError as OutOfMemoryError
 from .record.run import Run as Run

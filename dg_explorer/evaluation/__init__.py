@@ -10,6 +10,7 @@ _EXPORTS = {
     "benchmark_trak_efficiency": "trak_efficiency",
     "evaluate_attribution_quality": "attribution_quality",
     "lds_over_time": "retrainings.lds_over_time",
+    "derivative_error": "smoothness",
     "metasmoothness": "smoothness",
     "training_of_run": ".training.from_run",
     "add_unrolled_scores": ".attribution.unrolled.recorded",

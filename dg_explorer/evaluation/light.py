@@ -14,6 +14,7 @@ from ..training.proof_table import ReplayProof
 from .recorded_checks import RecordedChecks, made_of
 
 GREEN, AMBER = 0.9, 0.5
+BENT = 0.5  # of a derivative's effect in a look-ahead: metasmoothness is below AMBER then
 COVERED = 0.75  # of 90 % intervals; below, predictions are surer than they may be
 _ORDER = ("grey", "green", "amber", "red")
 
@@ -84,8 +85,9 @@ def validity_light(
     Returns
     -------
     Light
-        The worst of: metasmoothness (of this start: green from .9, amber from .5, red below); the
-        method's LDS (red if its interval includes 0 or less, amber below .3, where the scores were
+        The worst of: metasmoothness (of this start: green from .9, amber from .5, red below; where
+        it was not measured, what `derivative_error` missed: red from .5, else amber); the method's
+        LDS (red if its interval includes 0 or less, amber below .3, where the scores were
         replaced since, and where intervals of 90 % cover less than 75 %); what a removal by
         `counterfactual_check` did to the test examples that the scores single out; for scores
         through a replay the proof of it (amber until every segment up to the epoch is proved, red
@@ -128,6 +130,8 @@ class Evidence(RecordedChecks):
                 ]
             return [self._by_lds(epoch, method, "any")]
         found = [self._by_metasmoothness(epoch)]
+        if found[0][0] == "grey" and self._ahead:
+            found = [self._by_look_ahead(epoch, found[0])]
         if method is not None and self._lds:
             found.append(self._by_lds(epoch, method, "this"))
         if method is not None:
@@ -151,7 +155,8 @@ class Evidence(RecordedChecks):
 
     def changes(self, method: str) -> np.ndarray:
         """The epochs at which a method's light may become another one, ascending."""
-        at = [found["epoch"].values for found in (*self._smooth, *self._lds_of(method))]
+        measured = (*self._smooth, *self._ahead, *self._lds_of(method))
+        at = [found["epoch"].values for found in measured]
         if self._is_replayed(method):
             at += [[s.end for s in self._segments]]
         at += [[epoch for epoch in self._made_of(method) if self._is_older(epoch, method)]]
@@ -251,6 +256,29 @@ class Evidence(RecordedChecks):
             "so no score predicts what removing an example would do. These scores describe the "
             "model; they do not explain it.",
             *said,
+        )
+
+    def _by_look_ahead(self, epoch: int, unmeasured: tuple) -> tuple:
+        """What a look-ahead says where training again was not tried: never green by itself."""
+        opposite, where = self._near(-_covering(self._ahead, epoch), epoch)  # less is better
+        if where is None:
+            return unmeasured
+        value = -opposite
+        said = (
+            f"Looking ahead for a few steps, a derivative misses {value:.0%} of what a change of "
+            f"the data does, at least {where}"
+        )
+        measured = ("look-ahead", value)
+        if not value < BENT:
+            return "red", *(
+                f"{said}: no score predicts what removing an example would do. These scores "
+                "describe the model; they do not explain it.",
+                *measured,
+            )
+        return "amber", *(
+            f"{said}. Over a whole training it misses more: metasmoothness(run, training=...) "
+            "measures it.",
+            *measured,
         )
 
     def _by_lds(self, epoch: int, method: str, start: str) -> tuple:

@@ -46,6 +46,14 @@ class RecordedChecks:
         ]
 
     @cached_property
+    def _ahead(self) -> list[xr.DataArray]:
+        """Errors of the derivative in short look-aheads."""
+        return [
+            self.run[check]["derivative_error"].dropna("epoch").load()
+            for check in self._newest_first("derivative_error")
+        ]
+
+    @cached_property
     def _lds(self) -> list[xr.Dataset]:
         return [self.run[check].load() for check in self._newest_first("lds")]
 

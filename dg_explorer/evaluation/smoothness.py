@@ -1,4 +1,8 @@
-"""Metasmoothness: does training answer small changes of its data in a predictable way?"""
+"""Does training answer small changes of its data in a predictable way?
+
+`metasmoothness` trains again with changed weights; `derivative_error` looks ahead from recorded
+states for some steps, where training again costs too much.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ import xarray as xr
 from ..arguments import REQUIRED, checked
 from ..errors import SettingError
 from ..record.run import as_run
+from ..training.look_ahead import stretches
 from ..training.many import train_many
 from ..training.training import Training
-from .settings import check_given
+from .settings import check_count, check_given
 
 
 def sign_agreement(base: torch.Tensor, once: torch.Tensor, twice: torch.Tensor) -> torch.Tensor:
@@ -100,4 +105,83 @@ def metasmoothness(
     )
     if run is not None:
         run.keep("checks/metasmoothness", result)
+    return result
+
+
+@checked
+def derivative_error(
+    run=None,
+    *,
+    training: Training = REQUIRED,
+    h: float = 0.05,
+    n_steps: int | None = None,
+    moments: int = 4,
+    directions: int = 2,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How far exact scores are off at least, for a change of size h, without training again.
+
+    From the start and from some recorded moments the training is taken on for a few steps with
+    the weights of all examples changed by +h v and by -h v, where v is +1 or -1 at random. The
+    second difference of the ends over the first is what a derivative misses. It is a lower bound:
+    a change that has acted longer, from the start on, bends further, which `metasmoothness`
+    measures by training again.
+
+    Parameters
+    ----------
+    run : Run, optional
+        The result is kept in it as ``checks/derivative_error/<n>``, beside earlier ones.
+    training : Training
+        `training_of_run` makes one from a run; dropout, clipping and accumulation are followed.
+    h : float
+        Size of the change of each weight.
+    n_steps : int, optional
+        Of a look-ahead; default a twentieth of the training, at least 10. All together take
+        ``moments (1 + 2 directions) n_steps`` steps.
+    moments : int
+        Look-aheads: the first from the start, the others from recorded moments, evenly chosen.
+    directions : int
+        Random v to average over.
+
+    Returns
+    -------
+    Dataset
+        ``derivative_error`` over (epoch): the largest of the parameters' and outputs' relative
+        error in the look-aheads that began before the epoch. About 0 where a change acts in
+        proportion; 1 where what +h does says nothing about what -h does. Over (look_ahead): the
+        steps ``first`` and ``last``, and the errors of ``parameters`` and ``outputs``.
+    """
+    run = None if run is None else as_run(run)
+    check_given("derivative_error", training)
+    if not 0 < h < 1:
+        raise SettingError(f"h={h!r}: how much the weights of examples change, between 0 and 1.")
+    for name, value in (("moments", moments), ("directions", directions)):
+        check_count(name, value)
+    of_step = np.array([epoch for epoch, _ in training.steps()], dtype=int)
+    length = max(10, len(of_step) // 20) if n_steps is None else check_count("n_steps", n_steps)
+    epochs = np.array(sorted(epoch for epoch in training.record_at if epoch > 0), dtype=int)
+    if not len(epochs):
+        raise SettingError("derivative_error needs a recorded epoch after the start of training.")
+    ends = np.searchsorted(of_step, epochs)  # steps taken at each
+    chosen = ends[np.linspace(0, len(ends) - 1, moments + 1).round().astype(int)[:-1]][1:]
+    starts = np.unique([0, *chosen[chosen < len(of_step)]])
+    rng = np.random.default_rng(seed)
+    v = torch.as_tensor(rng.choice([-1.0, 1.0], size=(directions, training.n_train)))
+    found = stretches(training, starts.tolist(), length, v, h)
+    worst = [
+        max(max(s.parameters, s.outputs) for s in found if s.first < end) for end in ends.tolist()
+    ]
+    result = xr.Dataset(
+        {
+            "derivative_error": ("epoch", worst),
+            "parameters": ("look_ahead", [s.parameters for s in found]),
+            "outputs": ("look_ahead", [s.outputs for s in found]),
+            "first": ("look_ahead", [s.first for s in found]),
+            "last": ("look_ahead", [s.last for s in found]),
+        },
+        coords={"epoch": training.recorded_as(epochs), "look_ahead": np.arange(len(found))},
+        attrs={"h": h, "n_steps": length, "directions": directions, "seed": seed},
+    )
+    if run is not None:
+        run.keep("checks/derivative_error", result)
     return result

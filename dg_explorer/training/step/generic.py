@@ -123,6 +123,10 @@ class OptimizerStep(Brief):
         changes = [f for f in (self.change_gradient, self.change_theta) if f is not None]
         return not all(getattr(f, "stateless", False) for f in changes)
 
+    def forget_shared(self) -> None:
+        """Go on from what is known of each step, without telling a copied rule of what follows."""
+        self._fixed = dict(self._fixed)
+
     def initial_state(self, theta: Tensor) -> State:
         """Parameters and an empty memory, as before the first update."""
         return (theta, theta.new_zeros(*theta.shape[:-1], 0))

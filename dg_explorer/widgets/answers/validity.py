@@ -15,6 +15,7 @@ TITLES = {
     "lds": "Linear datamodeling score",
     "metasmoothness": "Metasmoothness",
     "smoothness": "Metasmoothness",
+    "derivative_error": "What a derivative misses",
     "beyond_band": "Removal against chance",
     "distance": "Replay against the record",
 }
@@ -22,6 +23,7 @@ ABOUT = {
     "lds": "rank correlation of predicted and retrained outputs over random training subsets",
     "metasmoothness": "share of parameters that answer small changes of the training set steadily",
     "smoothness": "share of parameters that answer small changes of the training set steadily",
+    "derivative_error": "what short look-aheads with changed weights leave unexplained, at least",
     "beyond_band": "share of test examples that the named removal moved further than random ones",
     "distance": "how far the training, taken again, ends from the recorded weights (L2 norm)",
 }

@@ -23,7 +23,8 @@ def lights(reader: RunReader) -> dict[str, Block]:
 
     Nothing where the record holds no check: the board then says that nothing was checked.
     """
-    checks = [*reader.run.checks("metasmoothness"), *reader.run.checks("lds")]
+    kinds = ("metasmoothness", "derivative_error", "lds")
+    checks = [check for kind in kinds for check in reader.run.checks(kind)]
     if not checks and not reader.has(GROUP):
         return {}
     evidence = Evidence(reader.run)
