@@ -152,11 +152,13 @@ def main() -> None:
                     found = lds_with_interval(scores, masks, outputs[:, : len(scores)])
                     by_damping.setdefault(damping, []).append(found)
                 else:
-                    print(f"{name:30}{damping:18}not finite")
+                    print(f"{name:30}{damping:18}no finite scores")
         seconds = time.process_time() - start
         means = {damping: np.mean(found, 0) for damping, found in by_damping.items()}
         best = max(means, key=lambda damping: means[damping][0])
-        for damping in dict.fromkeys([next(iter(means)), best]):
+        for damping in dict.fromkeys(
+            [next((d for d in ("default", OWN) if d in means), best), best]
+        ):
             lds, low, high = means[damping]
             chosen = damping if damping in ("default", OWN) else f"{damping}, best"
             told = f"{lds:.3f} ({low:.3f} to {high:.3f})"

@@ -45,13 +45,10 @@ def check_independent(model: nn.Module, task: Task, batch: Any, take: Callable) 
     CoupledBatchError
         Names the module, the output or the loss.
     """
-    n = _examples(task, model, batch)
-    if n < 2:
-        return
-    ways = [_alternating(n), _halves(n)]
     with torch.no_grad(), _buffers_kept(model):
         whole = _asked(model, task, batch)
-        for parts in ways:
+        n = len(whole["output"])
+        for parts in (_alternating(n), _halves(n)) if n > 1 else ():
             pieces = [_part_asked(model, task, take(batch, part), len(part), n) for part in parts]
             back = torch.argsort(torch.cat(parts))
             for what, values in whole.items():
@@ -72,11 +69,6 @@ def room(model: nn.Module, values: torch.Tensor) -> float:
     if torch.float32 in dtypes and values.is_cuda and torch.backends.cudnn.allow_tf32:
         found = max(found, 5e-3)  # convolutions in TF32, which is torch's default
     return found
-
-
-def _examples(task, model, batch) -> int:
-    with torch.no_grad(), _buffers_kept(model):
-        return len(task.output(task.predict(model, batch), batch))
 
 
 def _asked(model, task, batch) -> dict[str, torch.Tensor]:

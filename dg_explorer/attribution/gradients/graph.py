@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -184,7 +185,12 @@ def result_shape(node: Node) -> tuple:
 
 def operation(node: Node) -> str:
     """The name of an operation: "Addmm", "Convolution"."""
-    return re.sub(r"Backward\d*$", "", node.name())
+    return _bare(node.name())
+
+
+@cache
+def _bare(name: str) -> str:
+    return re.sub(r"Backward\d*$", "", name)
 
 
 def _extended(path: str, node: Node, place: int) -> str:

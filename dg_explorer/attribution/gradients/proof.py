@@ -8,6 +8,7 @@ gets wrong, an unchecked kernel is off by up to a third and looks fine.
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import numpy as np
 import torch
@@ -264,6 +265,13 @@ def _owners(sites, values, n, axes, seen, unreadable) -> None:
     plain = backward(values.sum())
     digits = counted(n) if n > 1 else []
     others = [backward((values * times.to(values)).sum()) for times in digits]
+
+    @cache  # a layer's weight and bias meet the same result
+    def whose(node, axis: int):
+        gradient = plain[node]
+        found = owners_of(gradient, [other[node] for other in others], axis)
+        return None if found is None else (n, found, busy_rows(gradient, axis))
+
     for site in sites:
         gradient = plain[site.use.node]
         for name, key in site.keys:
@@ -275,11 +283,11 @@ def _owners(sites, values, n, axes, seen, unreadable) -> None:
                 if axis >= gradient.ndim:
                     unreadable.append(name)
                     continue
-                owners = owners_of(gradient, [o[site.use.node] for o in others], axis)
+                owners = whose(site.use.node, axis)
                 if owners is None:
                     unreadable.append(name)
                 else:
-                    found.append((n, owners, busy_rows(gradient, axis)))
+                    found.append(owners)
 
 
 # ------------------------------------------------------------------- against plain autograd
@@ -294,24 +302,25 @@ class _Truth:
 
     def __init__(self, model, plan, probes):
         self.model, self.names, self.task = model, list(plan.parameters), plan.task
+        # by probe, then by name, shape (example, *parameter)
+        alone = [one_by_one(model, plan.task, batch, self.names) for batch in probes[:2]]
+        self.alone = [_stacked([{n: g[0] for n, g in one.items()} for one in e]) for e in alone]
         # the last batch is an example of the first
-        self.alone = [one_by_one(model, plan.task, batch, self.names) for batch in probes[:2]]
-        self.alone = [[{n: g[0] for n, g in one.items()} for one in each] for each in self.alone]
-        self.alone.append(self.alone[0][:1])
+        self.alone.append({name: found[:1] for name, found in self.alone[0].items()})
         self.probes, self._together = probes, None
-        for each in self.alone:
-            for one in each:
-                for name, gradient in one.items():
-                    if not torch.isfinite(gradient).all():
-                        raise NonFiniteError(
-                            f"The gradient of {name!r} is not finite. Check the checkpoint and "
-                            f"the inputs."
-                        )
+        for name in self.names:
+            for each in self.alone[:2]:
+                # of float64, in which no sum of finite squares of float32 overflows
+                if not np.isfinite(_norm(each[name])) and not each[name].isfinite().all():
+                    raise NonFiniteError(
+                        f"The gradient of {name!r} is not finite. Check the checkpoint and the "
+                        f"inputs."
+                    )
 
     @property
     def together(self):
         if self._together is None:
-            self._together = [self._of(batch) for batch in self.probes]
+            self._together = [_stacked(self._of(batch)) for batch in self.probes]
         return self._together
 
     def _of(self, batch):
@@ -321,10 +330,15 @@ class _Truth:
             return [gradients_of(value, self.names, parameters, True) for value in values]
 
 
+def _stacked(each: list[dict]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
 def _errors(plan, model, probes, truth, complain=False) -> dict[str, float] | None:
     """Relative error by parameter, by the nearer truth; None where the plan does not run."""
     try:
-        found = [Reading(model, plan)(batch, plan.task.output) for batch in probes]
+        read = Reading(model, plan)
+        found = [read(batch, plan.task.output) for batch in probes]
     except UncoveredError as error:
         _take_raw(plan, error.names)
         return _errors(plan, model, probes, truth, complain)
@@ -351,22 +365,25 @@ def _against(plan, found, truth, allowed: float) -> dict[str, float]:
     size = dict.fromkeys(plan.parameters, 0.0)
     precision = 1e-7
     for captured, examples in zip(found, truth, strict=True):
-        for i, right in enumerate(examples):
-            one = {}
-            for factor in captured.factors[0]:
-                one |= factor.take(slice(i, i + 1)).gradients()
-            for name, gradient in right.items():
-                precision = max(precision, torch.finfo(gradient.dtype).eps)
-                size[name] += float(gradient.double().square().sum())
-                if name in one:
-                    given = one[name].double().reshape(gradient.shape)
-                    off[name] += float((given - wide(gradient).double()).square().sum())
-                else:
-                    off[name] = float("inf")
+        given = {}
+        for factor in captured.factors[0]:
+            given |= factor.gradients()
+        for name, right in examples.items():
+            precision = max(precision, torch.finfo(right.dtype).eps)
+            size[name] += _norm(right) ** 2
+            if name in given:
+                off[name] += _norm(given[name].reshape(right.shape) - wide(right)) ** 2
+            else:
+                off[name] = float("inf")
     whole = sum(size.values()) ** 0.5
     # a gradient that is all but zero is judged by the whole model's
     least = 100 * precision * whole / allowed + 1e-300
     return {n: off[n] ** 0.5 / (size[n] ** 0.5 + least) for n in plan.parameters}
+
+
+def _norm(gradients: torch.Tensor) -> float:
+    """Their length, summed in float64: squares of small gradients are nothing in float32."""
+    return float(torch.linalg.vector_norm(gradients, dtype=torch.float64))
 
 
 def _allowed(model) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,6 @@ class Reading:
         nodes = list(dict.fromkeys(site.use.node for site in sites))
         edges = [GradientEdge(node, 0) for node in nodes]
         routed = self._laid_out(sites, n, shapes)
-        parameters = dict(self.model.named_parameters())
         found, last = [], rows.shape[1] - 1
         for r in range(rows.shape[1]):
             total = rows[:, r]
@@ -140,19 +140,23 @@ class Reading:
             d = _backward(total.sum(), nodes, edges, r < last) if edges else {}
             if whose:
                 self._find_owners(sites, d, whose, n, shapes)
-            layers = self._layers(sites, d, parameters, n, rows)
+            layers = self._layers(sites, d, self.parameters, n, rows)
             for factor in layers:
                 for part in ("gradient", "d", "a", "x"):
                     check_finite(getattr(factor, part, None), "gradient", ids, ids is not None)
             found.append(layers)
         return found
 
+    @cached_property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The model's, by name."""
+        return dict(self.model.named_parameters())
+
     def _sites(self, graph: Graph) -> list[Site]:
-        parameters = dict(self.model.named_parameters())
         sites: dict[tuple, Site] = {}
         uncovered = []
         for name in self.plan.covered:
-            uses = graph.uses(parameters[name], self.plan.chain.get(name, {}), RULES)
+            uses = graph.uses(self.parameters[name], self.plan.chain.get(name, {}), RULES)
             if uses is None or any((name, use.key) not in self.plan.layouts for use in uses):
                 uncovered.append(name)
                 continue

@@ -62,18 +62,21 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
     What would hide operations from autograd's graph is off meanwhile: fused attention, compiled
     code, layers that are computed again in the backward pass, recurrent layers in one piece.
     """
-    training = {module: module.training for module in model.modules()}
-    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    training, named = {}, {}
+    for prefix, module in model.named_modules():
+        training[module] = module.training
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            named.setdefault(parameter, name)
+    flags = {parameter: parameter.requires_grad for parameter in named}
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         try:
-            model.eval()
+            if any(training.values()):
+                model.eval()
             names = set(tracked)
-            for parameter in flags:
-                parameter.requires_grad_(False)
-            for name, parameter in model.named_parameters():
-                if name in names:
-                    parameter.requires_grad_(True)
+            for parameter, name in named.items():
+                if parameter.requires_grad != (name in names):
+                    parameter.requires_grad_(name in names)
             torch.backends.mha.set_fastpath_enabled(False)
             stack.enter_context(_nothing_computed_again())
             if any(isinstance(module, nn.RNNBase) for module in training):
@@ -88,9 +91,11 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
             for module, mode in training.items():
-                module.training = mode
+                if module.training != mode:
+                    module.training = mode
             for parameter, flag in flags.items():
-                parameter.requires_grad_(flag)
+                if parameter.requires_grad != flag:
+                    parameter.requires_grad_(flag)
 
 
 def check_ready(model: nn.Module) -> None:
