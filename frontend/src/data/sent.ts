@@ -17,7 +17,7 @@ export interface Method {
   unit: string;
 }
 
-/** A question that was asked of the finished run, "set/question", and who answers it. */
+/** A question that was asked of the finished run, "set/question", and what answers it. */
 export interface Question {
   id: string;
   about: string;

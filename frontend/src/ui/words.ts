@@ -28,7 +28,7 @@ const CAUSAL: Words = {
   noneLeast: "Nothing lowered it here.",
   gained: "Gained influence",
   lost: "Lost influence",
-  teaches: "Who teaches",
+  teaches: "What helps",
   low: (text) => `hurts ${text}`.trim(),
   high: (text) => `${text} helps`.trim(),
 };
