@@ -26,13 +26,15 @@ def made_from(model, task: Task, train: Served | None, test: Served | None) -> d
         "version": versions().get("dg_explorer", ""),
     }
     for split, served in (("train", train), ("test", test)):
-        found[f"{split} examples"] = "" if served is None else digest_of(served, task.needs_batch)
+        found[f"{split} examples"] = (
+            "" if served is None else examples_digest(served, task.needs_batch)
+        )
         if served is not None and served.forward is not None:
             found["forward"] = _known(code_digest(served.forward), [served.forward])
     return found
 
 
-def digest_of(served: Served, whole: bool = False) -> str:
+def examples_digest(served: Served, whole: bool = False) -> str:
     """A short name for some examples; of their ids and labels alone where inputs are augmented."""
     told = data_digest(served, whole=whole, inputs=not served.augmented)
     return f"{'labels alone ' if served.augmented else ''}{told}"

@@ -123,7 +123,7 @@ def _compared(attributor, split: str, data: Served | None, run, epochs: list[int
     if split == "train":
         # the last row alone is known to be of its checkpoint, whatever epochs are asked for
         attrs = run[group].attrs if group in run else {}
-        epochs = saved_epochs(run) if attrs.get("measured") == AFTERWARDS else ()
+        epochs = list(saved_epochs(run)) if attrs.get("measured") == AFTERWARDS else []
         recorded = [epoch for epoch in recorded if epoch == attrs.get("last_measured")]
     epochs = [epoch for epoch in epochs if epoch in recorded]
     if not epochs:

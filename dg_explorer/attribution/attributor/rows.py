@@ -23,8 +23,11 @@ def as_dataset(epoch: int, row: dict, coords: dict, attrs: dict) -> xr.Dataset:
     }
     left_out = _OF_LAYERS if asked else (*_OF_LAYERS, "value")
     row = {name: value for name, value in row.items() if name not in left_out}
-    data = {name: (dims[name], np.asarray(value)[None]) for name, value in row.items()}
-    data["score"] = (*data["score"], {"unit": attrs["unit"]})
+    units = {"score": {"unit": attrs["unit"]}}
+    data = {
+        name: (dims[name], np.asarray(value)[None], units.get(name, {}))
+        for name, value in row.items()
+    }
     return xr.Dataset(data, {"epoch": [epoch], **coords}, attrs)
 
 

@@ -15,7 +15,7 @@ def settled(attributor, data, run=None):
 
     Parameters
     ----------
-    data : whose first examples tell, where the task is to be inferred
+    data : its first examples tell, where the task is to be inferred
     run : Run, optional
         What it recorded must be the task that is inferred.
 

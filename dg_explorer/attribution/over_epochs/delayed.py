@@ -13,7 +13,7 @@ from ...errors import MissingGroupError, SettingError
 from ...run import Run
 from ...schema import SIGN
 from ...tasks.parts import labels_of
-from ..attributor.base import weights_digest
+from ..attributor.gradient_reader import weights_digest
 from ..methods.trak import TRAKAttributor
 from .score_changes import attribution_evolution, phase_transition_examples
 

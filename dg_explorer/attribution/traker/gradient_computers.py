@@ -68,7 +68,7 @@ class FunctionalGradientComputer(AbstractGradientComputer):
         # the fused attention kernels have no batching rule and would run example by example
         with undisturbed(self.model), sdpa_kernel(SDPBackend.MATH):
             for start in range(0, length(batch), chunk):
-                part = some(tuple(batch), slice(start, start + chunk))
+                part: Any = some(tuple(batch), slice(start, start + chunk))
                 each = vmap(grad(output), (None, *[0] * len(part)), randomness="different")
                 parts.append(each(self._wanted, *part))
         return {name: torch.cat([part[name] for part in parts]) for name in self._wanted}
@@ -112,11 +112,10 @@ class IterativeGradientComputer(HookGradientComputer):
 
 def gradient_computer_for(model_output: Any) -> tuple[type[AbstractGradientComputer], object]:
     """The cheapest class that can differentiate a model output, and what it differentiates."""
-    task: Any = model_output if isinstance(model_output, Task) else None
-    if task is None and hasattr(model_output, "as_task"):
-        task = model_output.as_task()
-    if task is not None:
-        return HookGradientComputer, task
+    if isinstance(model_output, Task):
+        return HookGradientComputer, model_output
+    if hasattr(model_output, "as_task"):
+        return HookGradientComputer, model_output.as_task()
     return FunctionalGradientComputer, model_output
 
 

@@ -177,10 +177,10 @@ MODEL_OUTPUTS = {
 def as_model_output(task: Any) -> AbstractModelOutput | Task:
     """What `TRAKer(task=...)` means: a name, a model output (or anything with its two
     methods), or a task of this package."""
-    if isinstance(task, str) and task in MODEL_OUTPUTS:
-        return MODEL_OUTPUTS[task]()
     if hasattr(task, "get_output") and hasattr(task, "get_out_to_loss_grad"):
         return task
+    if isinstance(task, str) and task in MODEL_OUTPUTS:
+        return MODEL_OUTPUTS[task]()
     return as_task(task)
 
 

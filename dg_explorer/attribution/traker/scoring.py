@@ -11,7 +11,7 @@ import torch
 
 from ...errors import NonFiniteError, SettingError
 from ...memory import memory_advice
-from ..attributor.base import weights_digest
+from ..attributor.gradient_reader import weights_digest
 from .store import TRAKerStore, UnfinishedError
 
 BLOCK = 8192  # rows of features multiplied at a time

@@ -16,7 +16,7 @@ from ...checkpoints.loading import load_into
 from ...data.batch import Batch, batch_length
 from ...errors import DataError, NonFiniteError, SettingError
 from ...memory import memory_advice
-from ..attributor.base import weights_digest
+from ..attributor.gradient_reader import weights_digest
 from ..gradients.watching import select_parameters, whatever_the_caller_does
 from ..projections.sketches import DEFINITION
 from ..solve.ridge import RIDGE_AUTO, ridge_features

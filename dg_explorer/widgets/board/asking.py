@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import traitlets
@@ -23,6 +24,9 @@ from ..reading.blocks import pack
 from ..reading.lights import lights
 from ..reading.reader import RunReader
 from .live import LiveBoard
+
+if TYPE_CHECKING:
+    from ...evaluation.jobs.running import Jobs
 
 LINE = "explore(run, training=training)"
 CHECKS = 32  # random removals that a board's check of itself makes
@@ -64,8 +68,7 @@ class Asking:
 
     def __init__(self, board, training=None):
         self._board: Callable[[], LiveBoard | None] = weakref.ref(board)
-        self._training = training
-        self._jobs = None
+        self._jobs: Jobs | None = None
         self._answer = ""  # which answer the job under way is for
         self._checking = False  # whether the board is to check itself
         self._again = False  # whether it goes on to when the job under way is over
@@ -140,6 +143,11 @@ class Asking:
         busy = current is not None and not current.is_over
         return "" if busy else self._jobs.refusal
 
+    def _allowed(self) -> Jobs:
+        if self._jobs is None:
+            raise DGExplorerError(self.refusal)
+        return self._jobs
+
     def check(self, on: bool) -> None:
         """Have the board check itself by random removals, or let that rest."""
         with self._lock:
@@ -154,8 +162,7 @@ class Asking:
     def _start_check(self) -> None:
         from ...evaluation.retrainings.removals import random_removals
 
-        known = self._training.train_ids
-        removals = random_removals(CHECKS, known, SHARE)
+        removals = random_removals(CHECKS, self._allowed().training.train_ids, SHARE)
         weights = np.concatenate([np.ones_like(removals[:1]), removals])
         self._start("retrain", weights, ["whole", *["random"] * CHECKS], "")
 
@@ -165,15 +172,16 @@ class Asking:
         with self._lock:
             if why := self.refusal:
                 raise DGExplorerError(why)
-            current = self._jobs.current
+            jobs = self._allowed()
+            current, known = jobs.current, jobs.training.train_ids
             if current is not None and not current.is_over:
                 if current.name != "retrain":
                     raise DGExplorerError("A retraining is under way; wait for it or cancel it.")
                 self._again = True
                 current.cancel()  # its finished rows are kept; it goes on afterwards
-            asked = weights_without(train, self._training.train_ids)
+            asked = weights_without(train, known)
             k = int((asked == 0).sum())
-            random = random_removals(_BAND, self._training.train_ids, k / len(asked))
+            random = random_removals(_BAND, known, k / len(asked))
             weights = np.concatenate([asked[None], np.ones_like(asked)[None], random])
             self._test, self._train = test, train
             self._start(
@@ -185,7 +193,10 @@ class Asking:
         from ...evaluation.retrainings.again import digest_of
         from ...evaluation.retrainings.kept import THIS, finished, name_of
 
-        board, training = self._board(), self._training
+        board, jobs = self._board(), self._allowed()
+        if board is None:
+            return
+        training = jobs.training
         there = finished(
             board.run, digest_of(training), training.recorded_epochs(), training.test_ids
         )
@@ -196,7 +207,7 @@ class Asking:
                 self._conclude()
             return
         asked = Asked(weights[todo], np.full(len(todo), THIS), [why[i] for i in todo])
-        self._jobs.start(name, asked, self._write)
+        jobs.start(name, asked, self._write)
 
     def _write(self, rows) -> None:
         from ...evaluation.retrainings.kept import add_rows

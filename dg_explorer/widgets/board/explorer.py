@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anywidget
-import numpy as np
 import pandas as pd
 import traitlets
 
@@ -18,27 +15,23 @@ from ...errors import SettingError
 from ...growing_run import GrowingRun
 from ...record.run import as_run
 from ...run import Run
-from ..answers.fitting import MOST, fitting_k
 from ..answers.panels import READS
 from ..answers.preview import preview
 from ..answers.serve import SLOW, answer
 from ..answers.sources import Sources
 from ..export.bundle import SCRIPT, STYLE
-from ..export.drawing import as_png, as_svg
-from ..export.page import page
-from ..export.still import WIDTH, still
 from ..reading import tables
 from ..reading.faces import Faces
 from ..reading.reader import RunReader
-from ..reading.selection import Selection
 from .asking import AsksWhatIf
+from .exporting import Exporting
 from .following import Follower
-from .later import send_later
 from .linked import LinkedSelection
 from .opening import opening
 from .replacing import is_replaced, remember, this_execution
-from .settable import OnlyWhatIsThere, check_choices
-from .standing_in import stand_in
+from .saved import send_later
+from .selecting import Selecting
+from .settable import OnlyWhatIsThere
 
 if TYPE_CHECKING:
     from ...training.training import Training
@@ -46,7 +39,7 @@ if TYPE_CHECKING:
 VIEWS = (*READS, "comparison")  # as in frontend/src/views/registry.ts
 
 
-class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
+class Explorer(OnlyWhatIsThere, AsksWhatIf, Selecting, Exporting):
     """One board on one run. `explore` makes it; it fits in any ipywidgets container.
 
     Attributes
@@ -61,10 +54,6 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
     _css = STYLE
     _preview = traitlets.Bytes().tag(sync=True)
     _more = traitlets.Bytes().tag(sync=True)
-    _selection = traitlets.Dict().tag(sync=True, echo_update=False)
-    _views = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    _error = traitlets.Unicode("").tag(sync=True)
-    _still = traitlets.Unicode("").tag(sync=True)  # the end of the picture that stands in for it
 
     _shown: tuple[str, ...] = ()  # names of the views; all of them where empty
     _fixed = {
@@ -96,9 +85,7 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
         self._on_screen = threading.Event()
         self._rendered = False  # whether a page shows the board; the page says so
         self._made_by = this_execution()
-        self._past: list[Selection] = []
-        self._future: list[Selection] = []
-        self._heard: list[tuple[Selection, Selection]] | None = None
+        self._begin()
         self._read()
         opened = opening(self._sources.reader)
         first = opened.changed(**selection)
@@ -164,14 +151,6 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
         """The selected examples of both splits with their properties; index (split, id)."""
         return tables.selected_frame(self._sources.reader, self.selection.value)
 
-    def undo(self) -> None:
-        """Go back to the selection before the last change."""
-        self._travel(self._past, self._future, "undo")
-
-    def redo(self) -> None:
-        """Take back an `undo`."""
-        self._travel(self._future, self._past, "redo")
-
     def refresh(self) -> None:
         """Read the record again: rows that were recorded since then appear.
 
@@ -193,7 +172,8 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
                 self._more = b""
                 self._preview = preview(self._sources, first=now)
             self._apply(now, "growth")  # no step to undo
-            self._asking.publish()
+            if self._asking is not None:
+                self._asking.publish()
             send_later(self, self._on_screen)
 
     @property
@@ -220,9 +200,10 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
         if self.comm is None:
             return
         self.live = False
-        self._asking.stop()
+        if self._asking is not None:
+            self._asking.stop()
         super().close()
-        self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets forbids to show it again
+        vars(self).pop("_repr_mimebundle_", None)  # ipywidgets forbids to show it again
         self._own_layout.close()
         self._preview = self._more = b""
         self._sources.forget()
@@ -235,154 +216,14 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
         self.open()
         send_later(self, self._on_screen)
 
-    # ------------------------------------------------------------------ other forms
-
-    @checked
-    def to_html(self, path: str | Path, *, theme: str = "auto", k: int | None = None) -> Path:
-        """Write the board as one self-contained page that needs neither kernel nor network.
-
-        Parameters
-        ----------
-        path : file to write
-        theme : "light", "dark", or "auto" for the reader's own
-        k : top training examples kept a side, epoch and test example
-            By default 8, or down to 4 where the page would pass 5 MB.
-        """
-        if theme not in ("auto", "light", "dark"):
-            raise SettingError(f"theme is 'auto', 'light' or 'dark', not {theme!r}.")
-        path = Path(path)
-        if path.is_dir():
-            raise SettingError(f"The page is a file, and {path} is a folder: {path / 'run.html'}.")
-        if not path.absolute().parent.is_dir():
-            raise SettingError(
-                f"There is no folder {path.absolute().parent} to write {path.name} to."
-            )
-        path.write_text(self._page(theme, k or fitting_k(self._sources)), encoding="utf-8")
-        return path
-
-    def _page(self, theme: str, k: int, *, scores: int | None = None) -> str:
-        state = {"_selection": self.selection.value.to_wire(), "_views": list(self._views)}
-        state |= {"_asked": self._asked, "_job": self._job}
-        sources = replace(self._sources, k=k, brief=True, views=tuple(self._views))
-        held = preview(sources, everything=True, first=self.selection.value, scores=scores)
-        return page(held, state, title=f"{self.run.name} · dg_explorer", theme=theme)
-
-    def to_png(
-        self, path: str | Path, *, theme: str = "light", width: int = 1280, scale: float = 2.0
-    ) -> Path:
-        """Write the board as a picture, `width * scale` pixels wide, through a Chromium."""
-        from ..export.photograph import photograph
-
-        text = self._page(theme, MOST, scores=1)  # nobody will choose another test example
-        return photograph(text, path, theme=theme, width=width, scale=scale)
-
-    @checked
-    def to_plotly(self, *, theme: str = "light"):
-        """What is on the board now as a plain `plotly.graph_objects.Figure`."""
-        from ..export.plain_figures import board_figure
-
-        return board_figure(self, theme=theme)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run!r})"
-
-    def _repr_mimebundle_(self, **kwargs):
-        if self.comm is None:
-            self._reopen()
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data |= self._still_picture(data)
-        return bundle
-
-    def _still_picture(self, data: dict) -> dict[str, str]:
-        """What stands in where no widget runs, beside the widget, or before it; see `stand_in`."""
-        shapes, height = still(self._sources.reader, self.run.name, self.selection.value)
-        picture = as_png(shapes, WIDTH, height)
-        self._still = picture[-60:]
-        stand_in(self, picture)
-        return {"image/png": picture, "image/svg+xml": as_svg(shapes, WIDTH, height)}
 
     # ------------------------------------------------------------------ between Python and browser
 
     def _read(self) -> None:
         reader = RunReader(self.run)
         self._sources = Sources(reader, Faces(reader, self._show, self._name), views=self._shown)
-
-    def _check(self, selection: Selection, before: Selection) -> None:
-        reader = self._sources.reader
-        check_choices(reader, self._sources.faces.groups, selection, before)
-        for split, ids in (
-            ("test", [selection.test, *selection.selected_tests]),
-            ("train", [selection.train, *selection.selected]),
-        ):
-            reader.positions(split, np.array([i for i in ids if i is not None], np.int64))
-        for epoch in (selection.epoch, *(selection.range or ())):
-            if len(reader.epochs) and epoch not in reader.epochs:
-                near = np.sort(reader.epochs[np.argsort(np.abs(reader.epochs - epoch))[:2]])
-                raise SettingError(
-                    f"{self.run.time_unit} {epoch} is not recorded; the nearest are "
-                    f"{' and '.join(str(e) for e in near)}."
-                )
-        if selection.method is not None:
-            reader.scores(selection.method)
-
-    def _apply(self, new: Selection, via: str | None = None) -> None:
-        """Python selects: checked, remembered, sent."""
-        with self._lock:
-            old = self.selection.value
-            if new == old:
-                return
-            self._check(new, old)
-            if via is None:
-                self._past.append(old)
-                self._future.clear()
-            self.selection._hold(new)
-            wire = new.to_wire()
-            self._selection = {**wire, "via": via} if via else wire
-            # told last: who watches may select in answer, and that must reach the browser later
-            self.selection._tell(old, new)
-
-    def set_state(self, sync_data) -> None:
-        """What the browser sent, in one piece: no selection of Python's comes in between.
-
-        With subshells it arrives in a thread of its own, and ipywidgets would forget to send a
-        trait that Python sets while the browser's value of it is being taken over.
-        """
-        with self._lock:
-            self._heard = []
-            super().set_state(sync_data)
-            heard, self._heard = self._heard, None
-        for old, new in heard:
-            self.selection._tell(old, new)
-
-    def _browser_selected(self, change) -> None:
-        wire = dict(change["new"])
-        via = wire.pop("via", None)
-        new = Selection.from_wire(wire)
-        with self._lock:
-            old = self.selection.value
-            if new == old:
-                return  # our own change coming round
-            if via == "undo" and self._past:
-                self._past.pop()
-                self._future.append(old)
-            elif via == "redo" and self._future:
-                self._future.pop()
-                self._past.append(old)
-            else:
-                self._past.append(old)
-                self._future.clear()
-            self.selection._hold(new)
-            if self._heard is not None:
-                self._heard.append((old, new))
-                return
-        self.selection._tell(old, new)
-
-    def _travel(self, source: list[Selection], target: list[Selection], via: str) -> None:
-        if source:
-            target.append(self.selection.value)
-            self._apply(source.pop(), via)
 
     def _answer(self, _widget, content, _buffers) -> None:
         if not isinstance(content, dict):
@@ -395,7 +236,8 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
             if is_replaced(self, self._made_by):
                 self.close()
         if content.get("kind") != "get":
-            self._asking.hear(content)
+            if self._asking is not None:
+                self._asking.hear(content)
             return
         key = str(content.get("key"))
         if key.partition("/")[0] in SLOW:
@@ -414,10 +256,6 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, anywidget.AnyWidget):
             said = {"kind": "refused", "key": key, "error": text}
         if sources is self._sources:  # else it was read anew, and the browser asks anew
             self.send(said, [container] if container else None)
-
-    def _report(self, text: str) -> None:
-        self._error = ""
-        self._error = text
 
 
 @checked

@@ -17,10 +17,17 @@ class LiveBoard(Protocol):
     selection: LinkedSelection
     _sources: Sources
     _lock: threading.RLock
-    _preview: Any  # traits of bytes
+    # traits, which take and give plain values
+    _preview: Any
     _more: Any
+    _asked: Any
+    _job: Any
+    _lights: Any
 
     def refresh(self) -> None:
         """Read the record again."""
+
+    def send(self, content) -> None:
+        """Send a message to the browser."""
 
     def _report(self, text: str) -> None: ...

@@ -61,7 +61,7 @@ class DynamicsMap(Explorer):
 
 
 class TransitionView(Explorer):
-    """Who gained and lost influence between the two moments of `ex.selection.range`."""
+    """What gained and lost influence between the two moments of `ex.selection.range`."""
 
     _shown = ("timeline", "transition")
 
@@ -102,7 +102,7 @@ class BiasView(Explorer):
     _shown = ("timeline", "bias")
 
     def to_plotly(self, *, theme: str = "light"):
-        """Accuracy by group, and what teaches the group that ends worst, as a plain figure."""
+        """Accuracy by group, and what helps or harms the worst group, as a plain figure."""
         from ...figures.bias import bias_figure
 
         now, reader = self.selection.value, self._sources.reader
