@@ -58,7 +58,7 @@ class UnknownExampleError(DGExplorerError, KeyError):
 
 
 class ShuffledLoaderError(DGExplorerError, ValueError):
-    """Example ids were to be inferred from a loader whose order is not the dataset's."""
+    """Example ids were to be inferred from a loader with an order that is not the dataset's."""
 
 
 class DataError(DGExplorerError, ValueError):

@@ -40,7 +40,7 @@ class WorkerLostWarning(UserWarning):
     """A pool of processes broke; the rest is done in this process."""
 
 
-class Job:
+class Unit:
     """One unit: handed to the executor when made, or done here when its result is asked for.
 
     Parameters
@@ -107,9 +107,9 @@ def _cannot_travel(error: Exception) -> bool:
     )
 
 
-def in_order(jobs: Iterable[Job], ahead: int) -> Iterator:
+def in_order(jobs: Iterable[Unit], ahead: int) -> Iterator:
     """Results of jobs in their order, with up to `ahead` made before the first is waited for."""
-    waiting: deque[Job] = deque()
+    waiting: deque[Unit] = deque()
     for job in jobs:
         waiting.append(job)
         if len(waiting) > ahead:
@@ -143,7 +143,7 @@ def scores_unit(attributor, weights: dict, train: list, test: list) -> dict[str,
     """The row of one checkpoint from the features of its blocks."""
     with _ONE_AT_A_TIME:
         load_into(attributor.model, weights)
-        return _row(attributor, joined(train), joined(test))
+        return _row(attributor, joined_features(train), joined_features(test))
 
 
 def _features(attributor, split: str, data):
@@ -180,7 +180,7 @@ def _row(attributor, train_features, test_features) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------- blocks of examples
 
 
-def joined(parts: list):
+def joined_features(parts: list):
     """Features of consecutive blocks as those of the whole."""
     return torch.cat(parts) if torch.is_tensor(parts[0]) else join_features(parts)
 

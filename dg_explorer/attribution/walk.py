@@ -21,7 +21,7 @@ from ..errors import CheckpointError, SchemaError, SettingError
 from ..record.run import as_run
 from ..schema import SIGN
 from ..training.loss.trained_loss import check_assumed_loss, trained_loss
-from .attributor.made_from import as_served, check_made_from, digest_of, made_from, weights_of
+from .attributor.made_from import as_served, check_made_from, examples_digest, made_from, weights_of
 from .attributor.outputs_on_record import AS_RECORDED, compared
 from .attributor.rows import as_dataset, check_sums, keep_own, layers_of
 from .attributor.settling import check_taken, settled
@@ -32,7 +32,7 @@ from .queries.query import QuerySet
 from .units import (
     AHEAD,
     BLOCK,
-    Job,
+    Unit,
     blocks,
     divisible,
     features_unit,
@@ -207,7 +207,7 @@ def attribute(
     coords = {"test" if asked is None else "query": questions.ids, "train": train.ids}
     new, told = False, {}
     if asked is not None:
-        told = asked.made_from(lambda data: digest_of(data, made.task.needs_batch))
+        told = asked.made_from(lambda data: examples_digest(data, made.task.needs_batch))
         made_of |= told
         new = check_questions(run, asked, told, made, overwrite)
     done = _done(run, group, attrs, coords, overwrite)
@@ -273,7 +273,7 @@ def _compute(run, attributor, train, test, epochs, executor, block_size):
     n_train, n_test = len(cut["train"]), len(cut["test"])
 
     def job(what, function, *arguments):
-        return Job(executor, f"{run.time_unit} {what}", function, attributor, *arguments)
+        return Unit(executor, f"{run.time_unit} {what}", function, attributor, *arguments)
 
     def whole():
         for epoch in epochs:

@@ -199,7 +199,7 @@ def _same_number(folder: Path, path: Path) -> bool:
 
 
 def _parts(folder: Path) -> set[str]:
-    """The folders that belong to the model that lies here, as sentence-transformers writes it."""
+    """The folders that belong to the model that is here, as sentence-transformers writes it."""
     index = folder / "modules.json"
     try:
         return {str(part["path"]) for part in json.loads(index.read_text())} - {""}
@@ -256,8 +256,8 @@ def _merge(shards: list[Path]) -> dict:
 
 def _deepspeed(folder: Path) -> dict:
     raise CheckpointError(
-        f"{folder} was written by DeepSpeed, whose weights may be in pieces. Put them together "
-        f"once, with the script that lies beside it: python zero_to_fp32.py {folder.parent} OUT, "
+        f"{folder} was written by DeepSpeed, which may write weights in pieces. Put them together "
+        f"once, with the script beside it: python zero_to_fp32.py {folder.parent} OUT, "
         f"and pass {{step: OUT}}."
     )
 

@@ -111,7 +111,7 @@ def model_checkpoints(
         `epoch=4-step=400.ckpt`), Hugging Face's `checkpoint-400/`, safetensors files, folders
         with one checkpoint each (sharded and distributed ones are put together), keras's
         `.weights.h5` (with h5py) or stable-baselines3's zips; or be a trainer's outer folder, if
-        one training lies in it. A file may hold one state dict or a list of them.
+        one training is in it. A file may hold one state dict or a list of them.
     epochs : list of int, optional
         Numbers for a list of state dicts that brings none along.
     pattern : str, optional

@@ -68,7 +68,7 @@ def load_into(model, state_dict: Mapping, *, prefix: str | None = None) -> str:
             f"The checkpoint does not fit this {type(model).__name__}. {several}. "
             + (_OF_KERAS if any("/vars/" in name for name in unexpected) else _SAME_SETTINGS)
         )
-    check_finite(parameters_of(model, given))
+    check_weights_finite(parameters_of(model, given))
     model.load_state_dict(given)
     return told
 
@@ -79,7 +79,7 @@ def parameters_of(model, state_dict: dict) -> dict:
     return {name: tensor for name, tensor in state_dict.items() if name in names}
 
 
-def check_finite(state_dict: dict) -> None:
+def check_weights_finite(state_dict: dict) -> None:
     """Raise `NonFiniteError` naming the weights that hold NaN or infinity."""
     broken = [
         name

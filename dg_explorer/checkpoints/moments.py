@@ -51,7 +51,7 @@ def moments_of(entries: Sequence[Entry], where: str, pattern: str | None = None)
 
     Parameters
     ----------
-    entries : what lies in one folder
+    entries : what is in one folder
     where : how errors name the folder
     pattern : names with `{epoch}` or `{step}` where the number is and `*` for any text
 
@@ -101,7 +101,7 @@ def _moment_tokens(entry: Entry) -> list[Token]:
 
 
 def _families(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Entries whose names differ in numbers only, by what they share."""
+    """Entries with names that differ in numbers only, by what they share."""
     out: dict[str, list[Entry]] = {}
     for entry in entries:
         stem = stem_of(entry.name)

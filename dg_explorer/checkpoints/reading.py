@@ -1,4 +1,4 @@
-"""What lies in one checkpoint file, without unpickling: weights, counters, averaged weights."""
+"""What is in one checkpoint file, without unpickling: weights, counters, averaged weights."""
 
 from __future__ import annotations
 

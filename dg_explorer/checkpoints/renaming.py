@@ -106,7 +106,7 @@ def _bare(state: Mapping) -> dict[tuple[str, ...], str] | None:
 
 
 def _starts(bare: Mapping, least: int) -> list[tuple[str, ...]]:
-    """The beginnings below which at least so many names stand, short ones first."""
+    """The beginnings that at least this many names share, short ones first."""
     count = Counter(name[:n] for name in bare for n in range(min(DEPTH, len(name) - 1) + 1))
     return sorted((start for start, n in count.items() if n >= max(1, least)), key=len)
 

@@ -216,7 +216,7 @@ def saved_epochs(run) -> list[int]:
 
 
 def folder_of(epoch: int) -> str:
-    """Where the checkpoint of an epoch lies, beside the record."""
+    """The path of an epoch's checkpoint, beside the record."""
     return f"checkpoints/epoch_{int(epoch):06d}"
 
 

@@ -1,4 +1,4 @@
-"""`Batch`: some examples as the model is served them, and who they are."""
+"""`Batch`: some examples as the model is served them, and their ids."""
 
 from __future__ import annotations
 

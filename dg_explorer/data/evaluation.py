@@ -36,7 +36,7 @@ def evaluating(model):
 
 
 @dataclass(frozen=True)
-class Layout:
+class OutputLayout:
     """How the output of a layer is laid out.
 
     Attributes
@@ -80,7 +80,7 @@ class LayerOutputs:
     ):
         self.modules, self.inputs, self.keep_space = dict(modules), inputs, keep_space
         self.keep_graph = keep_graph
-        self._layouts: dict[str, Layout] = {}
+        self._layouts: dict[str, OutputLayout] = {}
 
     def __call__(self, model, batch: Batch, predict=None):
         """What the model answers, and each layer's output as (example, unit).
@@ -132,7 +132,7 @@ class LayerOutputs:
             for handle in handles:
                 handle.remove()
 
-    def _look(self, model, batch: Batch, ask) -> dict[str, Layout]:
+    def _look(self, model, batch: Batch, ask) -> dict[str, OutputLayout]:
         last = len(batch) - 1
         tried = {"first": [0], "last": [last], "both": [0, last], "two": [0] * 2, "three": [0] * 3}
         found, units = {}, {}
@@ -151,7 +151,7 @@ class LayerOutputs:
             for name in self.modules
         }
 
-    def _pooled(self, output, layout: Layout, n: int, mask) -> torch.Tensor:
+    def _pooled(self, output, layout: OutputLayout, n: int, mask) -> torch.Tensor:
         rows = _examples_first(output, layout, n)
         if rows.ndim <= 2:
             return rows.reshape(n, -1)
@@ -226,18 +226,18 @@ def _of_tokens(flat: dict, model) -> torch.Tensor | None:
     return flat.get("input_ids", whole[0]) != pads.pop()
 
 
-def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> Layout:
+def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> OutputLayout:
     """Which axis counts the examples, from outputs for one, two and three of them."""
     two, three = seen["two"], seen["three"]
     grown = [axis for axis, sizes in enumerate(zip(two.shape, three.shape)) if sizes[0] != sizes[1]]
     if len(grown) == 1 and two.ndim == three.ndim:
         axis = grown[0]
         if (two.shape[axis], three.shape[axis]) == (2, 3):
-            return Layout(axis, "", _unit_axis(two.movedim(axis, 0), units.get(name)))
+            return OutputLayout(axis, "", _unit_axis(two.movedim(axis, 0), units.get(name)))
         if three.shape[axis] * 2 == two.shape[axis] * 3:
             together = _together(seen, axis)
             if together:
-                return Layout(axis, together, -1)
+                return OutputLayout(axis, together, -1)
     raise SettingError(
         f"The examples of a batch cannot be told apart in {name!r}: it gives "
         f"{tuple(two.shape)} for two examples and {tuple(three.shape)} for three. Name another "
@@ -257,7 +257,7 @@ def _together(seen: dict[str, torch.Tensor], axis: int) -> str:
     return ""
 
 
-def _examples_first(output: torch.Tensor, layout: Layout, n: int) -> torch.Tensor:
+def _examples_first(output: torch.Tensor, layout: OutputLayout, n: int) -> torch.Tensor:
     rows = output.movedim(layout.axis, 0)
     if layout.together == "by example":
         return rows.unflatten(0, (n, -1))

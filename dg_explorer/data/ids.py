@@ -1,4 +1,4 @@
-"""Example ids: who an example is, whatever order a loader serves it in."""
+"""Example ids: which example it is, whatever order a loader serves it in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WithIds(Dataset):
 
 @checked
 def with_ids(dataset, ids=None) -> WithIds:
-    """Make a dataset yield `(..., id)`, so that a shuffled loader still says who is who.
+    """Make a dataset yield `(..., id)`, so that a shuffled loader still says which is which.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from ..errors import DataError
 from .batch import batch_length
 from .ids import chosen_places, ids_of, is_loader, serves_in_order, yields_ids
 from .leaves import is_array, leaves
-from .rows import ManyRows, Rows, TensorRows, is_default, tensors_behind
+from .rows import DatasetRows, ManyRows, TensorRows, is_default, tensors_behind
 from .streams import ReadyBatches, Stream
 
 #: whose loaders may have an `__iter__` of their own: they move batches, and change none
@@ -52,7 +52,7 @@ class Given:
         Examples a batch.
     """
 
-    source: TensorRows | Rows | Stream | ReadyBatches
+    source: TensorRows | DatasetRows | Stream | ReadyBatches
     candidates: list[np.ndarray]
     certain: bool
     shuffled: bool
@@ -182,10 +182,10 @@ def _map_style(dataset, loader, size: int, free: bool, fixed: bool) -> Given:
     collate = getattr(loader, "collate_fn", None)
     tensors = tensors_behind(dataset) if is_default(collate) else None
     if tensors is not None:
-        source: TensorRows | Rows = TensorRows(*tensors, len(dataset))
+        source: TensorRows | DatasetRows = TensorRows(*tensors, len(dataset))
     else:
         own = collate_rows if is_default(collate) and not (free and loader is not None) else collate
-        source = Rows(dataset, own or default_collate, loader, fixed)
+        source = DatasetRows(dataset, own or default_collate, loader, fixed)
     n, certain = len(dataset), yields_ids(dataset)
     candidates = [ids_of(dataset)]
     if not certain and not np.array_equal(candidates[0], np.arange(n)):

@@ -1,4 +1,4 @@
-"""One set of examples made ready: who they are, and how its batches are taken apart."""
+"""One set of examples made ready: their ids, and how its batches are taken apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .probe import (
 )
 from .record_labels import RecordLabels
 from .roles import Roles, roles_of
-from .rows import ID_KEYS, ManyRows, Part, Rows, TensorRows, is_default, without
+from .rows import ID_KEYS, DatasetRows, ManyRows, Part, TensorRows, is_default, without
 from .signature import signature_of
 from .streams import ReadyBatches, Stream
 
@@ -39,7 +39,7 @@ class AugmentedDataWarning(UserWarning):
 
 
 @dataclass(repr=False)
-class Reader(Brief):
+class ExampleReader(Brief):
     """Batches of one set of examples.
 
     Attributes
@@ -60,7 +60,7 @@ class Reader(Brief):
         Two readings of the same examples differ.
     """
 
-    source: TensorRows | Rows | Stream | ReadyBatches
+    source: TensorRows | DatasetRows | Stream | ReadyBatches
     ids: np.ndarray
     places: np.ndarray
     size: int
@@ -87,7 +87,7 @@ class Reader(Brief):
             check_length(raw, self.axes, len(part.places))
         inputs, keywords, labels = self.roles.split(raw)
         source, remake = self.source, None
-        if part.items is not None and isinstance(source, Rows):
+        if part.items is not None and isinstance(source, DatasetRows):
             remake = lambda at: self.batch(source.remake(part, at))  # noqa: E731
         ids = self.ids[part.places]
         return Batch(inputs, keywords, labels, ids, raw, self.roles.forward, self.axes, remake)
@@ -99,7 +99,7 @@ class Reader(Brief):
         chosen = _spread(self.places, n)
         return list(dataclasses.replace(self, places=chosen, size=n))
 
-    def at(self, places: np.ndarray) -> Reader:
+    def at(self, places: np.ndarray) -> ExampleReader:
         """The same examples, only those at some places."""
         return dataclasses.replace(self, places=places)
 
@@ -113,20 +113,20 @@ def ready(
     forward=None,
     by_task: bool = False,
     by_position: bool = False,
-) -> Reader:
-    """Find out who the examples are and what the entries of their batches mean.
+) -> ExampleReader:
+    """Find the ids of the examples, and what the entries of their batches mean.
 
     Raises
     ------
     ShuffledLoaderError
-        A shuffled loader whose rows carry no ids.
+        A shuffled loader gives rows without ids.
     DataError
         There is no example; or nothing says what the entries mean.
     """
     if len(one.places) == 0:
         raise DataError("This data set is empty: there are no examples in it to evaluate.")
     source = one.source
-    if isinstance(source, Rows) and source.carried is not None:
+    if isinstance(source, DatasetRows) and source.carried is not None:
         _find_carried_ids(source, one.places)
     few = _sample(source, one.places, _FEW)
     many = few
@@ -134,7 +134,7 @@ def ready(
         many = _sample(source, one.places, _MANY)
     how = {"label": label, "forward": forward, "free": by_task or callable(forward)}
     reading = _decide(one, many, record, signature_of(model), how, by_position)
-    reader = Reader(source, *reading[0], one.size, *reading[1])
+    reader = ExampleReader(source, *reading[0], one.size, *reading[1])
     whole = isinstance(source, (TensorRows, ReadyBatches, ManyRows))
     if not whole and not is_default(source.collate):
         _try_collate(reader)
@@ -145,14 +145,14 @@ def ready(
     return reader
 
 
-def _listen(reader: Reader, forward, model, batch: Batch) -> None:
+def _listen(reader: ExampleReader, forward, model, batch: Batch) -> None:
     """Labels that the user's forward returns beside its prediction are the labels."""
     found = None if model is None else label_of_forward(forward, model, batch)
     roles = dataclasses.replace(reader.roles, forward=Prediction(forward))
     reader.roles = roles if found is None else dataclasses.replace(roles, label=found)
 
 
-def _find_carried_ids(source: Rows, places: np.ndarray) -> None:
+def _find_carried_ids(source: DatasetRows, places: np.ndarray) -> None:
     """Where a collate function leaves the ids that rows end with; the same in two batches."""
     keys = []
     for chosen in (_spread(places, _FEW), _spread(places, 5)[::-1]):
@@ -244,24 +244,24 @@ def _leaves_a_choice(raw, label) -> bool:
     return isinstance(raw, (tuple, list)) and len(raw) > 2
 
 
-def _try_collate(reader: Reader) -> None:
+def _try_collate(reader: ExampleReader) -> None:
     """See what the user's collate function does to axes and order."""
     source, places = reader.source, _spread(reader.places, _FEW + 1)
 
     def bare(raw):
-        if isinstance(source, Rows) and source.id_key is not None:
+        if isinstance(source, DatasetRows) and source.id_key is not None:
             raw = without(raw, source.id_key)
         return raw if reader.own_id is None else without(raw, reader.own_id)
 
     reader.axes, reader.ragged = axes_of_collate(source, places, bare)
-    if reader.ragged and isinstance(source, Rows):
+    if reader.ragged and isinstance(source, DatasetRows):
         source.keeps_items = True
     if getattr(source, "id_key", None) is None and reader.own_id is None:
         check_order(source, places, reader.axes)
     check_company(source, places, reader.axes, bare)
 
 
-def _read_twice(reader: Reader) -> bool:
+def _read_twice(reader: ExampleReader) -> bool:
     """Whether the same examples read twice differ, which is said once."""
     source = reader.source
     chosen = _spread(reader.places, _FEW)

@@ -12,7 +12,7 @@ COLUMNS = ("label", "labels", "target")
 
 
 class RecordLabels:
-    """Who the examples of a split are, and their labels, as the record has them.
+    """The ids of the examples of a split, and their labels, as the record has them.
 
     Parameters
     ----------

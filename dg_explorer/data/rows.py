@@ -69,14 +69,14 @@ def _versions(tensors: list[torch.Tensor]) -> list[int]:
 
 
 def _slice(tensor: torch.Tensor, rows: np.ndarray, copied: bool) -> torch.Tensor:
-    """Some rows: a copy, as collate makes one, or a view where nobody writes into it."""
+    """Some rows: a copy, as collate makes one, or a view where nothing writes into it."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
         part = tensor[int(rows[0]) : int(rows[0]) + len(rows)]
         return part.clone() if copied or tensor.is_inference() else part
     return tensor[torch.from_numpy(rows).to(tensor.device)]
 
 
-class Rows:
+class DatasetRows:
     """A map-style data set: each batch is `collate([dataset[i], ...])`, nothing else.
 
     Parameters
@@ -84,7 +84,7 @@ class Rows:
     dataset : map-style data set
     collate : function
     loader : DataLoader or None
-        Whose workers are imitated where it has some; it is never iterated.
+        Its workers are imitated where it has some; it is never iterated.
     fixed : bool
         Draw an example's random numbers from generators seeded by its id.
     """
@@ -107,7 +107,7 @@ class Rows:
         return len(self.dataset)
 
     def walk(self, places: np.ndarray, size: int) -> Iterator[Part]:
-        """Yield the rows at some places, in batches; who they are is read off the ids."""
+        """Yield the rows at some places, in batches, with their ids."""
         if self._loader is not None and not self.keeps_items and len(places) > size:
             yield from self._walk_with_workers(places, size)
             return
@@ -205,7 +205,7 @@ class Rows:
         return {**self.__dict__, "_loader": None}
 
 
-class ManyRows(Rows):
+class ManyRows(DatasetRows):
     """A data set that is asked for a list of places and gives a batch."""
 
     def fetch(self, places: np.ndarray):

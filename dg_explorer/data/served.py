@@ -13,7 +13,7 @@ from ..arguments import Brief, checked
 from ..errors import DataError, SettingError, UnknownExampleError
 from .batch import Batch
 from .kinds import given
-from .reader import Reader, ready
+from .reader import ExampleReader, ready
 from .record_labels import RecordLabels
 from .rows import TensorRows
 from .streams import ReadyBatches, Stream
@@ -22,7 +22,7 @@ from .streams import ReadyBatches, Stream
 class Served(Brief):
     """Batches of examples, each id once, in the order of the data set.
 
-    Within a batch the order is that of the collate function: `batch.ids` says who is who.
+    Within a batch the order is that of the collate function: `batch.ids` says which is which.
 
     An example is what the user's own pipeline gives: `dataset[i]` through the loader's
     `collate_fn`, read one after another by ourselves. The loader is never iterated; its order,
@@ -35,7 +35,7 @@ class Served(Brief):
         Map-style or iterable data sets, `Subset`, `ConcatDataset`; rows as tuples or mappings;
         lists of examples or of batches.
     split : "train" or "test"
-        Whose examples they are in the record.
+        The split of the record that they are.
     forward : function, key, place, or list of keys or places, optional
         How the model is called, where that is not plain: a function (model, batch) that returns
         the prediction or (prediction, labels), or the entries of a batch that are its inputs.
@@ -224,7 +224,7 @@ class Served(Brief):
     def _note_ids(self) -> None:
         self.ids = np.concatenate([reader.ids[reader.places] for reader in self._readers])
 
-    def _of(self, readers: list[Reader]) -> Served:
+    def _of(self, readers: list[ExampleReader]) -> Served:
         other = copy.copy(self)
         other._readers = readers
         other._note_ids()

@@ -20,7 +20,7 @@ def bias_figure(bias: xr.Dataset, *, time_unit: str = "epoch", theme: str = "lig
         `group_score` (score_epoch, train_group).
     """
     scored = "group_score" in bias and bool(np.isfinite(bias["group_score"]).any())
-    titles = ("Accuracy of each test group", "Who helps (+) or harms (−) the worst group")
+    titles = ("Accuracy of each test group", "What helps (+) or harms (−) the worst group")
     figure = make_subplots(
         rows=1,
         cols=2 if scored else 1,

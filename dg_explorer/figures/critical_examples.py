@@ -17,7 +17,7 @@ def critical_examples_figure(
     time_unit: str = "epoch",
     theme: str = "light",
 ) -> go.Figure:
-    """The k examples whose mean score rose most and the k whose score fell most.
+    """The k examples with the largest rise of the mean score, and the k with the largest fall.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def critical_examples_figure(
     pre, post = table.attrs.get("pre_epoch"), table.attrs.get("post_epoch")
     dress(
         figure,
-        f"Whose influence grew and whose shrank between {time_unit} {pre} and {post}"
+        f"Examples with more and with less influence between {time_unit} {pre} and {post}"
         "<br><sup>plain = grew, hatched = shrank</sup>",
         theme=theme,
         height=150 + 22 * len(ids),

@@ -8,7 +8,7 @@ import xarray as xr
 
 from .style import COLOURS, SHAPES, dress, escape
 
-# beyond so many classes shapes and colours repeat; hovering still tells them apart
+# beyond this many classes shapes and colours repeat; hovering still tells them apart
 _MAX_CLASSES = 7
 
 

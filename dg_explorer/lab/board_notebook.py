@@ -19,7 +19,7 @@ class TutorialError(DGExplorerError):
 
 
 def tutorial(name: str) -> Path:
-    """Where a notebook that ships with the package lies."""
+    """The path of a notebook that ships with the package."""
     for folder in TUTORIALS:
         if (folder / name).is_file():
             return folder / name
@@ -44,7 +44,7 @@ def board_notebook(run: str, *, words: str, before: str = "", settings: str = ""
     shown = new_notebook(
         cells=[
             new_markdown_cell(words),
-            # One cell, the board at its end: what lies below the fold JupyterLab does not draw.
+            # One cell, the board at its end: what is below the fold JupyterLab does not draw.
             new_code_cell(
                 "import dg_explorer as dg\n\n"
                 f"run = dg.Run.open({run!r})\n{before}"

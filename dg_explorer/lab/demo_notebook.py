@@ -122,11 +122,11 @@ print(f"{len(suspects)} suspected, {changed.mean().item():.0%} of them changed")
 suspects.head()""",
     ),
     "spurious-digits": Story(
-        title="Who taught the network the shortcut?",
+        title="Which digits taught the network the shortcut?",
         about="A small network learned {n_train} handwritten digits with a patch in the corner "
         "that nearly always spells the label; on the {n_test} test digits the patch is random.",
-        look="Click a test digit whose patch disagrees. Those that hurt it are mostly digits whose "
-        "patch agreed: they taught the network to read the patch.",
+        look="Click a test digit with a patch that disagrees. Those that hurt it are mostly digits "
+        "with a patch that agreed: they taught the network to read the patch.",
         question="How often is it right where the patch agrees, and where it disagrees?",
         code="""accuracy = dg.add_bias(run).group_accuracy
 accuracy.to_pandas().iloc[::6].round(2)""",

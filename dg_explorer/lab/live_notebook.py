@@ -56,7 +56,7 @@ def run_first_cells(server: LabServer, path: str, *, n_cells: int, timeout: floa
             _run_cell(client, cell, timeout)
     finally:
         client.stop_channels()
-        # Saved by the server, which signs it: outputs nobody vouches for would show no widgets.
+        # Saved by the server, which signs it: unsigned outputs would show no widgets.
         # Only code cells: the mark is taken off them before signing, off others only after, and
         # the signature would no longer fit.
         for cell in notebook.cells:

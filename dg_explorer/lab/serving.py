@@ -129,7 +129,7 @@ class LabServer:
         }
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C reaches this process, which then ends the server in
-            # order, instead of the server, which would ask a question nobody sees.
+            # order, instead of the server, which would ask a question that is not seen.
             self.process = subprocess.Popen(
                 self._command(),
                 env=environment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SAMPLED = 8_000  # points that stand for all where it is decided who is far
+SAMPLED = 8_000  # points that stand for all where it is decided which are far
 _FAR = 1.35  # times further out than 97 % of the points
 NAMES = ("low", "high", "near_low", "near_high")
 

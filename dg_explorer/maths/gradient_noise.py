@@ -40,13 +40,3 @@ def gradient_noise_scale(
     signal = (n_batches * big - small) / (n_batches - 1)
     noise = (small - big) / (1 - 1 / n_batches)
     return np.divide(noise, signal, out=np.full(small.shape, np.nan), where=signal > 0)
-
-
-def sign_agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Share of entries whose signs agree, zeros left out; NaN if none is left.
-
-    One half for unrelated gradients.
-    """
-    product = np.sign(first) * np.sign(second)
-    counted = product != 0
-    return float((product[counted] > 0).mean()) if counted.any() else float("nan")

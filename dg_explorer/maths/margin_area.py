@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .mislabels import mean_over_time
+
 
 def area_under_margin(margin: np.ndarray) -> np.ndarray:
     """Mean margin of each example over epochs.
@@ -25,10 +27,7 @@ def area_under_margin(margin: np.ndarray) -> np.ndarray:
     Pleiss et al. (2020), "Identifying Mislabeled Data using the Area Under the Margin
     Ranking", NeurIPS, equation 2.
     """
-    margin = np.asarray(margin, dtype=float)
-    seen = np.isfinite(margin)
-    with np.errstate(invalid="ignore"):
-        return np.where(seen, margin, 0.0).sum(axis=0) / seen.sum(axis=0)
+    return mean_over_time(margin)
 
 
 def logit_margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How far the largest of many scores lies from zero by chance alone."""
+"""How far the largest of many scores is from zero by chance alone."""
 
 from __future__ import annotations
 

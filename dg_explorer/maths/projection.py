@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Projection(NamedTuple):
+class Embedding(NamedTuple):
     """Positions, and how much of each epoch's variance they show."""
 
     position: np.ndarray
     explained: np.ndarray
 
 
-def joint_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
+def joint_pca(features: np.ndarray, *, n_axes: int = 2) -> Embedding:
     """One PCA fitted to all epochs together: the same axes throughout.
 
     Distances and motion are those of the features themselves, but an epoch whose spread is
@@ -30,7 +30,7 @@ def joint_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
 
     Returns
     -------
-    Projection
+    Embedding
         `position` of shape (epoch, example, axis); `explained`, shape (epoch, axis), the
         share of that epoch's own variance each axis shows.
     """
@@ -40,10 +40,10 @@ def joint_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
     covariance = sum(centred.T @ centred for centred in (rows - mean for rows in features))
     axes = _leading(np.linalg.eigh(covariance)[1][:, ::-1][:, :n_axes], n_axes)
     position = np.stack([(rows - mean) @ axes for rows in features])
-    return Projection(position, _explained(features, position))
+    return Embedding(position, _explained(features, position))
 
 
-def procrustes_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
+def procrustes_pca(features: np.ndarray, *, n_axes: int = 2) -> Embedding:
     """A PCA of each epoch, turned (and mirrored where needed) onto the epoch after it.
 
     Starts at the last epoch and goes back, because the final picture is the one people
@@ -59,7 +59,7 @@ def procrustes_pca(features: np.ndarray, *, n_axes: int = 2) -> Projection:
         if index < len(features) - 1:
             flat = flat @ best_rotation(flat, position[index + 1])
         position[index] = flat
-    return Projection(position, _explained(features, position))
+    return Embedding(position, _explained(features, position))
 
 
 def best_rotation(moving: np.ndarray, target: np.ndarray) -> np.ndarray:

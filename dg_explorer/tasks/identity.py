@@ -1,7 +1,7 @@
 """What a user's function does, as a short name: results of another function are not its own.
 
 A function is its code and all that the code can reach: defaults, closures, the object that it is
-bound to, and the globals that it names. What of these cannot be read is listed, so that nobody
+bound to, and the globals that it names. What of these cannot be read is listed, so that no reader
 takes results of such a function for results of the same one.
 """
 
@@ -38,7 +38,7 @@ def code_digest(function: object) -> str:
 
 
 def unknown_in(function: Callable) -> list[str]:
-    """What a function reaches whose value cannot be read, in words; mostly nothing."""
+    """What a function reaches that cannot be read as a value, in words; mostly nothing."""
     return _Teller().of(function)[1]
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from dg_explorer import Run, with_ids
 from dg_explorer.attribution import attribute
-from dg_explorer.attribution.units import Job, WorkerLostError, WorkerLostWarning, blocks
+from dg_explorer.attribution.units import Unit, WorkerLostError, WorkerLostWarning, blocks
 from dg_explorer.checkpoints.store import save_checkpoint
 from dg_explorer.data.served import Served
 from dg_explorer.errors import SettingError
@@ -196,14 +196,14 @@ def test_a_unit_that_takes_down_every_worker_says_what_to_lower():
 
 
 def test_what_cannot_be_pickled_is_refused_with_the_way_out():
-    job = Job(Broken(AttributeError("Can't pickle local object 'f.<lambda>'")), "a unit", print)
+    job = Unit(Broken(AttributeError("Can't pickle local object 'f.<lambda>'")), "a unit", print)
     with pytest.raises(SettingError, match="in a module, or pass an executor of threads"):
         job.result()
 
 
 def test_errors_of_a_unit_are_the_callers():
     with ThreadPoolExecutor(1) as pool:
-        job = Job(pool, "a unit", lambda: 1 / 0)
+        job = Unit(pool, "a unit", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             job.result()
 

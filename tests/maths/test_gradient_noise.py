@@ -1,6 +1,6 @@
 import numpy as np
 
-from dg_explorer.maths.gradient_noise import gradient_noise_scale, sign_agreement
+from dg_explorer.maths.gradient_noise import gradient_noise_scale
 
 
 def test_noise_scale_is_recovered_from_batches_with_known_noise():
@@ -19,8 +19,3 @@ def test_identical_batches_have_no_noise_and_one_batch_says_nothing():
     assert gradient_noise_scale(4.0, 4.0, n_batches=5) == 0
     assert np.isnan(gradient_noise_scale(4.0, 4.0, n_batches=1))
     assert np.isnan(gradient_noise_scale(4.0, 0.1, n_batches=5))
-
-
-def test_sign_agreement_by_hand():
-    assert sign_agreement(np.array([1, -1, 0, 2]), np.array([3, 1, 5, 2])) == 2 / 3
-    assert np.isnan(sign_agreement(np.zeros(3), np.ones(3)))

@@ -24,10 +24,10 @@ from dg_explorer.widgets.answers.evolution import (
     square,
 )
 from dg_explorer.widgets.answers.gradient_flow import FLAGS, gradient_flow, thinned
-from dg_explorer.widgets.answers.properties import codes_of, properties
+from dg_explorer.widgets.answers.properties import codes_of, property_blocks
 from dg_explorer.widgets.answers.serve import answer
 from dg_explorer.widgets.answers.sources import Sources
-from dg_explorer.widgets.answers.transition import gain_table, influence_course
+from dg_explorer.widgets.answers.transition import course_blocks, gain_table
 from dg_explorer.widgets.answers.validity import validity
 from dg_explorer.widgets.reading.faces import Faces
 from dg_explorer.widgets.reading.reader import RunReader
@@ -151,7 +151,7 @@ def test_the_map_says_what_the_history_says(run, sources):
 
 def test_mean_scores_and_flips_agree_with_a_slow_count(run, sources):
     score = run["scores/trak"]["score"].values
-    blocks = influence_course(sources, "trak")
+    blocks = course_blocks(sources, "trak")
     np.testing.assert_allclose(
         blocks["mean"] * blocks["scale"][:, None], score.mean(1), atol=1e-3 * np.abs(score).max()
     )
@@ -162,7 +162,7 @@ def test_mean_scores_and_flips_agree_with_a_slow_count(run, sources):
 def test_of_very_many_scores_every_so_many_test_examples_are_judged(run, sources, monkeypatch):
     score = run["scores/trak"]["score"].values
     monkeypatch.setattr(course, "MOST_VALUES", 7 * score[:, 0].size)
-    blocks = influence_course(sources, "trak")
+    blocks = course_blocks(sources, "trak")
     few = score[:, ::3]
     assert blocks["tests"].tolist() == [few.shape[1], score.shape[1]]
     back = blocks["mean"] * blocks["scale"][:, None]
@@ -181,7 +181,7 @@ def test_the_weight_is_taken_out_where_the_record_keeps_it(run):
         ),
         overwrite=True,
     )
-    blocks = influence_course(sources_of(run), "trak")
+    blocks = course_blocks(sources_of(run), "trak")
     back = blocks["plain_mean"] * blocks["plain_scale"][:, None]
     np.testing.assert_allclose(back, plain.mean(1), atol=2e-3 * np.abs(plain.mean(1)).max())
 
@@ -191,7 +191,7 @@ def test_a_score_that_is_not_a_number_is_left_out_of_means_and_flips(run):
     score = data["score"].values.copy()
     score[1, 3] = np.nan
     run.add("scores/trak", data.assign(score=(data["score"].dims, score)), overwrite=True)
-    blocks = influence_course(sources_of(run), "trak")
+    blocks = course_blocks(sources_of(run), "trak")
     assert np.isfinite(blocks["mean"]).all()
     known = np.isfinite(score[1])
     flips = (score[0] * score[1] < 0)[known].mean()
@@ -263,7 +263,7 @@ def test_properties_become_codes_in_order():
 
 
 def test_what_somebody_added_comes_before_label_and_group(sources):
-    assert properties(sources)["names"] == ["a", "label", "group"]
+    assert property_blocks(sources)["names"] == ["a", "label", "group"]
 
 
 def test_checks_become_curves_with_their_intervals(run):

@@ -75,8 +75,8 @@ class BiasAttributor(OnRecord):
     ) -> pd.DataFrame:
         """The training examples that serve the groups the model does well on at the others' cost.
 
-        Those are the examples a shortcut is taught by: what they teach helps where it holds and
-        hurts where it does not. On digits with a misleading corner the first hundred carry the
+        Those teach the shortcut: what is learned from them helps where it holds and hurts where it
+        does not. On digits with a misleading corner the first hundred carry the
         shortcut in 99 to 100 % of cases, where 95 % of all do (`benchmarks.shortcut_seeds`). Which
         examples to *remove* is another question: `debias` asks `alignment`, and retrains.
 
@@ -94,9 +94,8 @@ class BiasAttributor(OnRecord):
             on), alignment (negative = lowers the margins of the worst groups), label, group.
         """
         scores, losses, groups = self._judged(attribution_method, use, settings)
-        how = {"sharpness": sharpness}
-        alignment = alignment_at(scores, losses, groups, **how)
-        contrast = contrast_at(scores, losses, groups, **how)
+        alignment = alignment_at(scores, losses, groups, sharpness=sharpness)
+        contrast = contrast_at(scores, losses, groups, sharpness=sharpness)
         order = np.argsort(contrast.values, kind="stable")[:top_k]
         ids = contrast["train"].values[order]
         return pd.DataFrame(
@@ -247,7 +246,7 @@ class BiasAttributor(OnRecord):
         )
 
     def plot_bias(self, save_dir=None):
-        """Accuracy by group over training, and who helps or harms, as a Figure; `bias.html`."""
+        """Accuracy by group over training, and what helps or harms, as a Figure; `bias.html`."""
         from ...figures.bias import bias_figure
         from ...figures.saving import save_figure
 

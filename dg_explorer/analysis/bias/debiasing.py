@@ -106,7 +106,7 @@ def in_words(frame: pd.DataFrame, value: str = "worst_group_accuracy") -> list[s
         name: part.pivot(index="seed", columns="draw", values=value)
         for name, part in frame.groupby("removal")
     }
-    n = int(frame["n_removed"].max())
+    n = int(frame["n_removed"].to_numpy().max())
     if not n:
         return ["No example lowers the margins of the worst groups: nothing was removed."]
     chosen = by_start["d3m"].iloc[:, 0]

@@ -115,7 +115,7 @@ def alignment_at(
 def contrast_at(
     scores: xr.Dataset, losses: xr.DataArray, groups: np.ndarray, *, sharpness: float = 1.0
 ) -> xr.DataArray:
-    """Who serves the best groups at the cost of the worst; parameters as for `alignment_at`."""
+    """What serves the best groups at the cost of the worst; parameters as for `alignment_at`."""
     return _by_groups(shortcut_contrast, "contrast", unweighted(scores), losses, groups, sharpness)
 
 

@@ -71,6 +71,6 @@ def mean_scores(
     return mean
 
 
-def worst_group(accuracy: np.ndarray) -> int:
+def lowest_group(accuracy: np.ndarray) -> int:
     """The group with the lowest accuracy (group,); groups that are not measured come last."""
     return int(np.nan_to_num(accuracy, nan=np.inf).argmin())

@@ -20,7 +20,7 @@ from ..sources.curves import seen_at
 from ..sources.epoch_order import check_epoch
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
-from ..sources.served import check_labels, in_dataset_order
+from ..sources.served import check_num_classes, in_dataset_order
 from .cartography import add_cartography
 from .mislabeled import find_mislabeled
 
@@ -44,7 +44,7 @@ class LearningDynamicsAnalyzer(OnRecord):
     ----------
     num_classes : int
     track_examples : int or int array, optional
-        Follow only so many examples, those with the lowest ids, or the examples with these ids.
+        Follow only this many examples, those with the lowest ids, or the examples with these ids.
     device : optional
         Where the model is evaluated; by default where it is.
     run : Run, optional
@@ -227,7 +227,7 @@ class LearningDynamicsAnalyzer(OnRecord):
         waiting, self._waiting = self._waiting, []
         for logits, targets, ids in waiting:
             labels = targets.cpu().numpy()
-            check_labels(labels, self.num_classes)
+            check_num_classes(labels, self.num_classes)
             found = {
                 name: values.cpu().numpy()
                 for name, values in measure(logits, targets)._asdict().items()

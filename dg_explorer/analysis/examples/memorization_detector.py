@@ -15,7 +15,7 @@ from ...maths.memorization import memorization_gap
 from ..sources.epoch_order import check_epoch
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord
-from ..sources.served import check_labels, evaluate, in_dataset_order
+from ..sources.served import check_num_classes, evaluate, in_dataset_order
 from ..transition.transitions import add_transitions
 from .memorization import add_memorization
 
@@ -65,7 +65,7 @@ class MemorizationDetector(OnRecord):
         found, rows = {}, {}
         for split, loader in (("train", train_loader), ("test", test_loader)):
             table, labels, _ = evaluate(model, loader, split, device=self.device)
-            check_labels(labels, self.num_classes)
+            check_num_classes(labels, self.num_classes)
             note_examples(self.run, split, table.ids, labels)
             rows[split] = table.row(epoch)
             found[f"{split}_accuracy"] = table.mean("correct")

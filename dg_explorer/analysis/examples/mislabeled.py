@@ -1,4 +1,4 @@
-"""Find training examples whose label is probably wrong."""
+"""Find training examples with a label that is probably wrong."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def _chosen(frame: pd.DataFrame, share: float) -> np.ndarray:
 
 
 def _found(loss: np.ndarray, signals: dict, dynamics: xr.Dataset, labels) -> np.ndarray:
-    """Who was wrong while their class was right, far above it in loss, and not vouched for."""
+    """Which were wrong while their class was right, far above it in loss, and not vouched for."""
     seen, correct = seen_at(dynamics).values, dynamics["correct"].values
     wrong = np.zeros(correct.shape[1])
     for label in [None] if labels is None else np.unique(labels):
@@ -239,7 +239,7 @@ def _found(loss: np.ndarray, signals: dict, dynamics: xr.Dataset, labels) -> np.
     chosen = (wrong >= 0.5) & (spreads_beyond_class(loss, labels) > _FAR)
     for name in ("out_of_fold_margin", "left_out_margin"):
         if name in signals:
-            # an example that it says nothing of has nobody to vouch for it
+            # an example that it says nothing of has nothing to vouch for it
             chosen &= ~(signals[name] <= 0)
     return chosen
 

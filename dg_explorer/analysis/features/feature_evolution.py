@@ -73,7 +73,7 @@ class FeatureEvolutionTracker(OnRecord):
         Parameters
         ----------
         sample_limit : int, optional
-            Only the first so many examples of the dataset.
+            Only this many examples, the first of the dataset.
 
         Raises
         ------

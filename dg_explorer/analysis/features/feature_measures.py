@@ -37,7 +37,7 @@ def add_feature_measures(
         With `features/<layer>` and labels in `<split>_examples`.
     layer : str
     split : "train" or "test"
-        Whose features; the other split's where this one has none.
+        The split to read features of; the other where this one has none.
     classifier : name of a linear module, optional
         The one that reads this layer's outputs as they are, with no activation between. With it,
         `nc3` and `nc4` are measured at the epochs that have a checkpoint; else they are NaN.

@@ -32,9 +32,9 @@ def evaluate(model, data, split: str, *, layers=(), limit: int | None = None, de
     Parameters
     ----------
     data : anything that `Served` takes
-    layers : module names whose outputs are wanted too
+    layers : names of modules; their outputs are wanted too
     limit : int, optional
-        Only the first so many examples.
+        Only this many examples, the first.
     **how : run, forward, label
         As for `Served`.
 
@@ -75,7 +75,7 @@ class _Noting:
             yield batch
 
 
-def check_labels(labels: np.ndarray, num_classes: int) -> None:
+def check_num_classes(labels: np.ndarray, num_classes: int) -> None:
     """`DataError` where a label is beyond the number of classes an analyzer was made for."""
     if len(labels) and labels.max() >= num_classes:
         raise DataError(

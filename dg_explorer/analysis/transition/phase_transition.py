@@ -1,4 +1,4 @@
-"""`PhaseTransitionAttributor`: whose influence grew across a transition, and does it matter?"""
+"""`PhaseTransitionAttributor`: what gained influence across a transition, and does it matter?"""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ class PhaseTransitionAttributor(OnRecord):
     def find_critical_examples(
         self, attributions: xr.Dataset | None = None, top_k: int = 100, *, by: str = "change"
     ) -> pd.DataFrame:
-        """The training examples whose influence grew most.
+        """The training examples that gained most influence.
 
         Parameters
         ----------
         attributions : Dataset, optional
             What `compute_transition_attributions` gave.
-        by : "change", "after", "before", or "loss" (whose influence shrank most)
+        by : "change", "after", "before", or "loss" (of influence, the largest first)
 
         Returns
         -------
@@ -217,7 +217,7 @@ class PhaseTransitionAttributor(OnRecord):
         return result
 
     def plot_transition(self, save_dir=None, *, k: int = 15):
-        """Whose influence grew and whose shrank, as a Figure; writes `critical_examples.html`."""
+        """What gained and what lost influence, as a Figure; writes `critical_examples.html`."""
         from ...figures.critical_examples import critical_examples_figure
         from ...figures.saving import save_figure
 

@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge
 from .convolution import Convolution
 from .factors import Explicit, Factor, Lookup, Outer, Shared
 from .graph import Use, operation
-from .rules import Images, Part, Products, Rows
+from .rules import Images, Part, Products, TableRows
 
 IDLE = frozenset({"ToCopy", "Alias", "Clone"})  # nothing but a copy or another precision
 RESHAPES = IDLE | {"View", "UnsafeView", "ReshapeAlias", "Unsqueeze", "Squeeze"}
@@ -77,7 +77,7 @@ def _plain(part: Part, steps, name: str, parameter) -> Form | None:
         if steps:
             return None
         return Convolution(part.x, part.d, name, None, tuple(parameter.shape), part.geometry)
-    if isinstance(part, Rows):
+    if isinstance(part, TableRows):
         if steps or parameter.ndim != 2:
             return None
         return Lookup(part.tokens, part.d, name, len(parameter))
@@ -102,7 +102,7 @@ def _positions(part: torch.Tensor, steps, name: str, parameter) -> Lookup | None
 def _written(part: Part, shape: tuple[int, ...]) -> torch.Tensor:
     if isinstance(part, Products):
         return (part.left.mT @ part.right).reshape(-1, *shape)
-    if isinstance(part, Rows):
+    if isinstance(part, TableRows):
         return Lookup(part.tokens, part.d, "operand", shape[0]).gradients()["operand"]
     if isinstance(part, Images):
         found = Convolution(part.x, part.d, "operand", None, shape, part.geometry)

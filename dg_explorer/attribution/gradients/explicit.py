@@ -125,8 +125,8 @@ def _quiet_fallback():
 def _taken_apart(batch) -> tuple[list, list, Callable]:
     """Tensors of a batch, the axis of the examples in each, and the way back."""
     if isinstance(batch, Batch):
-        leaves, axes, rebuild = batch.tensors()
-        return leaves, axes, lambda tensors: rebuild(tensors, batch.ids[:1])
+        leaves, axes, as_batch = batch.tensors()
+        return leaves, axes, lambda tensors: as_batch(tensors, batch.ids[:1])
     leaves, spec = tree_flatten(batch)
     where = [i for i, leaf in enumerate(leaves) if torch.is_tensor(leaf)]
     n = length(batch)

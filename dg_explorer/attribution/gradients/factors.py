@@ -309,7 +309,7 @@ class Shared(Factor):
                 elif isinstance(a, Outer) and isinstance(b, Lookup):
                     b.add_gram_with_outer(a, out.T)
                 else:
-                    a.add_gram(b, out)
+                    cast(Factor, a).add_gram(b, out)
 
 
 def layer_names(layers: Sequence[Factor]) -> list[str]:

@@ -72,7 +72,7 @@ class Use:
 
 @dataclass
 class Graph:
-    """Who uses what: consumers[node] = [(consumer, place), ...], oldest first."""
+    """What uses what: consumers[node] = [(consumer, place), ...], oldest first."""
 
     leaves: dict[int, Node] = field(default_factory=dict)
     consumers: dict[Node, list[tuple[Node, int]]] = field(default_factory=dict)

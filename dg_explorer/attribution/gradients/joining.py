@@ -80,7 +80,7 @@ def concatenate(blocks: Sequence[Sequence[Factor]]) -> list[Factor]:
 
 def in_one_precision(layers: Sequence[Factor]) -> list[Factor]:
     """The same gradients in the widest precision among them: parameters may be of several."""
-    kinds = {(f.d if hasattr(f, "d") else f.gradient).dtype for f in layers}
+    kinds = {f.values.dtype for f in layers}
     return [f.to(torch.float64) for f in layers] if len(kinds) > 1 else list(layers)
 
 

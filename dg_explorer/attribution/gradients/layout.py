@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-BASE = 16  # counted up to so many times, so that rounding to 3 % still tells them apart
+BASE = 16  # the highest count, small enough, so that rounding to 3 % still tells them apart
 MIXED = 0.2  # a row that is off by more, in units of its own gradient, has several owners
 
 
@@ -102,7 +102,7 @@ def owners_of(plain: torch.Tensor, weighted: list[torch.Tensor], axis: int) -> t
 
 
 def busy_rows(plain: torch.Tensor, axis: int) -> torch.Tensor:
-    """Rows whose gradient is large enough to tell whose they are, bool, shape (rows,)."""
+    """Rows with a gradient large enough to tell their example by it, bool, shape (rows,)."""
     size = _rows(plain, axis).square().sum(1)
     if not len(size):
         return (size > 0).cpu()

@@ -252,7 +252,7 @@ def _sites(plan, graph, parameters, unreadable) -> list[Site]:
 
 
 def _owners(sites, values, n, axes, seen, unreadable) -> None:
-    """Whose the rows of each use are, appended to `seen`."""
+    """Which example each row of each use belongs to, appended to `seen`."""
     nodes = list(dict.fromkeys(site.use.node for site in sites))
     if not nodes:
         return

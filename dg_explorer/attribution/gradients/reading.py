@@ -28,7 +28,7 @@ from .graph import Graph, Use, operation, result_shape
 from .joining import in_one_precision
 from .layout import Layout, agrees, busy_rows, counted, owners_of
 from .plan import Plan
-from .rules import ENTRY_BY_ENTRY, RULES, Products, Rows, Saved, Split
+from .rules import ENTRY_BY_ENTRY, RULES, Products, Saved, Split, TableRows
 from .watching import undisturbed
 
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError)
@@ -131,15 +131,15 @@ class Reading:
         found, last = [], rows.shape[1] - 1
         for r in range(rows.shape[1]):
             total = rows[:, r]
-            whose = []
+            owners = []
             if routed and edges and total.requires_grad:
-                whose = [
+                owners = [
                     _backward((total * times.to(total)).sum(), nodes, edges, True)
                     for times in counted(n)
                 ]
             d = _backward(total.sum(), nodes, edges, r < last) if edges else {}
-            if whose:
-                self._find_owners(sites, d, whose, n, shapes)
+            if owners:
+                self._find_owners(sites, d, owners, n, shapes)
             layers = self._layers(sites, d, self.parameters, n, rows)
             for factor in layers:
                 for part in ("gradient", "d", "a", "x"):
@@ -182,8 +182,8 @@ class Reading:
             routed |= site.split is None
         return routed
 
-    def _find_owners(self, sites, d, whose, n, shapes) -> None:
-        """Whose each row is, where it is not known: by order if that agrees, else row by row."""
+    def _find_owners(self, sites, d, owners, n, shapes) -> None:
+        """The example of each row where it is not known: by order if that agrees, else by row."""
         for site in sites:
             if site.split is not None and site.split.owners is None:
                 continue
@@ -191,7 +191,7 @@ class Reading:
             if gradient is None:
                 site.split = Split(layout, n, torch.full((_size(site.use, layout.axis),), -1))
                 continue
-            others = [found[site.use.node] for found in whose]
+            others = [found[site.use.node] for found in owners]
             owners = owners_of(gradient, others, layout.axis)
             if owners is None:
                 raise UncoveredError(site.names)
@@ -348,8 +348,8 @@ def _in_full(part):
     """Half precision is for storage only: inner products are of float32."""
     if isinstance(part, Products):
         return Products(wide(part.left.detach()), wide(part.right.detach()))
-    if isinstance(part, Rows):
-        return Rows(part.tokens, wide(part.d.detach()))
+    if isinstance(part, TableRows):
+        return TableRows(part.tokens, wide(part.d.detach()))
     if torch.is_tensor(part):
         return part.detach()
     part.x, part.d = wide(part.x.detach()), wide(part.d.detach())

@@ -27,7 +27,7 @@ class Products:
 
 
 @dataclass
-class Rows:
+class TableRows:
     """Row `token_t` of a table gets d_t: (example, position) and (example, position, width)."""
 
     tokens: torch.Tensor
@@ -43,7 +43,7 @@ class Images:
     geometry: Geometry
 
 
-Part = Products | Rows | Images | torch.Tensor  # a tensor is (example, *operand)
+Part = Products | TableRows | Images | torch.Tensor  # a tensor is (example, *operand)
 
 
 @dataclass
@@ -198,7 +198,7 @@ def embedding(use, saved, d, split, shape):
     tokens, d = split(saved.indices).flatten(1), split(d).flatten(1, -2)
     if saved.padding_idx is not None and 0 <= saved.padding_idx < shape[0]:
         d = d * (tokens != saved.padding_idx)[..., None]
-    return Rows(*busy(tokens, d))
+    return TableRows(*busy(tokens, d))
 
 
 @rule(
@@ -220,7 +220,7 @@ def embedding_bag(use, saved, d, split, shape):
         counts = counts * saved.per_sample_weights.detach()
     owners = split.owners_of(len(d)).to(bag.device)[bag]
     rows = gathered(d[bag] * counts[:, None], split.n, owners)
-    return Rows(gathered(tokens, split.n, owners), rows)
+    return TableRows(gathered(tokens, split.n, owners), rows)
 
 
 @rule("Index", reads="indices")
@@ -232,7 +232,7 @@ def index(use, saved, d, split, shape):
         return None
     tokens = split(indices[0]).flatten(1) % shape[0]
     if len(shape) == 2:
-        return Rows(tokens, split(d).flatten(1, -2))
+        return TableRows(tokens, split(d).flatten(1, -2))
     return d.new_zeros(split.n, shape[0]).scatter_add_(1, tokens, split(d).flatten(1))
 
 
@@ -240,7 +240,7 @@ def index(use, saved, d, split, shape):
 def index_select(use, saved, d, split, shape):
     if len(shape) != 2 or saved.dim != 0 or split.axis != 0:
         return None
-    return Rows(split(saved.index), split(d))
+    return TableRows(split(saved.index), split(d))
 
 
 # ------------------------------------------------------------------- normalisation

@@ -85,8 +85,9 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
             if any(_compiled(module) for module in training):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             for module in training:
-                if getattr(module, "max_norm", None) is not None:
-                    stack.enter_context(_written_back(module.weight))
+                weight = getattr(module, "weight", None)
+                if getattr(module, "max_norm", None) is not None and torch.is_tensor(weight):
+                    stack.enter_context(_written_back(weight))
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,4 +1,4 @@
-"""Attribution by representation: who is near in a layer's space, signed by label agreement."""
+"""Attribution by representation: what is near in a layer's space, signed by label agreement."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class GradientSimilarityAttributor(Attributor):
         The dot product is what one step of gradient descent does to the output, to first order;
         large losses give large scores. The cosine compares directions alone.
     proj_dim : int, optional
-        Project gradients to so many numbers: less memory, and inner products that are right on
+        Project gradients to this many numbers: less memory, and inner products that are right on
         average.
     projection : "factored", "rademacher", "gaussian" or "sparse"
     projection_seed : int
@@ -186,7 +186,6 @@ class TracInAttributor(GradientSimilarityAttributor):
     """
 
     method = "tracin"
-    unit = "change of output over the steps of the checkpoints, to first order"
     similarity = "dot"
 
     @checked
@@ -216,6 +215,10 @@ class TracInAttributor(GradientSimilarityAttributor):
             batch_size=batch_size,
         )
         self.learning_rates = _rates(learning_rates, self.n_checkpoints)
+
+    @property
+    def unit(self) -> str:
+        return "change of output over the steps of the checkpoints, to first order"
 
     def settings(self) -> dict:
         rates = None if self.learning_rates is None else self.learning_rates.tolist()
@@ -289,7 +292,7 @@ class TracInAttributor(GradientSimilarityAttributor):
         of = {p: rate for group, rate in zip(groups, rates, strict=True) for p in group}
         found = []
         for layer in layers:
-            mine = [p for p in self._plan.parameters if layer in (p, p.rpartition(".")[0])]
+            mine = [p for p in self.plan.parameters if layer in (p, p.rpartition(".")[0])]
             each = {of.get(p, 0.0) for p in mine}
             if len(each) > 1:
                 raise SettingError(

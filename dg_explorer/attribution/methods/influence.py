@@ -42,7 +42,7 @@ class InfluenceFunctionAttributor(Attributor):
     temperature : float, optional
         Probabilities behind curvature and residuals, and those of the wrong answers of a test
         example, are of the logits times this, .6 unless the curvature is the Hessian. Scores are
-        to foretell models trained on part of the data, and those are less sure than the one at
+        to predict models trained on part of the data, and those are less sure than the one at
         hand, which has seen every example: at 1 its residuals, nearly zero on what it knows by
         heart, rank the few hard examples above all others.
         It is not read off the data at hand: .3, .6 and 1 have mean LDS .657, .730 and .702 on
@@ -53,7 +53,7 @@ class InfluenceFunctionAttributor(Attributor):
         Directions of curvature kept for each example, the largest first: 3, or 16 for "ekfac" and
         "kfac". The Hessian of a softmax has as many as there are classes, less one.
     proj_dim : int, optional
-        Project gradients to so many numbers, and solve there: less memory, and scores of the
+        Project gradients to this many numbers, and solve there: less memory, and scores of the
         projected model. Not with the Hessian, "ekfac" or "kfac", which need the layers.
     projection : "factored", "rademacher", "gaussian" or "sparse"
     projection_seed : int
@@ -232,9 +232,7 @@ class InfluenceFunctionAttributor(Attributor):
             for name, scores in first.items()
         }
 
-    @property
-    def not_by_layer(self) -> str:
-        return f"with proj_dim={self.sketch.dim} mix the layers"
+    not_by_layer = "with proj_dim= mix the layers"
 
     def self_influence(self, train_features: GradientFeatures) -> torch.Tensor:
         """How far each example lowers its own loss: (-grad l)' (H + damping I)^-1 (-grad l)."""

@@ -134,7 +134,9 @@ def check_projected(train: torch.Tensor, test: torch.Tensor, proj_dim: int) -> N
         )
 
 
-def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, damping, doubts: bool):
+def projected_scores(
+    train: torch.Tensor, test: torch.Tensor, proj_dim: int, damping, doubts: bool
+) -> tuple[torch.Tensor, list[float]]:
     """TRAK scores before the weight, and the ridge of each checkpoint.
 
     Parameters
@@ -147,7 +149,7 @@ def projected_scores(train: torch.Tensor, test: torch.Tensor, proj_dim: int, dam
     scores : float64, shape (n_test, n_train)
     damping : list of float
     """
-    total, used = 0.0, []
+    total, used = torch.zeros((), dtype=torch.float64), []
     for start in range(0, train.shape[1], proj_dim):
         columns = slice(start, start + proj_dim - KEPT)
         z, query = train[:, columns].double(), test[:, columns].double()

@@ -14,7 +14,7 @@ from ..attributor.features import GradientFeatures
 from ..gradients.joining import aligned, concatenate
 from ..projections.kernel import diagonal
 from ..solve.damping import absolute_damping
-from ..solve.kronecker import basis_of, entries, unfolded
+from ..solve.kronecker import basis_of, entries, rotated, unfolded
 
 
 class SourceAttributor(Attributor):
@@ -139,7 +139,7 @@ class SourceAttributor(Attributor):
                 weight = (1 - torch.exp(-time * rate)) / rate.clamp(min=1e-300)
                 weight = torch.where(rate > 0, weight, torch.full_like(rate, time))
                 for model in part:
-                    for start, block in basis.rotated(unfolded(model[0][layer])):
+                    for start, block in rotated(basis, model[0][layer], unfolded(factor)):
                         found = (query * weight) @ block.T / n
                         scores[:, start : start + len(block)] += found.cpu()
                 kept = torch.exp(-time * rate)

@@ -33,7 +33,7 @@ from .projected import (
     projection_of,
 )
 
-# above so many training examples leverage, which costs n^3, is left out
+# above this many training examples leverage, which costs n^3, is left out
 LEVERAGE_MOST = 2000
 
 
@@ -47,7 +47,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
     Parameters
     ----------
     proj_dim : int, optional
-        Project gradients to so many numbers; features are then plain tensors, shape
+        Project gradients to this many numbers; features are then plain tensors, shape
         (example, proj_dim), that can be saved, cut and concatenated (see `projected`). Scores
         are those of the paper's estimator, whose error falls slowly with `proj_dim`.
     projection : "factored", "nystrom", "rademacher", "gaussian" or "sparse"
@@ -110,7 +110,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
         return known if self.projection is None else known | {"projection": str(self.projection)}
 
     def choose_landmarks(self, data) -> None:
-        """Draw the examples whose kernel columns Nystrom features are."""
+        """Draw the landmarks: their kernel columns are the Nystrom features."""
         projection: Any = self.projection  # `Nystrom`, as has been checked
         projection.choose(batch for batch, _ in self.batches(data, None, self.model))
 
@@ -151,7 +151,7 @@ class TRAKAttributor(ProjectionChecks, Attributor):
                 train_features, test_features, self.proj_dim, self.damping, self.task.doubts
             )
             return scores.cpu()
-        total, n = 0.0, len(train_features.ids)
+        total, n = torch.zeros((), dtype=torch.float64), len(train_features.ids)
         self._leverage = [] if n <= LEVERAGE_MOST else None
         for solve, train, test in zip(
             self._solvers(train_features), train_features.models, test_features.models, strict=True

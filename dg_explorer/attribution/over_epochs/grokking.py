@@ -153,7 +153,7 @@ def analyze_grokking_examples(example_indices, train_dataset, *, verbose: bool =
 def parse_arithmetic(item) -> tuple[int, str, int, int]:
     """(a, operation, b, result) of a dataset's item; `DataError` where it is no arithmetic."""
     text = item.get("text") if isinstance(item, Mapping) else item
-    parts = list(item) if isinstance(item, (tuple, list)) else [text]
+    parts: list[Any] = list(item) if isinstance(item, (tuple, list)) else [text]
     text = next((part for part in parts if isinstance(part, str)), None)
     if text is not None:
         match = _EQUATION.search(text)

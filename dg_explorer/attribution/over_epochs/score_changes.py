@@ -1,4 +1,4 @@
-"""How scores change over the epochs of a run: who gains, who loses, and whose sign turns.
+"""How scores change over the epochs of a run: which gain, which lose, and which change sign.
 
 Reads `scores/<name>` of any method; needs no model.
 """

@@ -110,7 +110,7 @@ def _variants(attributor, train_loader, num_runs, seed):
 
 
 def _of_everyone(scores, runs, ids) -> list[torch.Tensor]:
-    """Scores of subsets in the columns of the whole training set, NaN for who was left out."""
+    """Scores of subsets in the columns of the whole training set, NaN for what was left out."""
     spread = []
     for found, (_, subset) in zip(scores, runs, strict=True):
         whole = torch.full((len(found), len(ids)), float("nan"), dtype=found.dtype)

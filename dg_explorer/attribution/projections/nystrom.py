@@ -157,4 +157,5 @@ def _together(examples: list[Batch]) -> list[Batch]:
     """Examples of one shape as batches; otherwise one by one."""
     starts = range(0, len(examples), TOGETHER)
     found = [joined(examples[start : start + TOGETHER]) for start in starts]
-    return examples if any(batch is None for batch in found) else found
+    whole = [batch for batch in found if batch is not None]
+    return whole if len(whole) == len(found) else examples

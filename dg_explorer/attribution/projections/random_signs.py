@@ -18,7 +18,7 @@ GOLDEN = 0x9E3779B9
 ROWS = 1024  # rows of signs held at a time where there is no Triton
 
 
-def mix(x: torch.Tensor) -> torch.Tensor:
+def mix_tensor(x: torch.Tensor) -> torch.Tensor:
     """`random_entries.mix` on int64 tensors that hold numbers below 2^32."""
     # a product may overflow, but never in the 32 bits that are kept
     x = x ^ (x >> 16)
@@ -32,9 +32,11 @@ def signs(
     key: int, start: int, stop: int, dim: int, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
     """Entries +1 or -1, float32, shape (stop - start, dim), as `random_entries.rademacher`."""
-    rows = mix((torch.arange(start, stop, device=device) & MASK) ^ key)
+    rows = mix_tensor((torch.arange(start, stop, device=device) & MASK) ^ key)
     column = torch.arange(dim, device=device)
-    words = mix(rows[:, None] ^ mix((torch.arange(-(-dim // 32), device=device) + GOLDEN) & MASK))
+    words = mix_tensor(
+        rows[:, None] ^ mix_tensor((torch.arange(-(-dim // 32), device=device) + GOLDEN) & MASK)
+    )
     bits = (words[:, column // 32] >> (column % 32)) & 1
     return bits.float().mul_(2).sub_(1)
 

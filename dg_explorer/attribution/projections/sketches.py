@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from ...errors import SettingError
 from ..gradients.convolution import Convolution
-from ..gradients.factors import Explicit, Factor, Lookup, Outer
+from ..gradients.factors import Factor, Lookup, Outer
 from . import sketch_entries
 from .matrix_units import has_matrix_units
 
@@ -73,8 +73,7 @@ class FactoredSketch:
     def __call__(self, layers: list[Factor]) -> torch.Tensor:
         """Sketch gradients given as factors of each layer; shape (example, dim)."""
         first = layers[0]
-        like = first.gradient if isinstance(first, Explicit) else first.d
-        out = like.new_zeros(len(first), self.dim)
+        out = first.values.new_zeros(len(first), self.dim)
         # what is worth rounding is rounded here, once, and not by autocast at every product
         with torch.autocast(out.device.type, enabled=False):
             for factor in layers:

@@ -83,7 +83,7 @@ class Answers(Output):
 
 
 @dataclass(frozen=True)
-class Given(Output):
+class OwnFunction(Output):
     """A function of the user's own: (prediction, batch) -> one number an example."""
 
     function: Outputs = REQUIRED

@@ -12,7 +12,7 @@ import numpy as np
 from ...data.served import Served
 from ...errors import SettingError
 from ...tasks.identity import UNKNOWN
-from .measures import Answers, Given, Loss, Output, Outputs, Probe
+from .measures import Answers, Loss, Output, Outputs, OwnFunction, Probe
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Query:
         if not callable(function):
             raise SettingError(f"function={function!r} must be a function of (prediction, batch).")
         told = getattr(function, "__name__", type(function).__name__)
-        return cls((Term(data, Given(told, function)),), unit)
+        return cls((Term(data, OwnFunction(told, function)),), unit)
 
     @property
     def told(self) -> str:
@@ -179,7 +179,7 @@ class QuerySet:
 
 @dataclass(frozen=True)
 class Questions:
-    """A query set whose examples can be read; stands where test examples do."""
+    """A query set with its examples at hand; stands where test examples do."""
 
     name: str
     questions: Mapping[str, Query]

@@ -68,8 +68,8 @@ class KroneckerCurvature:
         ):
             scores = torch.zeros(len(q), len(v), dtype=torch.float64, device=basis.values.device)
             weight = 1 / (basis.values + self.added)
-            for start, block in _rotated(basis, q, layer):
-                for begin, other in _rotated(basis, v, layer):
+            for start, block in rotated(basis, q, layer):
+                for begin, other in rotated(basis, v, layer):
                     part = (block * weight) @ other.T
                     scores[start : start + len(block), begin : begin + len(other)] += part
             found[name] = found[name] + scores if name in found else scores
@@ -110,7 +110,8 @@ def entries(factor: Factor, layer: Factor) -> torch.Tensor:
     return weight.flatten(1).double()
 
 
-def _rotated(basis, factor: Factor, layer: Factor) -> Iterator[tuple[int, torch.Tensor]]:
+def rotated(basis, factor: Factor, layer: Factor) -> Iterator[tuple[int, torch.Tensor]]:
+    """(first example, gradients in the basis of `layer`, (example, entries)) in chunks."""
     factor = unfolded(factor)
     if type(factor) is type(layer) and list(factor.sizes) == list(layer.sizes):
         yield from basis.rotated(factor)
@@ -139,7 +140,8 @@ class KroneckerBasis:
         a_values, self.q_a = torch.linalg.eigh(input_moment)
         d_values, self.q_d = torch.linalg.eigh(output_moment)
         if corrected:
-            self.values = sum(block.square().sum(0) for _, block in self.rotated(curvature))
+            first, *more = (block.square().sum(0) for _, block in self.rotated(curvature))
+            self.values: torch.Tensor = sum(more, first)
         else:
             count = max(int(_counted(curvature).sum()), 1)
             product = d_values.clamp(min=0)[:, None] * a_values.clamp(min=0)[None, :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ...analysis.bias.groups import accuracy_of_groups, mean_scores, worst_group
+from ...analysis.bias.groups import accuracy_of_groups, lowest_group, mean_scores
 from ...analysis.sources.curves import check_answers, seen_at
 from ..reading.blocks import Block
 from .sources import Sources
@@ -59,7 +59,7 @@ def bias_table(sources: Sources, method: str | None) -> xr.Dataset:
     method = method or next(iter(sources.reader.methods), None)
     if method is None or "train" not in sources.reader.scores(method).dims:
         return table
-    worst = there[worst_group(shares[-1, there])]
+    worst = there[lowest_group(shares[-1, there])]
     scores = group_scores(sources, method)
     return table.assign_coords(score_epoch=scores["epoch"], train_group=names).assign(
         group_score=(("score_epoch", "train_group"), np.asarray(scores["mean"])[:, worst])

@@ -1,4 +1,4 @@
-"""Where every example lies in a layer's feature space, at every recorded epoch, as 4 bytes each."""
+"""Where every example is in a layer's feature space, at every recorded epoch, as 4 bytes each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES |= {"umap": "UMAP", "tsne": "t-SNE"}
 
 
 def header(sources: Sources, layer: str) -> dict[str, Block]:
-    """Who the points of a layer are: split, id, row in the table, label, group, memorization.
+    """What the points of a layer are: split, id, row in the table, label, group, memorization.
 
     Without id and row where the points are the training table's rows and then the test table's,
     and every id counts the rows of its table.

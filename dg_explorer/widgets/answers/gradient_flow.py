@@ -23,7 +23,7 @@ def gradient_flow(sources: Sources, rest: str = "") -> dict[str, Block]:
     recorded = [name for name in MEASURES if name in data and "layer" in data[name].dims]
     time = next((dim for name in recorded for dim in data[name].dims if dim != "layer"), "epoch")
     data = data[[name for name in recorded if time in data[name].dims]].transpose(time, "layer")
-    found = {name: data[name].values.astype(np.float32) for name in data.data_vars}
+    measures = {str(name): data[name].values.astype(np.float32) for name in data.data_vars}
     flag = np.zeros((data.sizes[time], data.sizes["layer"]), np.uint8)
     if "norm" in data:
         words = gradient_flags(data.rename({time: "epoch"}) if time != "epoch" else data).values
@@ -34,7 +34,7 @@ def gradient_flow(sources: Sources, rest: str = "") -> dict[str, Block]:
         "epoch": data[time].values[keep],
         "layer": [str(layer) for layer in data["layer"].values],
         "flag": flag[keep],
-        **{name: values[keep] for name, values in found.items()},
+        **{name: values[keep] for name, values in measures.items()},
     }
 
 

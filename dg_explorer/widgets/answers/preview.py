@@ -73,7 +73,7 @@ def _fill(
     scores: int | None = None,
     seconds: float = math.inf,
 ) -> None:
-    """Add answers until they take `budget` bytes; those of scores for so many test examples and
+    """Add answers until they take `budget` bytes; those of scores for this many test examples and
     `seconds` only."""
     until, left = None, math.inf if scores is None else scores
     full = set()  # families of which one answer did not fit: the others are about as large

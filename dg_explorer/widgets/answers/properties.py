@@ -14,7 +14,7 @@ BINS = 24
 _NOT = ("text", "thumbnail")
 
 
-def properties(sources: Sources, rest: str = "") -> dict[str, Block]:
+def property_blocks(sources: Sources, rest: str = "") -> dict[str, Block]:
     """For each property `<name>`: code (train,), names of the codes in order; -1 where missing.
 
     Numbers with few values are a code each, in ascending order; others, and measurements, go into

@@ -10,7 +10,7 @@ from ..reading.blocks import Block
 from .sources import Sources
 
 
-def influence_course(sources: Sources, method: str) -> dict[str, Block]:
+def course_blocks(sources: Sources, method: str) -> dict[str, Block]:
     """The mean score of every training example over test examples, at each scored epoch.
 
     Blocks: epoch; mean (epoch, train) as float16 in units of `scale` (epoch), NaN where nothing

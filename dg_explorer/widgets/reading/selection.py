@@ -37,7 +37,7 @@ class Selection:
             raise SettingError(
                 f"A selection has no {', '.join(map(repr, unknown))}; it has {', '.join(FIELDS)}."
             )
-        if settings.get("test") is not None:  # who chooses a test example asks about it
+        if settings.get("test") is not None:  # choosing a test example asks about it
             settings.setdefault("query", None)
         for name in ("selected", "selected_tests"):
             if name in settings:

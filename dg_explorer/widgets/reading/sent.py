@@ -31,7 +31,7 @@ class Method(TypedDict):
 
 
 class Question(TypedDict):
-    """A question that was asked of the finished run, "set/question", and who answers it."""
+    """A question that was asked of the finished run, "set/question", and what answers it."""
 
     id: str
     about: str
