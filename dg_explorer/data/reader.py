@@ -185,7 +185,7 @@ def _decide(one, part, record, signature, how: dict, by_position: bool):
         found.append((wrong, ids, roles, own))
     if not found:
         if first_error is not None:
-            if isinstance(one.source, Rows):
+            if isinstance(one.source, DatasetRows):
                 check_none_left_out(part.raw, len(part.places))
             raise first_error
         if record is not None and not one.shuffled:
@@ -286,7 +286,7 @@ def _read_twice(reader: ExampleReader) -> bool:
     return True
 
 
-def _labels(reader: Reader) -> list:
+def _labels(reader: ExampleReader) -> list:
     """The labels of many examples: of three, another order may have the same."""
     part = reader.at(reader.places[:_MANY])
     return [batch.labels for batch in part]

@@ -23,7 +23,7 @@ def test_signs_are_those_of_the_definition(device, dim):
 
 def test_mixing_is_that_of_numpy_and_loses_no_number():
     numbers = np.random.default_rng(0).integers(0, 1 << 32, 10_000, dtype=np.uint64)
-    found = random_signs.mix(torch.from_numpy(numbers.astype(np.int64))).numpy()
+    found = random_signs.mix_tensor(torch.from_numpy(numbers.astype(np.int64))).numpy()
     assert np.array_equal(found, random_entries.mix(numbers.astype(np.uint32)))
     assert len(np.unique(found)) == len(np.unique(numbers))
 

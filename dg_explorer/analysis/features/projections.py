@@ -125,7 +125,7 @@ def _on_axes(values: np.ndarray, layer: str, axes) -> np.ndarray:
 
 def _umap(values: np.ndarray, n_axes: int, seed: int) -> np.ndarray:
     try:
-        from umap import UMAP
+        from umap import UMAP  # pyright: ignore[reportMissingImports]: an extra
     except ImportError as error:
         raise SettingError(
             "method='umap' needs umap-learn: pip install 'dg_explorer[umap]'. "

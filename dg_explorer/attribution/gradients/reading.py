@@ -131,15 +131,15 @@ class Reading:
         found, last = [], rows.shape[1] - 1
         for r in range(rows.shape[1]):
             total = rows[:, r]
-            owners = []
+            by_count = []
             if routed and edges and total.requires_grad:
-                owners = [
+                by_count = [
                     _backward((total * times.to(total)).sum(), nodes, edges, True)
                     for times in counted(n)
                 ]
             d = _backward(total.sum(), nodes, edges, r < last) if edges else {}
-            if owners:
-                self._find_owners(sites, d, owners, n, shapes)
+            if by_count:
+                self._find_owners(sites, d, by_count, n, shapes)
             layers = self._layers(sites, d, self.parameters, n, rows)
             for factor in layers:
                 for part in ("gradient", "d", "a", "x"):
@@ -182,7 +182,7 @@ class Reading:
             routed |= site.split is None
         return routed
 
-    def _find_owners(self, sites, d, owners, n, shapes) -> None:
+    def _find_owners(self, sites, d, by_count, n, shapes) -> None:
         """The example of each row where it is not known: by order if that agrees, else by row."""
         for site in sites:
             if site.split is not None and site.split.owners is None:
@@ -191,7 +191,7 @@ class Reading:
             if gradient is None:
                 site.split = Split(layout, n, torch.full((_size(site.use, layout.axis),), -1))
                 continue
-            others = [found[site.use.node] for found in owners]
+            others = [found[site.use.node] for found in by_count]
             owners = owners_of(gradient, others, layout.axis)
             if owners is None:
                 raise UncoveredError(site.names)

@@ -6,8 +6,8 @@ Imported only where the gradients are on a GPU and Triton is installed.
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]: comes with torch for GPUs only
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 EXAMPLES, COLUMNS, ROWS = 16, 128, 32  # of a tile; products need at least 16 of each
 
@@ -51,7 +51,7 @@ def launch(block: torch.Tensor, key: int, start: int, out: torch.Tensor) -> None
     block = block if block.stride(1) == 1 else block.contiguous()
     n, rows = block.shape
     grid = triton.cdiv(n, EXAMPLES), triton.cdiv(out.shape[1], COLUMNS)
-    _add_projected[grid](
+    _add_projected[grid](  # pyright: ignore[reportIndexIssue]: a kernel, launched on a grid
         block, out, key, start, n, rows, out.shape[1], block.stride(0), out.stride(0),
         EXAMPLES=EXAMPLES, COLUMNS=COLUMNS, ROWS=ROWS,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import traitlets
@@ -29,7 +29,7 @@ from .following import Follower
 from .linked import LinkedSelection
 from .opening import opening
 from .replacing import is_replaced, remember, this_execution
-from .saved import send_later
+from .saved import send_later, stand_in
 from .selecting import Selecting
 from .settable import OnlyWhatIsThere
 
@@ -96,7 +96,7 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, Selecting, Exporting):
             _selection=first.to_wire(),
             _views=list(self._shown),
         )
-        self._own_layout = self.layout
+        self._own_layout: Any = self.layout
         remember(self, self._made_by)
         self.on_msg(self._answer)
         self.observe(self._browser_selected, "_selection")
@@ -218,6 +218,16 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, Selecting, Exporting):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.run!r})"
+
+    def _repr_mimebundle_(self, **kwargs):
+        if self.comm is None:
+            self._reopen()
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data |= self._still_picture()
+            stand_in(self, data["image/png"])  # beside the widget, or before it
+        return bundle
 
     # ------------------------------------------------------------------ between Python and browser
 

@@ -18,7 +18,6 @@ from ..export.drawing import as_png, as_svg
 from ..export.page import page
 from ..export.still import WIDTH, still
 from .linked import LinkedSelection
-from .saved import stand_in
 
 
 class Exporting(anywidget.AnyWidget):
@@ -79,19 +78,9 @@ class Exporting(anywidget.AnyWidget):
 
         return board_figure(self, theme=theme)
 
-    def _repr_mimebundle_(self, **kwargs):
-        if self.comm is None:
-            self._reopen()
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data |= self._still_picture(data)
-        return bundle
-
-    def _still_picture(self, data: dict) -> dict[str, str]:
-        """What stands in where no widget runs, beside the widget, or before it; see `stand_in`."""
+    def _still_picture(self) -> dict[str, str]:
+        """What stands in where no widget runs: a picture, as PNG and as SVG."""
         shapes, height = still(self._sources.reader, self.run.name, self.selection.value)
         picture = as_png(shapes, WIDTH, height)
         self._still = picture[-60:]
-        stand_in(self, picture)
         return {"image/png": picture, "image/svg+xml": as_svg(shapes, WIDTH, height)}
