@@ -99,10 +99,12 @@ def test_learned_positions_have_a_rule_and_nothing_is_said():
 
 def test_one_plan_serves_every_checkpoint_and_both_sets(monkeypatch):
     proved = []
-    from dg_explorer.attribution.attributor import base
+    from dg_explorer.attribution.attributor import gradient_reader
 
-    prove = base.prove
-    monkeypatch.setattr(base, "prove", lambda *a, **k: proved.append(1) or prove(*a, **k))
+    prove = gradient_reader.prove
+    monkeypatch.setattr(
+        gradient_reader, "prove", lambda *a, **k: proved.append(1) or prove(*a, **k)
+    )
     states = [mlp(seed).state_dict() for seed in range(3)]
     attributor = GradientDotAttributor(mlp(), checkpoints=states)
     train = attributor.compute_train_features(examples(20))
@@ -291,10 +293,12 @@ def test_a_plan_is_proved_once_for_all_checkpoints_splits_and_questions(
     from test_walk import TEST, TRAIN, a_run
 
     from dg_explorer import Query, QuerySet, attribute
-    from dg_explorer.attribution.attributor import base
+    from dg_explorer.attribution.attributor import gradient_reader
 
-    proofs, real = [], base.prove
-    monkeypatch.setattr(base, "prove", lambda *args, **how: proofs.append(1) or real(*args, **how))
+    proofs, real = [], gradient_reader.prove
+    monkeypatch.setattr(
+        gradient_reader, "prove", lambda *args, **how: proofs.append(1) or real(*args, **how)
+    )
     run, given = a_run(tmp_path / "run", epochs=[0, 5, 10, 15]), {"progress": False}
     if method == "tracin":
         given["learning_rates"] = 0.1
