@@ -12,7 +12,7 @@ import dg_explorer as dg
 from dg_explorer.arguments import unwrapped
 from dg_explorer.checkpoints import load_into, load_weights
 from dg_explorer.checkpoints.reading import CheckpointWarning
-from dg_explorer.errors import ArchitectureMismatchError, CheckpointError
+from dg_explorer.errors import ArchitectureMismatchError, CheckpointError, SettingError
 
 
 class Net(nn.Module):
@@ -124,6 +124,35 @@ def test_two_networks_in_one_checkpoint_are_asked_about():
     assert same(model, Net(2).state_dict())
     with pytest.raises(CheckpointError, match=r"begin with student\., teacher\."):
         load_into(model, stored, prefix="net.")
+
+
+@pytest.mark.parametrize("word", ["", "module.", "_orig_mod."])
+def test_a_copy_beside_a_network_of_the_models_own_names_is_left_out_and_said(word):
+    trained, averaged = Net(1).state_dict(), Net(2).state_dict()
+    both = {word + k: v for k, v in trained.items()}
+    both |= {f"{word}ema.{k}": v for k, v in averaged.items()}
+    model = Net(3)
+    with pytest.warns(CheckpointWarning, match="holds more than this Net"):
+        assert "ema.encoder" in load_into(model, both)
+    assert same(model, trained)
+    load_into(model, both, prefix=f"{word}ema.")
+    assert same(model, averaged)
+
+
+def test_imaginary_parts_are_not_dropped():
+    state = Net(1).state_dict()
+    state["head.bias"] = state["head.bias"] + 1j
+    with pytest.raises(
+        ArchitectureMismatchError, match="complex in the checkpoint, real in the model: head"
+    ):
+        load_into(Net(2), state)
+
+
+def test_weights_without_values_or_size_are_named():
+    with pytest.raises(CheckpointError, match="meta device"):
+        load_into(Net(1), {k: v.to("meta") for k, v in Net(2).state_dict().items()})
+    with pytest.raises(SettingError, match="call the model on one batch"):
+        load_into(nn.Sequential(nn.LazyLinear(4)), {"0.weight": torch.ones(4, 3)})
 
 
 def test_shapes_tell_two_networks_apart():

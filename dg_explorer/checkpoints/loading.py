@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ..arguments import checked
-from ..errors import ArchitectureMismatchError, NonFiniteError
+from ..errors import ArchitectureMismatchError, CheckpointError, NonFiniteError, SettingError
 from .renaming import renamed
 
 _SAME_SETTINGS = "Build the model with the settings it was trained with."
@@ -49,6 +50,11 @@ def load_into(model, state_dict: Mapping, *, prefix: str | None = None) -> str:
         Weights are NaN or infinite; the first names are listed.
     """
     own = model.state_dict()
+    if lazy := [name for name, weight in own.items() if is_lazy(weight)]:
+        raise SettingError(
+            f"{_first(lazy)} of this {type(model).__name__} have no size yet: call the model on "
+            f"one batch first."
+        )
     given, told = renamed(state_dict, model, prefix)
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
@@ -57,7 +63,18 @@ def load_into(model, state_dict: Mapping, *, prefix: str | None = None) -> str:
         for name in own
         if name in given and torch.is_tensor(own[name]) and given[name].shape != own[name].shape
     ]
+    complex_ = [
+        name
+        for name in own
+        if torch.is_tensor(given.get(name)) and given[name].is_complex() > own[name].is_complex()
+    ]
+    if empty := [name for name in own if getattr(given.get(name), "is_meta", False)]:
+        raise CheckpointError(
+            f"{_first(empty)} of the checkpoint are on the meta device and hold no values. Load "
+            f"the file they came from."
+        )
     differs = {
+        "complex in the checkpoint, real in the model": complex_,
         "only in the model": missing,
         "only in the checkpoint": unexpected,
         "of other shape": shapes,

@@ -76,6 +76,17 @@ def renamed(state: Mapping, model, prefix: str | None = None) -> tuple[dict, str
                 # two ways that give every weight the same tensor are one
                 result = tuple(sorted(_with_twins(names, own, tied).items()))
                 found.setdefault(result, {"names": names, "both": bool(taken and put)})
+    # a network by the model's own names comes before copies that stand beside it, as averages do
+    plain = {bare_own[parts]: name for parts, name in bare_given.items() if parts in bare_own}
+    if (
+        found
+        and _covers(plain, own, tied)
+        and tuple(sorted(_with_twins(plain, own, tied).items())) not in found
+        and all(own[ours].shape == given[theirs].shape for ours, theirs in plain.items())
+    ):
+        told = _told(plain, [k for k in given if k not in plain.values()])
+        tell(f"The checkpoint holds more than this {type(model).__name__}: {told}.")
+        return {**_with_twins({o: given[t] for o, t in plain.items()}, own, tied), **others}, told
     whole = [f for f in found.values() if _nothing_left(f["names"], given)]
     chosen = whole or list(found.values())
     if len(chosen) > 1:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..errors import SchemaError
 from . import policy
 from .store import state as st
 
 ADDED = "added"  # the attribute that says when an answer was added
+GIVEN_UP = "given_up"  # attribute of the run: family -> the highest number that was deleted
 
 # names in records made before answers were kept
 BEFORE = {
@@ -60,7 +62,7 @@ def moves(groups: Iterable[str], family: str) -> list:
 
         def move(state: st.State, old=old) -> st.Operation | None:
             there = state.groups.get(old)
-            return there and st.SetGroup(_next(state.groups, family), there)
+            return there and st.SetGroup(_next(state, family), there)
 
         def leave(state: st.State, old=old) -> st.Operation | None:
             return st.Delete(old) if old in state.groups else None
@@ -74,8 +76,27 @@ def plan(state: st.State, family: str, answer: st.Group) -> tuple[str, st.Operat
     for known in members(state.groups, family):
         if _same(state.groups[known], answer):
             return known, None
-    group = _next(state.groups, family)
+    group = _next(state, family)
     return group, st.SetGroup(group, answer)
+
+
+def check_family(family: str) -> None:
+    """`SchemaError` unless a name has the form of a family, such as "checks/removal"."""
+    parts = family.split("/")
+    if len(parts) < 2 or any(part.strip() in ("", ".", "..") for part in parts):
+        raise SchemaError(
+            f"{family!r} names no family of answers: 'checks/<kind>', 'exposures/<method>' or "
+            f"'analyses/<name>' does."
+        )
+
+
+def give_up(state: st.State, name: str) -> st.Operation | None:
+    """What remembers the number of an answer that is deleted: no other is ever called so."""
+    family, number = _family(name), _number(name)
+    if not number or not family.startswith(_PREFIXES):
+        return None
+    before = state.attrs.get(GIVEN_UP, {})
+    return st.SetAttrs({GIVEN_UP: {**before, family: max(number, before.get(family, 0))}})
 
 
 def _same(there: st.Group, new: st.Group) -> bool:
@@ -89,9 +110,9 @@ def _first_ones(groups: set[str], family: str) -> list[str]:
     return [name for name in (BEFORE.get(family), family) if name in groups]
 
 
-def _next(groups: Iterable[str], family: str) -> str:
-    taken = [_number(name) for name in groups if _family(name) == family]
-    return f"{family}/{1 + max(taken, default=0)}"
+def _next(state: st.State, family: str) -> str:
+    taken = [_number(name) for name in state.groups if _family(name) == family]
+    return f"{family}/{1 + max([*taken, state.attrs.get(GIVEN_UP, {}).get(family, 0)])}"
 
 
 def _family(name: str) -> str:

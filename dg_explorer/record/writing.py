@@ -133,6 +133,7 @@ class RunWriting(RunReading):
             The answer does not fit the schema. The very same answer is not kept twice: the group
             that has it is returned.
         """
+        kept.check_family(family)
         found = f"{family}/1"
         answer = check_group(found, answer)
         new = policy.as_group(found, answer.assign_attrs({ADDED: now()}), made_from)
@@ -157,14 +158,16 @@ class RunWriting(RunReading):
 
     @checked
     def delete(self, group: str) -> None:
-        """Remove a group; groups nested under its name stay."""
+        """Remove a group; groups nested under its name stay, and its number is not given again."""
 
         def plan(state: st.State) -> st.Operation:
             if group not in state.groups and group not in state.broken:
                 raise missing(group, sorted(state.groups))
             return st.Delete(group)
 
-        self._writer.write(plan)
+        with self.together():
+            self._writer.write(lambda state: kept.give_up(state, group))
+            self._writer.write(plan)
 
     @checked
     def delete_query(self, name: str) -> None:

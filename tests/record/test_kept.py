@@ -9,7 +9,7 @@ import xarray as xr
 
 import dg_explorer as dg
 from dg_explorer import Run
-from dg_explorer.errors import MissingGroupError
+from dg_explorer.errors import MissingGroupError, SchemaError
 from dg_explorer.testing import tiny_run
 from dg_explorer.widgets.answers.removal import removal
 from dg_explorer.widgets.answers.sources import Sources
@@ -61,6 +61,25 @@ def test_an_answer_can_be_given_up_and_its_number_stays_free(run):
     run.delete("checks/x/2")
     assert run.keep("checks/x", answer(7)) == "checks/x/4"
     assert run.kept("checks/x") == ["checks/x/1", "checks/x/3", "checks/x/4"]
+
+
+def test_the_number_of_an_answer_that_was_given_up_is_no_others(run):
+    for i in range(3):
+        run.keep("checks/x", answer(i))
+    run.delete("checks/x/3")
+    assert float(run["checks/x"].v) == 1
+    assert run.keep("checks/x", answer(7)) == "checks/x/4"
+    for name in run.kept("checks/x"):
+        run.delete(name)
+    assert run.keep("checks/x", answer(7)) == "checks/x/5"
+    assert run.keep("checks/y", answer(7)) == "checks/y/1"
+
+
+@pytest.mark.parametrize("family", ["checks", "checks/", "checks//x", "checks/../x", "", "/"])
+def test_what_names_no_family_is_refused(run, family):
+    with pytest.raises(SchemaError, match="family"):
+        run.keep(family, answer(1))
+    assert run.checks() == []
 
 
 def test_the_very_same_answer_is_kept_once(run):

@@ -63,6 +63,15 @@ def decode(data: bytes, at: int, place) -> tuple[list[st.Operation], int] | None
     return [_operation_in(plain, piece_in) for plain in json.loads(data[start:middle])], end
 
 
+def may_be_torn(data: bytes, at: int) -> bool:
+    """Whether the end of a journal looks like a frame that was cut short, or never got to the disk.
+
+    What begins otherwise was put there by somebody else, in place of what a frame said.
+    """
+    begin = data[at : at + len(MAGIC)]
+    return MAGIC.startswith(begin) or not any(data[at:])
+
+
 def groups_in(data: bytes, at: int) -> set[str]:
     """The groups that a damaged frame says it is about; empty where it does not say."""
     try:

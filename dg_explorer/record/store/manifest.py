@@ -82,10 +82,24 @@ def load(data: bytes, place) -> tuple[Head, st.State]:
     for line, entry in zip(lines, entries, strict=True):
         if entry is None:
             broken[_name_in(line)] = f"its line in {MANIFEST} is damaged"
-        elif "group" in entry:
-            groups[entry["group"]] = wire.group_in(entry, lambda p: wire.stored_in(p, place))
-        elif "blob" in entry:
-            blobs[entry["blob"]] = wire.stored_in(entry["piece"], place)
+            continue
+        name = entry.get("group", entry.get("blob"))
+        try:
+            if "group" in entry:
+                group = wire.group_in(entry, lambda p: wire.stored_in(p, place))
+                why = wire.contradiction(group)
+                groups[name] = group
+            elif "blob" in entry:
+                blobs[name], why = wire.stored_in(entry["piece"], place), None
+            else:
+                continue
+        except DamagedRecordError as error:
+            why = str(error).rstrip(".")
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            why = f"{type(error).__name__}: {error}"
+        if why is not None:
+            groups.pop(name, None)
+            broken[str(name)] = f"its line in {MANIFEST} cannot be: {why}"
     missing = first["lines"] + 2 - len(lines)
     if missing > 0 or not whole:
         broken.setdefault("?", f"{MANIFEST} is cut short, {max(1, missing)} lines are missing")

@@ -25,7 +25,7 @@ BLOCK = 64 << 10  # bytes under one checksum: a row of a large score matrix span
 REPEATED = 1 << 10  # bytes of a row from which on it is looked at whether all are the same
 _PART = 512 * BLOCK  # bytes copied at a time
 TEXT = "text"
-_KINDS = "biufcMmS"
+KINDS = "biufcMmS"
 
 
 class Held:
@@ -215,7 +215,7 @@ def stored_form(values) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype.kind in "UTO":
         return _text(values)
-    if values.dtype.kind not in _KINDS:
+    if values.dtype.kind not in KINDS:
         raise SchemaError(
             f"The record cannot hold values of type {values.dtype}. It holds numbers, true or "
             f"false, text, dates and bytes: convert the array to one of these."

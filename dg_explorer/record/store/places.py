@@ -47,6 +47,8 @@ class Folder:
         """Some bytes of a file, fewer where it ends before `stop`; FileNotFoundError if none."""
         handle = os.open(self._checked(name), os.O_RDONLY)
         try:
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                raise DamagedRecordError(f"{self.path / name} is a folder, and was a file.")
             if stop is None:
                 stop = os.fstat(handle).st_size
             parts = []

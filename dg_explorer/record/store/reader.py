@@ -179,12 +179,12 @@ def _with_frames(now: Snapshot, data: bytes, place) -> Snapshot:
             frames += 1
             continue
         after = data.find(journal.MAGIC, at + 1)
-        if after < 0:  # a frame that was being written when its process ended
-            torn = len(data) - at
+        if after < 0 and journal.may_be_torn(data, at):
+            torn = len(data) - at  # a frame that was being written when its process ended
             break
         names = journal.groups_in(data, at) or {*state.groups, "?"}
         damage |= dict.fromkeys(names, f"{now.head.journal} is damaged at byte {now.at + at}")
-        at = after
+        at = len(data) if after < 0 else after
     if damage:
         kept = {name: group for name, group in state.groups.items() if name not in damage}
         state = replace(state, groups=kept, broken=state.broken | damage)
