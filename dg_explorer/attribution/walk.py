@@ -24,7 +24,7 @@ from ..training.loss.trained_loss import check_assumed_loss, trained_loss
 from .attributor.made_from import as_served, check_made_from, examples_digest, made_from, weights_of
 from .attributor.outputs_on_record import AS_RECORDED, compared
 from .attributor.rows import as_dataset, check_sums, keep_own, layers_of
-from .attributor.settling import check_taken, settled
+from .attributor.settling import check_taken, check_trained, settled, take_recorded_task
 from .memory_estimate import check_memory, fits_easily
 from .methods import method_class
 from .queries.keeping import check_questions, keep_questions
@@ -172,6 +172,8 @@ def attribute(
     epochs = _check_epochs(run, epochs)
     scratch = copied(model)
     made = attributor(scratch, batch_size=batch_size, **settings)
+    take_recorded_task(made, run)
+    check_trained(made, run)
     if per_layer:
         made.check_by_layer()
     made.layers_too = per_layer or made.layers_needed(run)

@@ -243,11 +243,12 @@ def example_axes(raw, n: int) -> dict[Path, int | None]:
 
 
 def _axis(path: Path, leaf, n: int, raw) -> int | None:
-    if isinstance(leaf, (list, tuple)):
+    whole = hasattr(leaf, "to") and not is_array(leaf)  # a packed sequence (a tuple, too), a graph
+    if not whole and isinstance(leaf, (list, tuple)):
         if len(leaf) == n:
             return 0
     elif not is_array(leaf):
-        if not hasattr(leaf, "to"):  # numbers, texts, None
+        if not whole:  # numbers, texts, None
             return None
     elif leaf.ndim == 0:
         return None

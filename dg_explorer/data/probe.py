@@ -54,6 +54,8 @@ def _growing(two, three) -> dict[Path, int | None] | None:
     longer = dict(leaves(three))
     for path, leaf in leaves(two):
         other = longer.get(path)
+        if hasattr(leaf, "to") and not is_array(leaf):
+            return None  # a packed sequence (a tuple, too), a graph
         if isinstance(leaf, (list, tuple)) and isinstance(other, (list, tuple)):
             axes[path] = 0 if (len(leaf), len(other)) == (2, 3) else None
         elif is_array(leaf) and is_array(other):
@@ -65,8 +67,6 @@ def _growing(two, three) -> dict[Path, int | None] | None:
             if len(grows) != 1 and leaf.shape != other.shape:
                 return None
             axes[path] = grows[0] if grows else None
-        elif hasattr(leaf, "to"):
-            return None  # a packed sequence, a graph
         else:
             axes[path] = None
     return axes if longer.keys() == axes.keys() else None

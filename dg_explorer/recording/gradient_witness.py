@@ -13,7 +13,15 @@ from ..training.loss.gradient_fit import GradientFit, fit_gradient
 from ..training.loss.known_losses import recorded_loss
 from ..training.loss.loss_fit import Loss, LossFit, fit_loss
 from ..training.loss.trained_loss import Comparison, example_weights
-from ..training.passes import CannotRepeat, Pass, PassWatch, answers_in, gradients_of
+from ..training.passes import (
+    CannotRepeat,
+    Pass,
+    PassWatch,
+    also_read,
+    answers_in,
+    gradients_of,
+    not_the_models,
+)
 from .targets import NoTargetsError
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
@@ -68,6 +76,7 @@ class _Sample:
     gradient: GradientFit | None
     compared: bool
     why_not: str = ""
+    also: list = field(default_factory=list)
 
 
 @dataclass
@@ -104,6 +113,8 @@ class GradientWitness:
     def __post_init__(self) -> None:
         self._watch = PassWatch(self.model)
         self._answers: list[Answer] = []
+        #: how the first answers that were given differ from the model's own, see `not_the_models`
+        self.strange: tuple[str, Any] | None = None
         self._orders: list[np.ndarray] = []
         self._sample: _Sample | None = None
         self._weights: dict[int, np.ndarray] = {}
@@ -140,6 +151,8 @@ class GradientWitness:
             return
         given = Answer(answers.detach(), labels.detach())
         given.seen, given.last_only = _pass_of(given.answers, self._watch.passes)
+        if given.seen is None:
+            self.strange = not_the_models(answers, self._watch.passes, self.model)
         if answers.requires_grad and answers.grad_fn is not None:
             answers.register_hook(given.add_slope)  # never called where backward has been
         self._answers.append(given)
@@ -212,6 +225,11 @@ class GradientWitness:
             found = self._weights[sample.step] = example_weights(fits)
             if self.for_replay and np.abs(found - 1).max() > EVEN:
                 self.every_step = True
+        if sample.also and sample.gradient is not None:
+            read = ", ".join(map(repr, sample.also))
+            words = f"one that also reads {read} of what the model returns (another head)"
+            left, allowed = sample.gradient.left, sample.gradient.allowed
+            fits = [LossFit(f.weights, left, allowed, words, "other", {}) for f in fits]
         if sample.compared:
             self.comparisons.append(Comparison(sample.step, tuple(fits), sample.gradient, why))
 
@@ -233,6 +251,7 @@ class GradientWitness:
         self._answers, self._orders = [], []
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         fit, why, compared = None, "", self.step == self._due
+        also: list = []
         self.autocast |= any(seen.autocast[1] for seen in passes)
         if not compared:
             pass  # only the weights are wanted
@@ -247,6 +266,7 @@ class GradientWitness:
                     gradients_of(self.model, passes, parameters),
                     parameters,
                 )
+                also = also_read(self.model, passes) if fit.kind == "other" else []
             except (CannotRepeat, RuntimeError) as error:
                 why = str(error).split("\n")[0]
         else:
@@ -256,7 +276,7 @@ class GradientWitness:
                 f"the examples that were named ({', '.join(str(len(ids)) for ids in orders)}) are "
                 f"not those of the passes ({', '.join(str(len(p.answers)) for p in passes)})"
             )
-        self._sample = _Sample(self.step, passes, answers, fit, compared, why)
+        self._sample = _Sample(self.step, passes, answers, fit, compared, why, also)
 
     def _by_order(self, passes: list[Pass]) -> list[Answer]:
         """The passes of a step of which the examples or the labels alone are known, in order."""

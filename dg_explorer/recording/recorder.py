@@ -14,7 +14,7 @@ from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import going_on_from, save_checkpoint, save_initial, saved_epochs
 from ..data.evaluation import LayerOutputs
 from ..data.served import Served
-from ..errors import SettingError
+from ..errors import DataError, SettingError
 from ..record.policy import Rows
 from ..record.run import Run, as_run
 from ..tasks import COLUMNS, InferredTask, as_task
@@ -205,6 +205,7 @@ class Recorder(TrainedTogether, Brief):
         self.task = as_task(task)
         self.task.check_model(model)
         self._needs_batch = self.task.needs_batch  # asked at every step
+        self._says_forward = forward is not None
         self.steps_taken = 0
         self._passes = 0  # since the last step
         self._named_before = False  # a trainer says who is in a batch before it is taken
@@ -269,6 +270,8 @@ class Recorder(TrainedTogether, Brief):
             return
         if self._witness is not None and self._witness.awake:
             self._witness.batch(logits, labels)
+            if self._witness.strange is not None and not self._says_forward:
+                self._say_strange(*self._witness.strange)
         if self._replay is not None:
             self._replay.batch(ids)
 
@@ -412,6 +415,8 @@ class Recorder(TrainedTogether, Brief):
         metrics = self._metrics()
         if "learning_rate_1" in metrics:
             self._note_groups()
+        if self.optimizer is not None:
+            self._note_frozen()
         if self._unseen:  # whatever changed the weights, it was not at this optimizer's rate
             metrics |= {n: float("nan") for n in metrics if n.startswith("learning_rate")}
         self._keeping.write(lambda: self._write(epoch, measured, metrics, whole), epoch)
@@ -533,6 +538,17 @@ class Recorder(TrainedTogether, Brief):
         if self.run.attrs.get("parameter_groups") != groups:
             self._keeping.write(lambda: self.run.set_attrs(parameter_groups=groups))
 
+    def _note_frozen(self) -> None:
+        """Write down which parameters were frozen at every epoch so far."""
+        known = self.run.attrs.get("frozen")
+        frozen = [
+            name
+            for name, p in self.model.named_parameters()
+            if not p.requires_grad and (known is None or name in known)
+        ]
+        if frozen != known:
+            self._keeping.write(lambda: self.run.set_attrs(frozen=frozen))
+
     def _note_replay(self, replay: bool) -> None:
         said = "recorded, see the group 'replay'" if replay else WITHOUT_REPLAY
         self._keeping.write(lambda: self.run.set_attrs(replay=said))
@@ -590,6 +606,26 @@ class Recorder(TrainedTogether, Brief):
         self._keeping.write(lambda: self.run.set_attrs(**said))
         if found.contradicts:
             self._tell(f"{found.words} What is recorded as the loss is {found.recorded}.")
+
+    def _say_strange(self, how: str, place) -> None:
+        """Refuse answers that are not the model's own, or say that something was done to them."""
+        if how == "entry":
+            raise DataError(
+                f"batch() was given entry {place!r} of what the model returns, while its first "
+                f"answer would be evaluated and attributed. Say which is meant, to Recorder and "
+                f"attribute alike: forward=lambda model, batch: model(batch[0])[{place!r}]."
+            )
+        if how == "beyond":
+            raise DataError(
+                "batch() was given answers made with parameters that the model does not hold (a "
+                "head outside of it), so the model alone answers something else. Record the whole "
+                "as one module: torch.nn.Sequential(model, head)."
+            )
+        self._tell(
+            "batch() was given other numbers than the model returned (scaled, adjusted?), while "
+            "test examples are measured by what it returns. Give it the model's own answers, or "
+            "say what is done to them: Recorder(forward=lambda model, batch: ...)."
+        )
 
     def _tell(self, what: str) -> None:
         """Say something to the user once."""

@@ -40,6 +40,8 @@ def logits_of(answer: Any) -> torch.Tensor:
             "The model answers with complex numbers, and a loss needs real ones. Say how it reads "
             "them: CustomTask(predict=lambda model, batch: model(batch[0]).abs(), ...)."
         )
+    if found.ndim == 0:  # one number for one example, of a model that squeezes its answers
+        found = found.reshape(1)
     return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 import torch._C._functorch as functorch
@@ -31,6 +33,8 @@ class Pass:
     arguments, keywords : what the model was called with
     answers : what it returned, without its graph
     slope : derivative of the trained loss by the answers, once a backward pass has been
+    others : what else the model returned that has a gradient, by its place there
+    slopes : derivatives of the trained loss by those
     """
 
     arguments: tuple
@@ -39,10 +43,24 @@ class Pass:
     rng: dict | None
     autocast: tuple
     slope: torch.Tensor | None = None
+    others: dict = field(default_factory=dict)
+    slopes: dict = field(default_factory=dict)
 
     def add_slope(self, slope: torch.Tensor) -> None:
         """Take what a backward pass brings; several add up, as gradients do."""
         self.slope = slope.detach() if self.slope is None else self.slope + slope.detach()
+
+    def watch_others(self, returned, answers: torch.Tensor) -> None:
+        """Look at what else the model returned: a second head, a hidden layer."""
+
+        def take(place, slope) -> None:
+            before = self.slopes.get(place)
+            self.slopes[place] = slope.detach() if before is None else before + slope.detach()
+
+        for place, part in _entries(returned):
+            if part is not answers and part.requires_grad and part.shape[:1] == answers.shape[:1]:
+                self.others[place] = part.detach()
+                part.register_hook(partial(take, place))
 
 
 class PassWatch:
@@ -93,6 +111,8 @@ class PassWatch:
             arguments, keywords = (), {}
         seen = Pass(arguments, keywords, answers.detach(), self._rng, _autocast(answers))
         answers.register_hook(seen.add_slope)
+        if self._repeatable:
+            seen.watch_others(returned, answers)
         self.passes = [*self.passes[-MOST:], seen]
 
 
@@ -196,6 +216,95 @@ def answers_in(returned) -> torch.Tensor | None:
     return returned if torch.is_tensor(returned) else None
 
 
+def _entries(returned) -> list[tuple]:
+    """The tensors of numbers for each example in what a model returns, by key or place."""
+    if isinstance(returned, Mapping):
+        parts = list(returned.items())
+    elif isinstance(returned, (tuple, list)):
+        parts = list(enumerate(returned))
+    else:
+        parts = list(getattr(returned, "__dict__", {}).items())
+    return [(place, part) for place, part in parts if torch.is_tensor(part) and part.ndim]
+
+
+def not_the_models(answers: torch.Tensor, passes: list[Pass], model) -> tuple[str, Any] | None:
+    """How answers differ from those that the model gives by itself, where something shows it.
+
+    Returns
+    -------
+    ("entry", place)
+        They are another entry of what the model returns.
+    ("beyond", None)
+        They were made with parameters that the model does not hold.
+    ("changed", None)
+        Something was done to them after the model.
+    None
+        They are the model's, or nothing is known.
+    """
+    passes = [seen for seen in passes if seen.answers.shape[:1] == answers.shape[:1]]
+    if not passes or any(_same(seen.answers, answers) for seen in passes):
+        return None
+    for seen in passes:
+        for place, other in seen.others.items():
+            if _same(other, answers):
+                return "entry", place
+    if answers.grad_fn is None:  # of another pass, without gradients: nothing is known of it
+        return None
+    own = {id(parameter) for parameter in model.parameters()}
+    beyond = any(id(leaf) not in own for leaf in _parameters_behind(answers))
+    return ("beyond" if beyond else "changed"), None
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.numel() != other.numel():
+        return one.ndim == 3 and _same(one[:, -1], other)
+    one, other = (x.detach().flatten().to("cpu", torch.float64) for x in (one, other))
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-6, equal_nan=True)
+
+
+def _parameters_behind(answers: torch.Tensor) -> Iterator[torch.nn.Parameter]:
+    """The parameters that a tensor was made with, as its graph says."""
+    waiting, known = [answers.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, torch.nn.Parameter):
+            yield leaf
+        waiting += [following for following, _ in node.next_functions]
+
+
+def also_read(model, passes: list[Pass]) -> list:
+    """Which entries of what a model returns the trained loss reads beside the answers.
+
+    A hidden layer has a slope through the answers, too: only what is beyond that counts.
+
+    Raises
+    ------
+    CannotRepeat
+        As `gradients_of`.
+    """
+    found = []
+    for seen in (seen for seen in passes if seen.slopes):
+        answers, returned = _again(model, seen)
+        parts = [(place, part) for place, part in _entries(returned) if place in seen.slopes]
+        # what was made last first: what was made before it may have a slope through it
+        parts.sort(key=lambda entry: -entry[1].grad_fn._sequence_nr() if entry[1].grad_fn else 0)
+        outputs, slopes = [answers], [seen.slope]
+        for place, part in parts:
+            slope = seen.slopes[place]
+            (through,) = torch.autograd.grad(
+                outputs, part, slopes, allow_unused=True, retain_graph=True
+            )
+            rest = slope if through is None else slope - through
+            if float(rest.norm()) > 1e-3 * float(slope.norm()):
+                found.append(place)
+                outputs, slopes = [*outputs, part], [*slopes, rest]
+    return list(dict.fromkeys(found))
+
+
 def answers_of(returned) -> torch.Tensor:
     """The answers in what a model returns; `DataError` where it is not plain which they are."""
     found = answers_in(returned)
@@ -215,17 +324,23 @@ def gradients_of(model, passes: list[Pass], parameters: list) -> list[torch.Tens
     """
     total = [torch.zeros_like(p) for p in parameters]
     for seen in passes:
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        with _as_it_was(seen):
-            returned = functional_call(model, buffers, seen.arguments, seen.keywords)
-        answers = answers_in(returned)
-        if answers is None or seen.slope is None:
-            raise CannotRepeat("the model answers without a tensor when the pass is repeated")
-        if not torch.allclose(answers.detach(), seen.answers, rtol=1e-4, atol=1e-5, equal_nan=True):
-            raise CannotRepeat("the model answers otherwise when the pass is repeated")
+        answers, _ = _again(model, seen)
         found = torch.autograd.grad(answers, parameters, grad_outputs=seen.slope, allow_unused=True)
         total = [t if g is None else t + g for t, g in zip(total, found, strict=True)]
     return total
+
+
+def _again(model, seen: Pass) -> tuple[torch.Tensor, Any]:
+    """The answers of a pass that is taken again, and all that the model returns."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with _as_it_was(seen):
+        returned = functional_call(model, buffers, seen.arguments, seen.keywords)
+    answers = answers_in(returned)
+    if answers is None or seen.slope is None:
+        raise CannotRepeat("the model answers without a tensor when the pass is repeated")
+    if not torch.allclose(answers.detach(), seen.answers, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise CannotRepeat("the model answers otherwise when the pass is repeated")
+    return answers, returned
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import torch
 from attribution_models import examples, mlp
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
-from dg_explorer import Run, with_ids
+from dg_explorer import Recorder, Run, with_ids
 from dg_explorer.attribution import TRAKAttributor, attribute
 from dg_explorer.attribution.methods import method_class
 from dg_explorer.checkpoints.store import save_checkpoint
@@ -230,3 +230,31 @@ def test_twenty_kills_at_random_moments_change_no_bit_of_the_scores(tmp_path):
     assert resumed["epoch"].values.tolist() == epochs
     for name in ("score", "weight", "damping"):
         assert np.array_equal(resumed[name].values, expected[name].values)
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_layers_frozen_in_training_and_not_now_are_refused_unless_named(then):
+    model, train = mlp(), with_ids(TRAIN)
+    model[0].requires_grad_(not then)
+    run = Run.create(name="frozen")
+    with Recorder(run, model, torch.optim.SGD(model[-1].parameters(), 0.1), train=train) as rec:
+        rec.epoch(0)
+    again = {"progress": False, "method": "gradient_dot"}
+    as_then = attribute(run, model, train, TEST, **again)
+    model[0].requires_grad_(then)
+    with pytest.raises(SettingError, match=r"0\.weight.*layers="):
+        attribute(run, model, train, TEST, **again, name="other")
+    named = attribute(run, model, train, TEST, **again, name="named", layers=["2"])
+    if then:
+        assert np.array_equal(named["score"].values, as_then["score"].values)
+
+
+def test_the_recorded_task_is_attributed_where_few_examples_fit_several():
+    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    counts = TensorDataset(x, torch.arange(12))  # the first two are 0 and 1: classes, too
+    model = torch.nn.Linear(6, 1)
+    run, train = Run.create(name="counts"), with_ids(counts)
+    with Recorder(run, model, train=train, test=counts) as rec:
+        rec.epoch(0)
+    scores = attribute(run, model, train, counts, method="gradient_dot", progress=False)
+    assert scores.attrs["output"] == "regression"

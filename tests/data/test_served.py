@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from habits import GROUP, HABITS, PAIRS, Head, N, Passing, Rows, X, Y, longest_first
+from habits import GROUP, HABITS, PAIRS, SEQUENCES, Head, N, Passing, Rows, X, Y, longest_first
+from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -434,3 +435,20 @@ def test_what_is_served_already_is_held_against_the_run_it_is_given_to():
     assert Served.of(data, run=run_of(Y)).ids.tolist() == data.ids.tolist()
     with pytest.raises(DataError, match="another label"):
         list(Served.of(data, run=run_of(Y.roll(1))))
+
+
+def test_packed_sequences_are_packed_anew_for_a_part_of_them():
+    def packed(items):
+        return pack_sequence([x for x, _ in items], enforce_sorted=False), torch.tensor(
+            [y for _, y in items]
+        )
+
+    rows = Rows(list(zip(SEQUENCES, Y.tolist())))
+    batch = next(iter(Served(DataLoader(rows, 4, collate_fn=packed))))
+    part = batch.take([3, 1])
+    tokens, lengths = pad_packed_sequence(part.inputs[0], batch_first=True)
+    assert [row[:n].tolist() for row, n in zip(tokens, lengths)] == [
+        SEQUENCES[3].tolist(),
+        SEQUENCES[1].tolist(),
+    ]
+    assert part.labels.tolist() == Y[[3, 1]].tolist()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dg_explorer import CustomTask, Recorder, attribute
+from dg_explorer import CustomTask, DataError, Recorder, attribute
 from dg_explorer.recording.gradient_witness import GradientWitness, next_comparison
 from dg_explorer.training.loss.trained_loss import (
     TrainedLossError,
@@ -258,3 +258,52 @@ def test_every_quarter_of_a_training_has_a_comparison_and_few_steps_have_one():
         for quarter in range(4):
             assert any(quarter * n / 4 <= s < (quarter + 1) * n / 4 for s in steps)
         assert sum(s < n for s in steps) <= n / 75
+
+
+class TwoHeads(nn.Module):
+    """Answers by `head`, and beside it says what else there is."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.body, self.head, self.aside = nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)
+        self.first = first
+
+    def forward(self, x):
+        hidden = torch.tanh(self.body(x))
+        return (self.head(hidden), hidden, self.aside(hidden))[:: 1 if self.first else -1]
+
+
+def train_two(task, share, *, first=True):
+    run, model = task.run(), TwoHeads(first)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Recorder(run, model, optimizer, test=task.test) as recorder:
+        answers = model(task.x)
+        logits, _, aside = answers if first else answers[::-1]
+        loss = F.cross_entropy(logits, task.y) + share * aside.square().mean()
+        loss.backward()
+        recorder.batch(logits, task.y, task.ids)
+        optimizer.step()
+        recorder.epoch(0)
+    return trained_loss(run)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_hidden_layer_that_is_returned_too_is_no_second_loss(task):
+    assert train_two(task, 0.0).kind == "same"
+
+
+def test_a_loss_that_reads_another_head_too_is_said(task):
+    with pytest.warns(TrainedLossWarning, match="also reads 2 of what the model returns"):
+        assert train_two(task, 1.0).kind == "other"
+
+
+def test_answers_that_are_not_what_is_evaluated_are_refused(task):
+    with pytest.raises(DataError, match=r"entry 2 of what .*forward="):
+        train_two(task, 0.0, first=False)
+    body, head = nn.Linear(5, 4), nn.Linear(4, 3)
+    optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], 0.1)
+    with Recorder(task.run(), body, optimizer) as recorder:
+        with pytest.raises(DataError, match="parameters that the model does not hold"):
+            recorder.batch(head(body(task.x)), task.y, task.ids)
+        with pytest.warns(TrainedLossWarning, match="other numbers than the model returned"):
+            recorder.batch(body(task.x)[:, :3] / 2, task.y, task.ids)

@@ -9,6 +9,7 @@ from torch import nn
 
 from dg_explorer.errors import DataError
 from dg_explorer.tasks import InferredTask, TaskUnclearError, as_task, infer_task
+from dg_explorer.tasks.answers import logits_of
 
 G = torch.Generator().manual_seed(0)
 
@@ -144,3 +145,9 @@ def test_an_inferred_task_is_settled_once_and_travels():
     assert travelled.digest() == as_task("classification").digest()
     z, y = randn(5, 3), integers(3, 5)
     assert torch.equal(travelled.output(z, (z, y)), as_task("classification").output(z, (z, y)))
+
+
+@pytest.mark.parametrize("shape", [(5,), (1,)])
+def test_answers_that_the_model_squeezes_are_read_also_of_one_example(shape):
+    answers = torch.arange(5.0)[: shape[0]].squeeze()
+    assert logits_of(answers).shape == shape

@@ -6,7 +6,7 @@ import torch
 
 from ...data.batch import calling
 from ...errors import SettingError
-from ...tasks import InferredTask
+from ...tasks import TASKS, InferredTask, as_task
 from ..gradients.watching import undisturbed
 
 
@@ -46,6 +46,49 @@ def settled(attributor, data, run=None):
             f"task={task.name!r} where that is meant."
         )
     return attributor
+
+
+def take_recorded_task(attributor, run) -> None:
+    """Attribute the task that was recorded, where none is given and its name is all there is to it.
+
+    A few test examples may fit several tasks: counts of 0 and 1 are classes, too.
+    """
+    told = run.attrs.get("task")
+    if not isinstance(attributor.task, InferredTask) or not isinstance(told, dict):
+        return
+    if told.get("name") in TASKS:
+        recorded = as_task(told["name"])
+        if recorded.digest() == told.get("digest"):
+            attributor.task = recorded
+
+
+def check_trained(attributor, run) -> None:
+    """See that the parameters with gradients are those that were trained, unless `layers` says.
+
+    Raises
+    ------
+    SettingError
+        A layer was frozen while the run was recorded and is not now, or the reverse.
+    """
+    frozen = run.attrs.get("frozen")
+    of_features = hasattr(attributor, "layer")
+    if of_features or attributor.layers is not None or not isinstance(frozen, list):
+        return
+    now = {name: p.requires_grad for name, p in attributor.model.named_parameters()}
+    if not set(frozen) <= set(now):  # the names are those of another wrapper
+        return
+    for was, names in (
+        ("frozen", [name for name in frozen if now[name]]),
+        ("trained", [name for name, has in now.items() if not has and name not in frozen]),
+    ):
+        if names:
+            is_now = "are not now" if was == "frozen" else "are frozen now"
+            raise SettingError(
+                f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''} were {was} while this "
+                f"run was recorded and {is_now}: scores would be of other parameters than those "
+                f"that were trained. Set requires_grad_({was == 'trained'}) on them as then, or "
+                f"say which layers to attribute: layers=[...]."
+            )
 
 
 def check_taken(attributor, **given) -> None:

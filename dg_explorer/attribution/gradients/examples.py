@@ -9,6 +9,7 @@ import torch
 from torch.utils._pytree import tree_flatten
 
 from ...data.batch import Batch, batch_length
+from ...data.leaves import is_array
 
 LARGE, SMALL = 3, 2  # examples in the two batches of a probe
 
@@ -30,7 +31,7 @@ def signature(batch) -> tuple:
     """Types and shapes of a batch without its number of examples: what a layout may depend on."""
     n = length(batch)
     raw = batch.raw if isinstance(batch, Batch) else batch
-    leaves = [leaf for leaf in tree_flatten(raw)[0] if torch.is_tensor(leaf)]
+    leaves = [leaf for leaf in tree_flatten(raw)[0] if is_array(leaf) and torch.is_tensor(leaf)]
     return tuple(
         (str(leaf.dtype), *("n" if size == n else size for size in leaf.shape)) for leaf in leaves
     )

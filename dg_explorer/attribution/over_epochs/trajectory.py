@@ -14,7 +14,7 @@ from ...data.served import Served
 from ...errors import CheckpointError, SettingError
 from ...record.run import as_run
 from ...schema import SIGN
-from ..attributor.settling import check_taken, settled
+from ..attributor.settling import check_taken, check_trained, settled, take_recorded_task
 from ..methods import method_class
 
 
@@ -78,11 +78,13 @@ def attribute_trajectory(
     epochs = _asked(run, saved, epochs)
     group = f"scores/{name or method}"
     made = method_class(method)(copied(model), **settings)
+    take_recorded_task(made, run)
     served = {"model": model, "run": run, "by_task": made.task.reads_batch}
     train = Served.of(train, split="train", **served)
     test = Served.of(test, split="test", **served)
     for data in (train, test):
         data.check_labels()
+    check_trained(made, run)
     check_taken(made, train=train, test=test)
     made = settled(made, test, run)
     how = {"n_checkpoints": n_checkpoints, "from_share": from_share, "to_share": to_share}
