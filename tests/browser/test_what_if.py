@@ -1,6 +1,8 @@
 """In JupyterLab: pick examples, ask what if they were gone, retrain to see, read the verdict."""
 
+import numpy as np
 import pytest
+import xarray as xr
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -68,3 +70,44 @@ def test_a_page_without_a_kernel_says_which_line_to_write(open_offline, tmp_path
     page.get_by_test_id("dg-whatif-close").click()
     expect(code).to_be_hidden()
     expect(page.get_by_test_id("dg-whatif-ask")).to_be_focused()
+
+
+HELPED = """() => {
+  const canvas = document.querySelector('.dg-right .dg-overlay');
+  const probe = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  probe.fillStyle = getComputedStyle(canvas).getPropertyValue('--dg-helped');
+  probe.fillRect(0, 0, 1, 1);
+  const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let n = 0;
+  for (let i = 0; i < data.length; i += 4)
+    if (data[i + 3] > 60 && Math.abs(data[i] - r) + Math.abs(data[i + 1] - g)
+        + Math.abs(data[i + 2] - b) < 24) n++;
+  return n;
+}"""
+
+
+def test_what_a_question_rests_on_is_ringed_and_what_if_says_why_it_waits(open_offline, tmp_path):
+    run = tiny_run()
+    train = run["train_examples"]["train"].values
+    names = {"query": np.array(["all"], dtype=object)}
+    told = np.array(["mean output"], dtype=object)
+    run.add(
+        "queries/held out",
+        xr.Dataset({"asked": ("query", told), "unit": ("query", told)}, names),
+    )
+    scores = np.random.default_rng(3).normal(size=(2, 1, len(train)))
+    coords = {"epoch": [0, 50], **names, "train": train}
+    values = {
+        "score": (("epoch", "query", "train"), scores),
+        "value": (("epoch", "query"), [[1.0], [2.0]]),
+    }
+    run.add("queries/held out/influence", xr.Dataset(values, coords))
+    page = open_offline(dg.explore(run, query="held out/all").to_html(tmp_path / "board.html"))
+    why = page.get_by_test_id("dg-whatif-why")
+    expect(why).to_have_text("What if asks about a test example, not about held out/all")
+    expect(page.get_by_test_id("dg-whatif-ask")).to_be_hidden()
+    page.wait_for_function(f"() => ({HELPED})() > 100")
+    page.get_by_test_id("dg-test").first.click()
+    expect(why).to_be_hidden()
+    expect(page.get_by_test_id("dg-whatif-ask")).to_be_enabled()

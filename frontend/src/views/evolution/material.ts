@@ -53,16 +53,22 @@ export class Material {
       for (const epoch of [before, after, after + 1]) this.#fetch(epoch);
       this.#fetchAll(before);
     }
-    const method = record.method(selection.method)?.id,
-      test = testOf(selection),
-      scored = method && test !== null ? `${method}/${test}` : "";
+    const wanted = record.method(selection.method),
+      question = record.question(selection.query),
+      method = question ? record.answering(question, wanted).id : wanted?.id,
+      test = testOf(selection);
+    const scored = question
+      ? `query/${question.id}/${method}`
+      : method && test !== null
+        ? `${method}/${test}`
+        : "";
     if (scored !== this.#scored) {
       this.#scored = scored;
       this.scores = null;
       this.rows = null;
       this.#rowed = "";
       if (scored)
-        record.scores(method!, test!).then(
+        (question ? record.answers(question, method!) : record.scores(method!, test!)).then(
           (scores) => {
             if (scored === this.#scored) {
               this.scores = scores;
@@ -74,7 +80,8 @@ export class Material {
           },
         );
     }
-    if (selection.colour === "influence" && scored) this.#wantRows(scored);
+    // of a question the strongest are known only
+    if (selection.colour === "influence" && scored && !question) this.#wantRows(scored);
   }
 
   positions(epoch: number): Uint16Array | null {

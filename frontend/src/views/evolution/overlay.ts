@@ -1,4 +1,5 @@
-// Above the points: the chosen test example's ring, lines to its influencers, names, marks, the lasso.
+// Above the points: the chosen test example's ring, lines to its influencers (rings around those of a
+// question, which has no place of its own), names, marks, the lasso.
 import { el } from "../../ui/dom";
 import type { Theme } from "../../ui/theme";
 import type { Named } from "./names";
@@ -54,19 +55,20 @@ export class Overlay {
     paper.clearRect(0, 0, this.#width, this.#height);
     paper.lineCap = "round";
     paper.globalAlpha = 0.85;
-    if (test)
-      for (const { to, helps, strength } of links) {
-        stroke(
-          paper,
-          theme.colour(helps ? "helped" : "hurt"),
-          0.8 + 1.6 * strength,
-          helps ? [] : [4, 3],
-        );
-        paper.beginPath();
+    for (const { to, helps, strength } of links) {
+      stroke(
+        paper,
+        theme.colour(helps ? "helped" : "hurt"),
+        0.8 + 1.6 * strength,
+        helps ? [] : [4, 3],
+      );
+      paper.beginPath();
+      if (test) {
         paper.moveTo(...test);
         paper.lineTo(...to);
-        paper.stroke();
-      }
+      } else paper.arc(...to, 6, 0, 2 * Math.PI);
+      paper.stroke();
+    }
     paper.globalAlpha = 1;
     paper.lineCap = "butt";
     paper.lineJoin = "round";

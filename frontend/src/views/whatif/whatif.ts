@@ -26,6 +26,7 @@ export class WhatIfPanel {
   #changed: () => void;
   #which: HTMLSelectElement;
   #ask: HTMLButtonElement;
+  #why = el("span", { class: "dg-small dg-muted", hidden: true, "data-testid": "dg-whatif-why" });
   #past: HTMLSelectElement;
   #title = el("b", { class: "dg-clip" });
   #retrain: HTMLButtonElement;
@@ -90,6 +91,7 @@ export class WhatIfPanel {
       { class: "dg-whatif-bar", role: "group", "aria-label": "What if examples were gone?" },
       this.#which,
       this.#ask,
+      this.#why,
       this.#past,
     );
     on(
@@ -203,6 +205,13 @@ export class WhatIfPanel {
     const choice = this.#choice();
     if (choice) this.#which.value = choice.value;
     this.#which.disabled = this.#ask.disabled = !choice || test === null;
+    const question = record.question(selection.query);
+    this.#which.hidden = this.#ask.hidden = question !== null;
+    this.#why.hidden = question === null;
+    say(
+      this.#why,
+      question ? `What if asks about a test example, not about ${clipped(question.id, 60)}` : "",
+    );
     const past = asking.answers;
     this.#past.hidden = !past.length;
     const listed = past.map((one) => ({ value: one.id, text: this.#pastName(one) }));
