@@ -187,7 +187,10 @@ class Recorder(TrainedTogether, Brief):
             raise SettingError(
                 f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
                 f"one whose steps count; steps of another that holds weights of the model are "
-                f"noticed without it."
+                f"noticed without it. Exact influence through several takes a training that is "
+                f"given as a function: Training(..., optimizer=step_from_torch([one, other], "
+                f"list(model.named_parameters()))), with step_from_torch of "
+                f"dg_explorer.training.step.choose."
             )
         if optimizer is not None and not hasattr(optimizer, "param_groups"):
             raise SettingError(

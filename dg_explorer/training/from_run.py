@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -236,9 +237,14 @@ def _denominators(steps, task: Task, labels: torch.Tensor) -> Denominators:
 def _check_loss(run) -> None:
     found = trained_loss(run)
     if found is not None and found.kind in ("answers", "other"):
+        smoothed = re.search(r"label smoothing ([\d.e-]+\d)", found.words)
+        here = smoothed and (
+            "; here loss=functools.partial(torch.nn.functional.cross_entropy, reduction='none', "
+            f"label_smoothing={smoothed[1]})"
+        )
         raise TrainedLossError(
             f"{found.words} Pass loss= with the loss that was trained, a function of (answers, "
-            f"labels) that gives one number an example. {REMAINING}"
+            f"labels) that gives one number an example{here or ''}. {REMAINING}"
         )
 
 

@@ -161,7 +161,9 @@ def test_a_loss_that_accumulation_does_not_divide_is_replayed_as_it_was(tmp_path
     assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [0, 12], mode)
 
 
-def in_lightning(folder, weights=None, run=None, ids=True, drop=0.0, **settings):
+def in_lightning(
+    folder, weights=None, run=None, ids=True, drop=0.0, manual=False, resume=None, **settings
+):
     import lightning.pytorch as lightning
 
     class Module(lightning.LightningModule):
@@ -170,6 +172,7 @@ def in_lightning(folder, weights=None, run=None, ids=True, drop=0.0, **settings)
             net = Net()
             self.body, self.norm, self.head = net.body, net.norm, net.head
             self.drop = nn.Dropout(drop)
+            self.automatic_optimization = not manual
 
         def forward(self, inputs):
             return self.head(self.drop(self.norm(self.body(inputs))))
@@ -182,6 +185,8 @@ def in_lightning(folder, weights=None, run=None, ids=True, drop=0.0, **settings)
             return (losses * rows["weight"]).mean()
 
         def configure_optimizers(self):
+            if manual:
+                return [torch.optim.SGD(part.parameters(), 0.1) for part in (self.body, self.head)]
             optimizer = torch.optim.SGD(
                 [
                     {"params": [*self.body.parameters(), *self.norm.parameters()]},
@@ -197,11 +202,11 @@ def in_lightning(folder, weights=None, run=None, ids=True, drop=0.0, **settings)
         callbacks = [dg.LightningRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)]
     how = {"precision": "64-true", "accumulate_grad_batches": 2, "gradient_clip_val": 0.3}
     trainer = lightning.Trainer(
-        max_epochs=EPOCHS,
+        max_epochs=settings.pop("max_epochs", EPOCHS),
         accelerator="cpu",
         callbacks=callbacks,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=resume is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
@@ -210,7 +215,8 @@ def in_lightning(folder, weights=None, run=None, ids=True, drop=0.0, **settings)
     rows = Rows(X, Y, weights)
     module = Module()
     torch.manual_seed(5)
-    trainer.fit(module, DataLoader(dg.with_ids(rows) if ids else rows, BATCH, shuffle=True))
+    loader = DataLoader(dg.with_ids(rows) if ids else rows, BATCH, shuffle=resume is None)
+    trainer.fit(module, loader, ckpt_path=resume or None, weights_only=False)
     return module
 
 
@@ -235,6 +241,19 @@ def test_lightnings_clipping_and_last_smaller_group_are_followed(tmp_path, setti
     run = new_run()
     training = replayed(run, in_lightning(tmp_path, run=run, **settings))
     assert_exact(training, lambda w: in_lightning(tmp_path, w, **settings), [0, 12])
+
+
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_a_training_that_lightning_goes_on_with_is_replayed_whole(tmp_path, drop):
+    run, how = new_run(), {"drop": drop}
+    in_lightning(tmp_path, run=run, resume="", max_epochs=1, **how)
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    module = in_lightning(tmp_path, run=run, resume=str(checkpoint), **how)
+    training = replayed(run, module)
+    assert len(training.recorded_epochs()) == EPOCHS
+    if not drop:  # trained without a break it is the same training
+        assert_exact(training, lambda w: in_lightning(tmp_path, w, resume=""), [0, 12])
 
 
 def test_a_trainers_training_scores_as_the_same_training_by_a_plain_loop(tmp_path):
@@ -344,10 +363,35 @@ def test_what_a_replay_cannot_follow_in_transformers_is_named_before_training(
 
 
 @pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("SFTConfig", {}, "transformers.Trainer on the tokenized rows"),
+        ("DPOConfig", {}, "a loss of its own"),
+        ("", {"label_smoothing_factor": 0.1}, "training_of_run(..., loss=)"),
+    ],
+)
+def test_trainers_that_train_on_another_loss_than_the_models_are_named(
+    tmp_path, name, settings, words
+):
+    import transformers
+
+    kind = transformers.TrainingArguments
+    kind = type(name, (kind,), {"__module__": "trl.trainer"}) if name else kind
+    args = kind(output_dir=str(tmp_path), use_cpu=True, **settings)
+    recorder = dg.HuggingFaceRecorder(new_run(), train=TRAIN, test=TEST, replay=True, **HOW)
+    with pytest.raises(SettingError, match=re.escape(words)):
+        recorder.on_train_begin(args, None, None, model=Net())
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"ids": False}, "examples without ids"),
         ({"precision": "bf16-mixed"}, "precision='bf16-mixed'"),
+        (
+            {"manual": True, "gradient_clip_val": None, "accumulate_grad_batches": 1},
+            "manual optimization and several optimizers",
+        ),
     ],
 )
 def test_what_a_replay_cannot_follow_in_lightning_is_named_before_training(

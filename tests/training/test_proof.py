@@ -1,5 +1,8 @@
 """A replay is proved segment by segment, to the bit, and refused where it ends elsewhere."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch.utils.data import TensorDataset
 from dg_explorer import Recorder, Run, add_unrolled_scores, training_of_run, with_ids
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.checkpoints.store import load_weights, save_checkpoint
+from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.training.flat_model import NotDeterministicError
 from dg_explorer.training.loss.trained_loss import TrainedLossError
@@ -331,6 +335,29 @@ def test_another_loss_is_named_by_the_caller_and_then_exact():
     training = of_run(run, loss=squared)
     scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
     np.testing.assert_allclose(scores, finite_differences(sgd, of=squared), rtol=1e-4, atol=1e-8)
+
+
+def test_smoothed_labels_are_named_with_the_loss_to_pass_and_then_exact():
+    def smoothed(answers, labels):
+        return F.cross_entropy(answers, labels, reduction="none", label_smoothing=0.1)
+
+    with pytest.warns(UserWarning, match="label smoothing 0.1"):
+        run = recorded(adamw, of=smoothed)
+    with pytest.raises(TrainedLossError, match=r"label_smoothing=0\.1\)") as refused:
+        of_run(run)
+    written = re.search(r"here loss=(.*?\))\.", str(refused.value))[1]
+    training = of_run(run, loss=eval(written, {"functools": functools, "torch": torch}))
+    assert training.proof.all_bits
+    scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
+    wanted = finite_differences(adamw, of=smoothed)
+    assert np.linalg.norm(scores - wanted) <= 1e-6 * np.linalg.norm(wanted)
+
+
+def test_several_optimizers_are_refused_with_what_to_write():
+    model = network()
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    with pytest.raises(SettingError, match=r"step_from_torch\(\[one, other\]"):
+        Recorder(run, model, [sgd(model), adamw(model)], train=TRAIN, test=TEST, replay=True)
 
 
 @pytest.mark.parametrize("scale", [0.5, 24.0])

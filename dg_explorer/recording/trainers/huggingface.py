@@ -129,16 +129,37 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
 
 def _in_the_way(args, model) -> dict[str, bool]:
     """What an exact replay cannot follow, by name, and whether this training has it."""
+    trl = _of_trl(args)
     return {
         "fp16=True (a scaled loss, and operations in half precision)": args.fp16,
         "bf16=True (operations in half precision)": args.bf16,
-        "label_smoothing_factor (another loss than the model's)": args.label_smoothing_factor > 0,
+        "label_smoothing_factor (another loss than the model's; in a loop of your own it can be "
+        "followed: training_of_run(..., loss=))": args.label_smoothing_factor > 0,
+        trl: bool(trl),
         "neftune_noise_alpha (noise on the embeddings)": bool(args.neftune_noise_alpha),
         "deepspeed": bool(args.deepspeed),
         "fsdp": bool(args.fsdp),
         "a data-parallel model on several devices (n_gpu above 1)": args.n_gpu > 1,
         "optim_target_modules (projected gradients)": bool(args.optim_target_modules),
     }
+
+
+def _of_trl(args) -> str:
+    """The settings of a trainer of TRL, and what to do instead of it; "" for others.
+
+    Its `SFTTrainer` takes the loss in pieces inside the model's head, which then returns no logits
+    that could be compared; those for preferences and rewards train on losses of their own.
+    """
+    kinds = [k for k in type(args).__mro__ if k.__module__.split(".")[0] == "trl"]
+    names = [k.__name__ for k in kinds if not k.__name__.startswith("_")]
+    if not names:
+        return ""
+    if "SFTConfig" in names:
+        return (
+            f"TRL's {names[0]} (it returns no logits; transformers.Trainer on the tokenized rows, "
+            f"with labels, takes the same steps and is followed)"
+        )
+    return f"TRL's {names[0]} (a loss of its own, which is no mean over examples)"
 
 
 def _facts(args, model) -> TrainerFacts:
