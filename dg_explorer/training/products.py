@@ -89,7 +89,7 @@ class LossProducts:
             inputs, labels, *share_of = (part[:4] for part in examples)
             self._way = self._choose(theta, inputs, labels, *share_of)
         if weights is not None and share is not None:
-            weights = weights * share.to(weights.dtype)
+            weights = weights * share.to(weights)
         parts = []
         for start in range(0, len(directions), self.block):
             block = slice(start, start + self.block)
@@ -105,7 +105,7 @@ class LossProducts:
                 graph = self._graph(theta, examples, step)
                 parts.append(graph.along(directions[block], by))
         products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
-        return products, slopes if share is None else slopes * share.to(slopes.dtype)
+        return products, slopes if share is None else slopes * share.to(slopes)
 
     def graph(self, theta, batch, share=None, step=None) -> GradientGraph:
         """The gradient of the batch's loss, still to be differentiated."""
@@ -128,7 +128,7 @@ class LossProducts:
     def _examples(self, theta, batch, share):
         inputs, labels, weights = self.training.examples(batch)
         if share is not None:
-            share = share.to(theta.dtype)
+            share = share.to(theta)
             weights = share if weights is None else weights * share
         return [part for part in (inputs, labels, weights) if part is not None]
 
@@ -149,7 +149,7 @@ class LossProducts:
     def _choose(self, theta, inputs, labels, weights=None):
         """The fast way if it agrees with going backwards twice on a few examples."""
         generator = torch.Generator().manual_seed(0)
-        direction = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
+        direction = torch.randn(theta.shape, generator=generator, dtype=theta.dtype).to(theta)
         try:
             with sdpa_kernel(SDPBackend.MATH):
                 losses = self._losses(inputs, labels)

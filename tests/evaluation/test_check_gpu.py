@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+import xarray as xr
 
 from benchmarks import check_gpu
 from dg_explorer.attribution.projections import random_signs
@@ -22,6 +23,20 @@ DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 )
 def test_checks_hold(check, device):
     assert check(device).holds
+
+
+def test_exact_influence_is_checked_by_code_that_runs_here(monkeypatch):
+    found = {check.name: check for check in check_gpu.exact_influence("cpu", "tiny")}
+    assert all(check.holds for check in found.values()), found
+    assert len(found) == 5
+    summed = xr.DataArray.sum
+
+    def without_the_last_window(array, dim):
+        return summed(array.isel(window=slice(-1)), dim)
+
+    monkeypatch.setattr(xr.DataArray, "sum", without_the_last_window)
+    (name, off), _ = check_gpu.gpu_influence.lora_when("cpu", check_gpu.gpu_influence.SIZES["tiny"])
+    assert off > 100 * found[name].bound
 
 
 def test_a_generator_with_one_wrong_sign_fails(monkeypatch):
