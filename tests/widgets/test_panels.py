@@ -24,10 +24,14 @@ from dg_explorer.widgets.answers.evolution import (
     square,
 )
 from dg_explorer.widgets.answers.gradient_flow import FLAGS, gradient_flow, thinned
-from dg_explorer.widgets.answers.properties import codes_of, property_blocks
 from dg_explorer.widgets.answers.serve import answer
 from dg_explorer.widgets.answers.sources import Sources
-from dg_explorer.widgets.answers.transition import course_blocks, gain_table
+from dg_explorer.widgets.answers.transition import (
+    codes_of,
+    course_blocks,
+    gain_table,
+    property_blocks,
+)
 from dg_explorer.widgets.answers.validity import validity
 from dg_explorer.widgets.reading.faces import Faces
 from dg_explorer.widgets.reading.reader import RunReader
@@ -307,7 +311,7 @@ def test_a_view_alone_is_sent_only_what_it_reads(sources):
 
 
 def test_measurements_that_hardly_repeat_go_into_bins():
-    from dg_explorer.widgets.answers.properties import BINS, codes_of
+    from dg_explorer.widgets.answers.transition import BINS, codes_of
 
     values = np.linspace(5387.25, 47100.5, 40)
     codes, names = codes_of(values)

@@ -12,13 +12,13 @@ import pytest
 from dg_explorer.testing import tiny_run
 from dg_explorer.widgets.answers import panels
 from dg_explorer.widgets.answers.preview import preview
+from dg_explorer.widgets.answers.sent import BLOCKS, TRAITS, Attrs, kind_of, typescript
 from dg_explorer.widgets.answers.serve import FAMILIES, answer
 from dg_explorer.widgets.answers.sources import Sources
 from dg_explorer.widgets.board.explorer import Explorer
 from dg_explorer.widgets.reading.blocks import unpack
 from dg_explorer.widgets.reading.faces import Faces
 from dg_explorer.widgets.reading.reader import RunReader
-from dg_explorer.widgets.reading.sent import BLOCKS, TRAITS, Attrs, kind_of, typescript
 
 FRONTEND = Path(__file__).parents[2] / "frontend" / "src"
 READS = re.compile(r"\.(?:numbers|maybe|strings|grid)\(\s*(\"[^\"]+\"|`[^`]+`)")

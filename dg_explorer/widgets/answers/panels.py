@@ -10,7 +10,6 @@ from . import (
     dynamics_map,
     evolution,
     gradient_flow,
-    properties,
     removal,
     transition,
     validity,
@@ -22,12 +21,48 @@ FAMILIES: dict[str, Callable[[Sources, str], dict[str, Block]]] = {
     "positions": evolution.positions,
     "map": dynamics_map.dynamics_map,
     "course": transition.course_blocks,
-    "properties": properties.property_blocks,
+    "properties": transition.property_blocks,
     "gradients": gradient_flow.gradient_flow,
     "accuracy": bias.group_accuracy,
     "bias": bias.group_scores,
     "validity": validity.validity,
     "removal": removal.removal,
+}
+#: what each answer holds: name of a block -> "numbers" or "strings" (see `sent`)
+BLOCKS: dict[str, dict[str, str]] = {
+    "projection": {
+        **dict.fromkeys(("epoch", "split", "chunk", "frame", "id", "place"), "numbers"),
+        **dict.fromkeys(("label", "group", "memorization"), "numbers"),
+        "about": "strings",
+    },
+    "positions": {"position": "numbers"},
+    "map": dict.fromkeys(
+        ("id", "position", "bounds", "region", "forgetting", "first_learned", "correctness")
+        + ("mean_loss", "suspects", "n_epochs", "memorization"),
+        "numbers",
+    ),
+    "course": dict.fromkeys(
+        ("epoch", "mean", "scale", "plain_mean", "plain_scale", "flips", "tests"), "numbers"
+    ),
+    "properties": {
+        **dict.fromkeys(("id", "code/<name>"), "numbers"),
+        **dict.fromkeys(("names", "kinds/<name>"), "strings"),
+    },
+    "gradients": {
+        **dict.fromkeys(("epoch", "flag", "<measure>"), "numbers"),
+        "layer": "strings",
+    },
+    "accuracy": dict.fromkeys(("epoch", "accuracy", "count"), "numbers"),
+    "bias": dict.fromkeys(("epoch", "mean"), "numbers"),
+    "validity": {
+        **dict.fromkeys(("names", "about", "method"), "strings"),
+        **dict.fromkeys(("curve/<number>/epoch", "curve/<number>/value"), "numbers"),
+        **dict.fromkeys(("curve/<number>/low", "curve/<number>/high"), "numbers"),
+    },
+    "removal": dict.fromkeys(
+        ("test", "epoch", "removed", "draws", "change", "low", "high", "predicted/<method>"),
+        "numbers",
+    ),
 }
 _EAGER_VALUES = 20_000_000  # prepared when a board opens; beyond, when a view asks
 _EAGER_POSITIONS = 800_000  # bytes

@@ -11,8 +11,7 @@ import traitlets
 
 from ...arguments import checked
 from ...errors import SettingError
-from ..answers.fitting import MOST, fitting_k
-from ..answers.preview import preview
+from ..answers.preview import MOST, fitting_k, preview
 from ..answers.sources import Sources
 from ..export.drawing import as_png, as_svg
 from ..export.page import page

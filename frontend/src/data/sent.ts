@@ -1,4 +1,4 @@
-// Made by `python -m dg_explorer.widgets.reading.sent`; change that file, not this one.
+// Made by `python -m dg_explorer.widgets.answers.sent`; change that file, not this one.
 
 /** A moment on the timeline; `low` and `high` are its 95 % interval. */
 export interface Mark {

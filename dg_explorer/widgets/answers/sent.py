@@ -1,6 +1,6 @@
 """What Python sends to the board, described once: `frontend/src/data/sent.ts` is made of this.
 
-    python -m dg_explorer.widgets.reading.sent > frontend/src/data/sent.ts
+    python -m dg_explorer.widgets.answers.sent > frontend/src/data/sent.ts
 
 A name with a part in angle brackets stands for as many blocks as there are such things.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from typing import Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints
+
+from . import panels
 
 
 class Mark(TypedDict):
@@ -105,39 +107,7 @@ BLOCKS: dict[str, dict[str, str]] = {
         ("epoch", "train", "position", "score", "scale", "top", "counts", "cut", "floor"), "numbers"
     ),
     "row": dict.fromkeys(("scale", "score"), "numbers"),
-    "projection": {
-        **dict.fromkeys(("epoch", "split", "chunk", "frame", "id", "place"), "numbers"),
-        **dict.fromkeys(("label", "group", "memorization"), "numbers"),
-        "about": "strings",
-    },
-    "positions": {"position": "numbers"},
-    "map": dict.fromkeys(
-        ("id", "position", "bounds", "region", "forgetting", "first_learned", "correctness")
-        + ("mean_loss", "suspects", "n_epochs", "memorization"),
-        "numbers",
-    ),
-    "course": dict.fromkeys(
-        ("epoch", "mean", "scale", "plain_mean", "plain_scale", "flips", "tests"), "numbers"
-    ),
-    "properties": {
-        **dict.fromkeys(("id", "code/<name>"), "numbers"),
-        **dict.fromkeys(("names", "kinds/<name>"), "strings"),
-    },
-    "gradients": {
-        **dict.fromkeys(("epoch", "flag", "<measure>"), "numbers"),
-        "layer": "strings",
-    },
-    "accuracy": dict.fromkeys(("epoch", "accuracy", "count"), "numbers"),
-    "bias": dict.fromkeys(("epoch", "mean"), "numbers"),
-    "validity": {
-        **dict.fromkeys(("names", "about", "method"), "strings"),
-        **dict.fromkeys(("curve/<number>/epoch", "curve/<number>/value"), "numbers"),
-        **dict.fromkeys(("curve/<number>/low", "curve/<number>/high"), "numbers"),
-    },
-    "removal": dict.fromkeys(
-        ("test", "epoch", "removed", "draws", "change", "low", "high", "predicted/<method>"),
-        "numbers",
-    ),
+    **panels.BLOCKS,
     "comparison": {
         **dict.fromkeys(("comparison/names", "comparison/units"), "strings"),
         **dict.fromkeys(("comparison/percent", "comparison/curve/<name>"), "numbers"),
@@ -160,7 +130,7 @@ def kind_of(family: str, name: str) -> str | None:
 def typescript() -> str:
     """The TypeScript that says the same."""
     lines = [
-        "// Made by `python -m dg_explorer.widgets.reading.sent`; change that file, not this one.",
+        "// Made by `python -m dg_explorer.widgets.answers.sent`; change that file, not this one.",
         "",
     ]
     for kind in (Mark, Method, Question, Count, Attrs):
