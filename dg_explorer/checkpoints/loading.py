@@ -56,6 +56,9 @@ def load_into(model, state_dict: Mapping, *, prefix: str | None = None) -> str:
             f"one batch first."
         )
     given, told = renamed(state_dict, model, prefix)
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    # saved before torch counted batches, or by a library that does not; only momentum=None reads it
+    given |= {name: own[name] for name in counters if name not in given}
     missing = [name for name in own if name not in given]
     unexpected = [name for name in given if name not in own]
     shapes = [

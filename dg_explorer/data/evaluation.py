@@ -81,6 +81,9 @@ class LayerOutputs:
         self.modules, self.inputs, self.keep_space = dict(modules), inputs, keep_space
         self.keep_graph = keep_graph
         self._layouts: dict[str, OutputLayout] = {}
+        #: layers into whose output the model writes afterwards, as by ReLU(inplace=True)
+        self._written: set[str] = set()
+        self._versions: dict[str, int] = {}
 
     def __call__(self, model, batch: Batch, predict=None):
         """What the model answers, and each layer's output as (example, unit).
@@ -101,6 +104,9 @@ class LayerOutputs:
         ask = predict or (lambda model, batch: batch.predict(model))
         with self._listening() as heard:
             answer = ask(model, batch)
+        if self._written_since(heard):  # only now is it known; from here on they are copied
+            with self._listening() as heard:
+                answer = ask(model, batch)
         if not self._layouts:
             # only now, so that a task to be inferred has seen a whole batch
             self._layouts = self._look(model, batch, ask)
@@ -123,6 +129,10 @@ class LayerOutputs:
                 if self.inputs:
                     out = args[0] if args else next(iter(kwargs.values()))
                 out = _tensor(out, name)
+                if name in self._written or out.is_inference():
+                    out = out.clone()
+                else:
+                    self._versions[name] = out._version
                 heard[name] = out if self.keep_graph else out.detach()
 
             handles.append(module.register_forward_hook(keep, with_kwargs=True))
@@ -131,6 +141,18 @@ class LayerOutputs:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _written_since(self, heard: dict[str, torch.Tensor]) -> set[str]:
+        """The layers whose output was changed in place after it was heard."""
+        written = {
+            name
+            for name, out in heard.items()
+            if name not in self._written
+            and not out.is_inference()
+            and out._version != self._versions[name]
+        }
+        self._written |= written
+        return written
 
     def _look(self, model, batch: Batch, ask) -> dict[str, OutputLayout]:
         last = len(batch) - 1

@@ -48,7 +48,8 @@ def linear_datamodeling_score(
     Raises
     ------
     MisalignedScoresError
-        If ids or shapes differ, or labelled and bare arrays are mixed.
+        If ids or shapes differ, labelled and bare arrays are mixed, masks are not true or false,
+        or all subsets are the same.
     NonFiniteError
         A score is NaN or infinite.
 
@@ -70,6 +71,13 @@ def linear_datamodeling_score(
     outputs = outputs.transpose("subset", "epoch", "test")
     scores = scores.transpose("epoch", "test", "train")
     kept = masks.transpose("subset", "train").values.astype(np.float64)
+    if not np.isin(kept, (0, 1)).all():
+        raise MisalignedScoresError(
+            "masks are true or false (or 1 or 0) for each training example: whether it was in the "
+            "subset. For lists of ids: np.stack([np.isin(train_ids, subset) for subset in lists])."
+        )
+    if len(kept) > 1 and (kept == kept[0]).all():
+        raise MisalignedScoresError("All subsets are the same, so there is nothing to rank.")
     n_subsets, n_test = kept.shape[0], scores.sizes["test"]
     if n_subsets < 3:
         raise MisalignedScoresError(f"{n_subsets} subsets are too few to rank; use 32 or more.")

@@ -36,7 +36,8 @@ def mislabel_auroc(
     Raises
     ------
     DataError
-        If all or none of those with a suspicion are mislabelled, or ids differ.
+        If all or none of those with a suspicion are mislabelled, what is mislabelled is not true
+        or false, or ids differ.
     """
     if isinstance(suspicion, xr.DataArray) and isinstance(mislabelled, xr.DataArray):
         if set(suspicion["train"].values) - set(mislabelled["train"].values):
@@ -46,7 +47,13 @@ def mislabel_auroc(
     if values.dtype.kind not in "fiub":
         raise DataError(f"Suspicion is a number for each example, not {values.dtype}.")
     values = values.astype(float)
-    flags = np.asarray(mislabelled, dtype=bool)
+    told = np.asarray(mislabelled)
+    if told.dtype.kind not in "biuf" or not np.isin(told, (0, 1)).all():
+        raise DataError(
+            "What is mislabelled is true or false (or 1 or 0) for each example. Leave out examples "
+            "of which it is not known."
+        )
+    flags = told.astype(bool)
     if values.shape != flags.shape:
         raise DataError(f"Suspicion of shape {values.shape} and flags of shape {flags.shape}.")
     known = ~np.isnan(values)

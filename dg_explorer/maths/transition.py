@@ -67,14 +67,15 @@ def find_fall(time: np.ndarray, curve: np.ndarray, *, least: float = 0.1) -> Fal
     if len(time) < 6:
         return None
     smooth = _running_median(curve, max(3, len(curve) // 30))
-    top, end = float(smooth.max()), float(np.median(curve[-max(2, len(curve) // 10) :]))
+    edge = max(2, len(curve) // 10)
+    top, end = float(smooth.max()), float(np.median(curve[-edge:]))
     depth = top - end
     if depth < least or depth < 4 * np.sqrt(noise_variance(curve)):
         return None
-    begins, half = (
-        float(time[np.flatnonzero(smooth >= top - share * depth)[-1]]) for share in (0.1, 0.5)
-    )
-    return Fall(begins, half, top, end)
+    begins, half = (int(np.flatnonzero(smooth >= top - share * depth)[-1]) for share in (0.1, 0.5))
+    if begins >= len(curve) - edge:  # it is up there at the end: a late rise, or swings
+        return None
+    return Fall(float(time[begins]), float(time[half]), top, end)
 
 
 def find_transition(
@@ -113,7 +114,12 @@ def find_transition(
     rise = abs(last - first)
     late = _is_late(time, turned, origin, memorized)
     if rise < least_rise or rise < 4 * np.sqrt(noise_variance(curve)):
-        return _nothing("the curve ends about where it began.", low=first, high=last)
+        told = "the curve ends about where it began."
+        noise = 4 * np.sqrt(noise_variance(curve[:-edge]))
+        if curve[-1] - first >= max(least_rise, noise):
+            begun = time[len(curve) - edge :][curve[-edge:] - first >= least_rise][0]
+            told = f"the curve rises at the end, from {begun:g}; record on to see where it stays."
+        return _nothing(told, low=first, high=last)
     fit = fit_sigmoid(time, curve, origin=origin, log_time=True if late else None)
     answers = {
         "threshold": _by_threshold(time, turned, origin, late),

@@ -293,3 +293,11 @@ def test_planted_wrong_labels_are_found_and_the_right_ones_suggested():
     assert (planted["suggested_label"] == (planted["label"] + 1) % 4).all()
     share = find_mislabeled(run, share=0.05)
     assert (share["action"] != "keep").sum() == 10
+
+
+def test_percentages_are_no_accuracies():
+    run = dg.Run.create(name="percent")
+    values = {"test_accuracy": ("epoch", np.linspace(10.0, 95.0, 20))}
+    run.add("metrics", xr.Dataset(values, {"epoch": np.arange(20)}))
+    with pytest.raises(dg.DataError, match="Divide percentages by 100"):
+        dg.add_transitions(run)

@@ -109,3 +109,16 @@ def test_a_score_that_is_nan_is_refused_with_its_examples():
     scores[2, 7] = np.nan
     with pytest.raises(NonFiniteError, match="training example 7 for test example 2"):
         linear_datamodeling_score(scores, masks, outputs)
+
+
+@pytest.mark.parametrize(
+    ("masks", "words"),
+    [
+        (np.stack([np.roll(np.arange(12), k) for k in range(20)]), "true or false"),
+        (np.ones((20, 12), dtype=bool), "All subsets are the same"),
+    ],
+)
+def test_lists_of_ids_and_equal_subsets_are_no_masks(masks, words):
+    numbers = np.random.default_rng(0)
+    with pytest.raises(MisalignedScoresError, match=words):
+        linear_datamodeling_score(numbers.normal(size=(3, 12)), masks, numbers.normal(size=(20, 3)))

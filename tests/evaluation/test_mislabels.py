@@ -1,11 +1,13 @@
 """Self-influence points at planted mislabels, and at nothing where labels are pure chance."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from dg_explorer.attribution.methods import method_class
+from dg_explorer.errors import DataError
 from dg_explorer.evaluation import mislabel_auroc
 
 N, FLIPPED = 200, 20
@@ -49,3 +51,8 @@ def test_self_influence_says_nothing_of_flags_set_by_chance(learned):
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1)).numpy()
     found = mislabel_auroc(suspicion, flipped[order])
     assert float(found.low) < 0.5 < float(found.high)
+
+
+def test_flags_that_are_not_true_or_false_are_refused():
+    with pytest.raises(DataError, match="true or false"):
+        mislabel_auroc(np.arange(4.0), np.array([0, 1, -1, 0]))

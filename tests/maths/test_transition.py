@@ -175,3 +175,13 @@ def test_a_fall_is_found_where_it_was_put_and_nothing_else_is_one():
     dipped = 0.1 + 0.8 * up + noise
     dipped[60:65] = 0.2
     assert find_fall(time, dipped) is None
+
+
+def test_a_rise_at_the_very_end_is_no_fall_and_is_said_to_be_one():
+    time = np.arange(100.0)
+    late = 0.1 + 0.85 / (1 + np.exp(-(time - 97) / 0.5))
+    assert find_fall(time, late) is None
+    assert find_fall(time, 0.5 + 0.3 * np.sin(time / 3)) is None
+    found = find_transition(time, late)
+    assert not found.found
+    assert "rises at the end, from 9" in found.note

@@ -146,6 +146,17 @@ def test_a_unit_that_half_precision_would_blur_keeps_single_precision(unit, kept
     assert np.array_equal(np.isnan(read.values[0]), np.isnan(z))
 
 
+def test_a_layer_that_the_next_one_writes_into_keeps_its_own_output(task):
+    first, last = torch.nn.Linear(5, 4), torch.nn.Linear(4, 3)
+    model = torch.nn.Sequential(first, torch.nn.ReLU(inplace=True), last)
+    run = task.run()
+    with Recorder(run, model, test=task.test, layers=["0"]) as recorder:
+        recorder.epoch(0)
+    found = run["features/0"]["activation"].values[0]
+    inputs = torch.stack([task.test[i][0] for i in range(len(task.test))])
+    assert np.allclose(found, first(inputs).detach().numpy(), atol=1e-6)
+
+
 def test_rows_in_half_and_in_single_precision_stand_in_one_layer():
     z = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     run, ids = Run.create(name="half"), {"train": np.arange(50)}

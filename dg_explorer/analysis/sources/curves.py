@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ...errors import MissingGroupError
+from ...errors import DataError, MissingGroupError
 from ...maths.crossing import first_crossing
 
 MEMORIZED_AT = 0.999  # accuracy on the training set
@@ -22,6 +22,8 @@ def accuracy_curves(run) -> xr.Dataset:
     ------
     MissingGroupError
         Neither says anything about accuracy; the task may have no right and wrong answers.
+    DataError
+        An accuracy is more than 1, as percentages are.
     """
     found, without = {}, None
     metrics = run["metrics"].load() if "metrics" in run else xr.Dataset()
@@ -39,6 +41,13 @@ def accuracy_curves(run) -> xr.Dataset:
     if not found:
         hint = "Record them with Recorder(run, model, test=...) or run.append('metrics', ...)."
         raise MissingGroupError.of("accuracy curves", run.groups(), hint)
+    for name, curve in found.items():
+        high = float(curve.where(np.isfinite(curve)).max())
+        if high > 1 + 1e-6:
+            raise DataError(
+                f"{name!r} goes up to {high:g}: an accuracy is a share between 0 and 1. Divide "
+                f"percentages by 100 before they are recorded."
+            )
     curves = xr.merge(found.values(), join="outer", compat="override", combine_attrs="drop")
     return curves.sortby("epoch")
 
