@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from how_to import code_to_try, copy_of, follow
+from how_to import ROOT, code_to_try, copy_of, follow
 
 
 @pytest.mark.second_ring(sample=2)
@@ -16,7 +16,11 @@ from how_to import code_to_try, copy_of, follow
 )
 def test_a_page_names_few_files_and_its_example_holds(tmp_path, page, files):
     copy = copy_of("dg_explorer", to=tmp_path)
-    assert len(follow(page, copy)) <= files
+    touched = sorted(follow(page, copy))
+    assert len(touched) <= files
+    ruff = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml")]
+    linted = subprocess.run([*ruff, *touched], cwd=copy, capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
     done = subprocess.run(
         [sys.executable, "-c", code_to_try(page)],
         cwd=tmp_path,

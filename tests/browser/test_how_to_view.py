@@ -24,7 +24,7 @@ def test_a_view_is_four_files_and_its_tab_shows(open_offline, tmp_path):
     if not installed.exists():
         subprocess.run(["npm", "ci", "--no-fund", "--no-audit"], cwd=installed.parent, check=True)
     (copy / "frontend" / "node_modules").symlink_to(installed)
-    for command in ("check", "build"):
+    for command in ("lint", "check", "build"):
         done = subprocess.run(
             ["npm", "run", "--silent", command],
             cwd=copy / "frontend",
