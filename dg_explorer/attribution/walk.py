@@ -13,8 +13,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ..arguments import checked
-from ..checkpoints.copies import copied
-from ..checkpoints.loading import load_into
+from ..checkpoints.loading import copied, load_into
 from ..checkpoints.store import load_weights, saved_epochs
 from ..data.served import Served
 from ..errors import CheckpointError, SchemaError, SettingError

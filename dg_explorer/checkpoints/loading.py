@@ -1,11 +1,14 @@
-"""Weights into a model of the same architecture, with names, shapes and NaN checked."""
+"""Weights into a model of the same architecture, or a copy of one: names, shapes, NaN checked."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from ..arguments import checked
 from ..errors import ArchitectureMismatchError, CheckpointError, NonFiniteError, SettingError
@@ -118,3 +121,18 @@ def check_weights_finite(state_dict: dict) -> None:
 def _first(names, k: int = 3) -> str:
     more = f" and {len(names) - k} more" if len(names) > k else ""
     return ", ".join(names[:k]) + more
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a model, also of one that keeps results of its last pass as attributes.
+
+    torch copies no tensor that has a graph; the copy gets the numbers without it.
+    """
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for value in tree_leaves(dict(vars(module))):
+            if torch.is_tensor(value) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)

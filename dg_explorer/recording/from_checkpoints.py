@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from ..checkpoints.copies import copied
 from ..checkpoints.formats import ModelCheckpoints, model_checkpoints
-from ..checkpoints.loading import load_into
+from ..checkpoints.loading import copied, load_into
 from ..checkpoints.random_state import untouched_rng
 from ..checkpoints.store import load_weights
 from ..data.served import Served

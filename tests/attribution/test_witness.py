@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import dg_explorer as dg
-from dg_explorer.attribution.attributor.data_digests import data_digest
+from dg_explorer.attribution.attributor.made_from import data_digest
 from dg_explorer.attribution.attributor.outputs_on_record import OutputsDifferError
 from dg_explorer.data.served import Served
 from dg_explorer.errors import DataError, SettingError

@@ -11,8 +11,8 @@ import xarray as xr
 
 from ...attribution.methods import method_class
 from ...attribution.walk import score_checkpoint
-from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints, moment_of
+from ...checkpoints.loading import copied
 from ...errors import DataError
 from ...schema import SIGN
 from .served import in_dataset_order

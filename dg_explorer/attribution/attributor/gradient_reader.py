@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from ...arguments import Brief
-from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
-from ...checkpoints.loading import check_weights_finite, load_into, parameters_of
+from ...checkpoints.loading import check_weights_finite, copied, load_into, parameters_of
 from ...data.batch import Batch
 from ...data.served import Served
 from ...errors import CheckpointError, SettingError

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
 
-from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints as read_checkpoints
-from ...checkpoints.loading import load_into
+from ...checkpoints.loading import copied, load_into
 from ...data.ids import dataset_of, ids_of
 from ...errors import CheckpointError, DataError, SettingError
 from .delayed import DelayedGeneralizationTRAK

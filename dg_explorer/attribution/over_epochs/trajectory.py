@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ...arguments import checked
-from ...checkpoints.copies import copied
+from ...checkpoints.loading import copied
 from ...checkpoints.store import load_weights, saved_epochs
 from ...data.served import Served
 from ...errors import CheckpointError, SettingError

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from ...arguments import checked
-from ...checkpoints.copies import copied
 from ...checkpoints.formats import model_checkpoints
-from ...checkpoints.loading import load_into
+from ...checkpoints.loading import copied, load_into
 from ...data.batch import Batch, batch_length
 from ...errors import DataError, NonFiniteError, SettingError
 from ...memory import memory_advice
