@@ -1,9 +1,11 @@
 """How good are expected removals? Lift of scores over retrainings alone, intervals, time.
 
-``python -m benchmarks.calibration FOLDER [--seeds 0] [--parts this any time]``
+``python -m benchmarks.calibration FOLDER [--seeds 0] [--parts this any time] [--light]``
 
 `this`: the smooth recipe, from its own start, exact scores, judged on held-out retrainings that
 lack 1, 5 and 10 %, and on removals of the best 16 and 50 helpers of a test example.
+`more`: against four times as many retrainings without scores.
+`digits`: 1,000 examples, which 100 retrainings cannot identify, exact scores of a few test ones.
 `any`: digits, TRAK with default settings against the mean over other starts.
 `time`: an answer, and the true curve. All that was trained is kept in FOLDER.
 """
@@ -33,28 +35,46 @@ from dg_explorer.training.training import Training
 SHARES = (0.01, 0.05, 0.1)
 HELPERS = (16, 50)
 QUERIES = 12  # whose best helpers are removed, at an early and at a late moment
-LATE = (2, len(RECORD_AT) - 1)
+LATE = (150, 515)
+LIGHT = (150, 265)  # moments of a lighter look, which also takes fewer test examples
+LIGHT_TESTS = 40
 
 
 class Made:
     """What was trained for one data seed, from a folder where it is there."""
 
-    def __init__(self, folder: Path, seed: int):
-        self.folder, self.seed = folder / f"smooth{seed}", seed
+    def __init__(self, folder: Path, seed: int, light: bool = False):
+        self.folder = folder / f"smooth{seed}{'-light' if light else ''}"
+        self.seed = seed
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.training: Training = smooth_training(seed)
-        truth = {share: smooth_truth(seed, share) for share in (0.01, 0.05)}
+        training: Training = smooth_training(seed)
+        self.epochs = np.array(LIGHT if light else RECORD_AT)
+        truth = {share: smooth_truth(seed, share).sel(epoch=self.epochs) for share in (0.01, 0.05)}
+        self.helped_at = np.flatnonzero(np.isin(self.epochs, LATE)).tolist()
+        if light:
+            some = np.random.default_rng(seed).choice(len(training.test_ids), LIGHT_TESTS, False)
+            training = training.with_changes(
+                n_epochs=LIGHT[-1],
+                record_at=LIGHT,
+                test_inputs=training.test_inputs[some],
+                test_labels=training.test_labels[some],
+                test_ids=training.test_ids[some],
+            )
+            truth = {share: t.sel(test=training.test_ids) for share, t in truth.items()}
+            self.helped_at = [len(LIGHT) - 1]
+        self.training = training
         self.full = truth[0.05]["full"].values
         self.held_out = {
             share: (~t["mask"].values, t["output"].values - self.full) for share, t in truth.items()
         }
-        self.held_out[0.1] = self.random(0.1, 64, seed=99)
+        if not light:
+            self.held_out[0.1] = self.random(0.1, 64, seed=99)
 
     def scores(self) -> np.ndarray:
         """Exact scores (epoch, test, train)."""
         file = self.folder / "film.npy"
         if not file.exists():
-            film = dg.UnrolledAttributor(self.training, mode="forward").attribute()["score"]
+            film = dg.UnrolledAttributor(self.training).attribute()["score"]
             np.save(file, film.transpose("epoch", "test", "train").values)
         return np.load(file).astype(float)
 
@@ -66,7 +86,7 @@ class Made:
     def of_helpers(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best helpers of some test examples removed; (count, epoch, test) of each."""
         tests = np.random.default_rng(3).choice(scores.shape[1], QUERIES, replace=False)
-        asked = np.array([(k, e, t) for k in HELPERS for e in LATE for t in tests])
+        asked = np.array([(k, e, t) for k in HELPERS for e in self.helped_at for t in tests])
         weights = np.ones((len(asked), scores.shape[2]), np.float32)
         for row, (k, epoch, test) in zip(weights, asked, strict=True):
             row[np.argsort(-scores[epoch, test])[:k]] = 0
@@ -88,12 +108,12 @@ class Made:
 def this_start(made: Made) -> None:
     """Lift, coverage and interval score, averaged over moments."""
     scores, full = made.scores(), made.full
-    rows = {share: made.random(share, 32) for share in SHARES}
-    mixed = tuple(np.concatenate([rows[share][i] for share in SHARES]) for i in (0, 1))
+    rows = {share: made.random(share, 32) for share in made.held_out}
+    mixed = tuple(np.concatenate([part[i] for part in rows.values()]) for i in (0, 1))
     removed_helpers, change_of_helpers, asked = made.of_helpers(scores)
-    for name, (removed, change) in {"32 of 5 %": rows[0.05], "32 a size, 96": mixed}.items():
+    for name, (removed, change) in {"32 of 5 %": rows[0.05], "32 a size": mixed}.items():
         found: dict[str, list[float]] = {}
-        for epoch in range(len(RECORD_AT)):
+        for epoch in range(len(made.epochs)):
             models = {}
             for which, prior in (("both", scores[epoch][None]), ("alone", scores[epoch][None] * 0)):
                 settings = choose_settings(removed, change[:, epoch], prior)
@@ -116,7 +136,8 @@ def this_start(made: Made) -> None:
         for key, values in found.items():
             spread = f"{np.min(values):.2f} to {np.max(values):.2f}"
             print(f"  {key}: {np.mean(values):.2f} ({spread})")
-        ratios = [np.mean(found[f"{share:.0%} interval score / quantiles"]) for share in SHARES]
+        names = [f"{share:.0%} interval score / quantiles" for share in made.held_out]
+        ratios = [np.mean(found[name]) for name in names]
         print(f"  interval score over the sizes (level .75): {np.mean(ratios):.3f}")
 
 
@@ -134,6 +155,65 @@ def _judged(models: dict, held: np.ndarray, truth: np.ndarray, plain: np.ndarray
         "interval score / quantiles": interval_score(mean - reach, mean + reach, truth)
         / interval_score(low, high, truth),
     }
+
+
+def more(made: Made) -> None:
+    """32 retrainings and scores against those alone and four times as many, at 5 %."""
+    scores, (removed, change) = made.scores(), made.random(0.05, 128)
+    held, truth = made.held_out[0.05]
+    print(f"\nsmooth, data seed {made.seed}, 5 %, {len(held)} held out, mean over moments:")
+    compare(scores, removed, change, held, truth, (32, 128))
+
+
+def digits(folder: Path) -> None:
+    """Exact scores of 1,000 digits, 100 retrainings, 64 held out, from the training's own start."""
+    training = digits_training()
+    some = np.arange(0, len(training.test_ids), 12)
+    training = training.with_changes(
+        test_inputs=training.test_inputs[some],
+        test_labels=training.test_labels[some],
+        test_ids=training.test_ids[some],
+    )
+    weights = random_removals(164 + 1, training.train_ids, 0.05, seed=7)
+    weights[0] = 1
+    file = folder / "digits-this.npz"
+    if not file.exists():
+        output = np.concatenate(
+            [outputs_and_accuracy(training, part)[0] for part in np.split(weights, 5)]
+        )
+        scores = dg.UnrolledAttributor(training).attribute()["score"]
+        scores = scores.transpose("epoch", "test", "train").values
+        np.savez(file, weights=weights, output=output, scores=scores)
+    with np.load(file) as there:
+        assert np.array_equal(there["weights"], weights), f"{file} is of other removals"
+        output, scores = there["output"], there["scores"].astype(float)
+    removed, change = weights[1:] == 0, output[1:] - output[0]
+    print(f"\ndigits, {training.n_train} examples, 5 %, 64 held out, {len(some)} test examples:")
+    compare(scores, removed[:100], change[:100], removed[100:], change[100:], (100,))
+
+
+def compare(scores, removed, change, held, truth, numbers: tuple[int, ...]) -> None:
+    """LDS and R^2 on held-out removals, of so many retrainings with scores and without."""
+    said = -np.einsum("mn,eqn->emq", held.astype(float), scores)
+    lds = np.mean([rank_agreement(said[e], truth[:, e]) for e in range(len(scores))])
+    print(f"  scores alone: LDS {lds:.2f}")
+    for n in numbers:
+        for name, prior in (("with scores", scores), ("alone", scores * 0)):
+            found = []
+            for e in range(len(scores)):
+                settings = choose_settings(removed[:n], change[:n, e], prior[e][None])
+                model = RemovalModel(removed[:n], change[:n, e], prior[e][None], settings)
+                mean, deviation = model.predict(held)
+                inside = np.abs(truth[:, e] - mean) < model.reach(0.9) * deviation
+                found.append((rank_agreement(mean, truth[:, e]), _r2(mean, truth[:, e]), inside))
+            lds, r2 = (np.mean([row[i] for row in found]) for i in (0, 1))
+            covered = np.mean([row[2] for row in found])
+            print(f"  {n} {name}: LDS {lds:.2f}, R^2 {r2:.2f}, 90 % interval covers {covered:.2f}")
+
+
+def _r2(mean: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the variance explained, mean over test examples."""
+    return float(np.mean(1 - ((truth - mean) ** 2).mean(0) / truth.var(0)))
 
 
 def rank_agreement(predicted: np.ndarray, truth: np.ndarray) -> float:
@@ -238,18 +318,23 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="data seeds, 0 to 2")
     parser.add_argument("--parts", nargs="+", default=["this", "any", "time"])
+    parser.add_argument("--light", action="store_true", help="two moments, 40 test examples")
     parser.add_argument("--subsets", type=int, default=64)
     parser.add_argument("--starts", type=int, default=8)
     parser.add_argument("--checkpoints", type=int, default=1)
     settings = parser.parse_args()
     torch.set_num_threads(1)
     for seed in settings.seeds:
-        if {"this", "time"} & set(settings.parts):
-            made = Made(settings.folder, seed)
+        if {"this", "time", "more"} & set(settings.parts):
+            made = Made(settings.folder, seed, settings.light)
         if "this" in settings.parts:
             this_start(made)
+        if "more" in settings.parts:
+            more(made)
         if "time" in settings.parts:
             times(made)
+    if "digits" in settings.parts:
+        digits(settings.folder)
     if "any" in settings.parts:
         any_start(settings.folder, settings.subsets, settings.starts, settings.checkpoints)
 

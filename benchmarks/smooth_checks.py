@@ -17,9 +17,9 @@ from benchmarks.smooth_lds import queries_of, unrolled_scores
 from benchmarks.smooth_truth import RECORD_AT, smooth_training, smooth_truth
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.demos.modular_addition import modular_addition
-from dg_explorer.evaluation.counterfactual import leave_one_out, window_ablation
 from dg_explorer.evaluation.lds import linear_datamodeling_score
 from dg_explorer.evaluation.lds_by_method import scores_by_epoch
+from dg_explorer.evaluation.retrainings.counterfactual import leave_one_out, window_ablation
 
 
 def sign_flips(scores: xr.DataArray, *, early: int, late: int, n: int = 30) -> list[tuple]:

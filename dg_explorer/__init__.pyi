@@ -87,8 +87,8 @@ from .errors import (
     UnknownExampleError as UnknownExampleError,
     UnsafeCheckpointError as UnsafeCheckpointError,
 )
-from .evaluation.brittle import brittleness as brittleness
-from .evaluation.counterfactual import (
+from .evaluation.retrainings.brittle import brittleness as brittleness
+from .evaluation.retrainings.counterfactual import (
     counterfactual_check as counterfactual_check,
     leave_one_out as leave_one_out,
     window_ablation as window_ablation,

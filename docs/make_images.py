@@ -56,6 +56,25 @@ def checked(path: Path) -> dg.Run:
     return made.run
 
 
+def believable(path: Path) -> dg.Run:
+    """The default demo after the first parts of its board's check of itself."""
+    made = dg.demos.make("grokking-smooth", path, seed=0, progress=False, overwrite=True)
+    dg.complete(made.run, made.model(), made.train, made.test, progress=False)
+    training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
+    dg.metasmoothness(made.run, training=training, directions=2)
+    dg.retrain(made.run, training, n=32)
+    return made.run
+
+
+def chaotic(path: Path) -> dg.Run:
+    """The same kind of run with AdamW's default eps, and the check that it does not pass."""
+    made = dg.demos.make("grokking", path, seed=0, progress=False, overwrite=True)
+    dg.complete(made.run, made.model(), made.train, made.test, progress=False)
+    training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
+    dg.metasmoothness(made.run, training=training, directions=2)
+    return made.run
+
+
 def own_run(path: Path) -> dg.Run:
     """The run that the plain loop in the README makes, as it is pasted."""
     text = (IMAGES.parents[1] / "README.md").read_text()
@@ -90,6 +109,8 @@ RUNS: dict[str, Callable[[Path], dg.Run]] = {
     "mislabeled-digits": demo("mislabeled-digits"),
     "spurious-digits": demo("spurious-digits"),
     "checked": checked,
+    "believable": believable,
+    "chaotic": chaotic,
     "own-run": own_run,
     "only-checkpoints": only_checkpoints,
 }
@@ -101,7 +122,12 @@ def compared(turn: dg.Run, digits: dg.Run, shortcut: dg.Run) -> dg.RunComparison
 
 # picture name -> the runs on it, what shows them, and how wide it is in CSS pixels
 PICTURES: dict[str, tuple[tuple[str, ...], Callable, int]] = {
-    "board": (("grokking",), lambda run: dg.explore(run, tab="transition"), 1280),
+    "board": (("believable",), lambda run: dg.explore(run, epoch=300, tab="validity"), 1280),
+    "board-chaotic": (
+        ("chaotic",),
+        lambda run: dg.explore(run, epoch=300, views=["timeline", "influencers"]),
+        820,
+    ),
     "own-run": (("own-run",), dg.explore, 1280),
     "only-checkpoints": (("only-checkpoints",), dg.explore, 1280),
     "board-digits": (("mislabeled-digits",), lambda run: dg.explore(run, tab="map"), 1280),

@@ -36,7 +36,7 @@ def scores_to_check(
         There are none.
     """
     found, recorded = dict(scores or {}), set()
-    for group in run.groups() if run is not None else ():
+    for group in () if run is None else run.groups():
         method = group.removeprefix("scores/")
         if group.startswith("scores/") and method not in found:
             found[method] = run[group]["score"]

@@ -11,7 +11,7 @@ import xarray as xr
 from ..arguments import checked
 from ..errors import SettingError
 from ..training.proof_table import ReplayProof
-from .recorded_checks import RecordedChecks, made_of
+from .recorded_checks import RecordedChecks
 
 GREEN, AMBER = 0.9, 0.5
 BENT = 0.5  # of a derivative's effect in a look-ahead: metasmoothness is below AMBER then
@@ -297,7 +297,7 @@ class Evidence(RecordedChecks):
         from_where = "" if start == "this" else ", from other starts,"
         said = f"LDS of {method!r}{from_where} is {value:.2f} ({low:.2f} to {high:.2f}) {where}"
         then = str(row["made_of"].sel(epoch=at).values) if "made_of" in row else ""
-        if then and then != made_of(self.run, f"scores/{method}", at):
+        if then and then != self._made_now(method, at):
             return "amber", (
                 f"{said}, but that is older than its data: the scores at {self._time(at)} were "
                 f"replaced since. lds_over_time(run, ...) measures the new ones."

@@ -76,12 +76,29 @@ class RecordedChecks:
         return segments_of(self.run)
 
     def _attrs(self, method: str) -> dict:
-        group = f"scores/{method}"
-        return self.run[group].attrs if group in self.run else {}
+        return self._scores_of(method)[0]
 
     def _made_of(self, method: str) -> dict:
+        return self._scores_of(method)[1]
+
+    def _made_now(self, method: str, epoch: int) -> str:
+        """As `made_of`, of a method's scores."""
+        attrs, made = self._scores_of(method)
+        said = made.get(int(epoch))
+        return _short_name(said, attrs) if said else made_of(self.run, f"scores/{method}", epoch)
+
+    def _scores_of(self, method: str) -> tuple[dict, dict]:
+        """The attributes of a method's scores, and of what each epoch was made."""
         group = f"scores/{method}"
-        return self.run.made_from(group) if group in self.run else {}
+        if method not in self._read:
+            there = group in self.run
+            made = self.run.made_from(group) if there else {}
+            self._read[method] = (dict(self.run[group].attrs) if there else {}, made)
+        return self._read[method]
+
+    @cached_property
+    def _read(self) -> dict[str, tuple[dict, dict]]:
+        return {}
 
     def _void(self, method: str) -> list[int]:
         return [int(epoch) for epoch in json.loads(self._attrs(method).get("void_epochs", "[]"))]
@@ -162,18 +179,20 @@ def made_of(run, group: str, epoch: int) -> str:
     if group not in run:
         return ""
     said = run.made_from(group).get(int(epoch))
-    told = hashlib.sha256()
     if said:
-        attrs = run[group].attrs
-        kept = {k: v for k, v in said.items() if k not in _NOT}
-        kept |= {k: attrs.get(k) for k in ("method", "settings", "output")}
-        told.update(json.dumps(kept, sort_keys=True, default=str).encode())
-    else:
-        scores = run[group]["score"]
-        if epoch not in scores["epoch"].values:
-            return ""
-        row = scores.sel(epoch=epoch).transpose("test", "train")
-        told.update(np.ascontiguousarray(row.values).tobytes())
-        for dim in ("test", "train"):
-            told.update(np.asarray(row[dim].values).tobytes())
+        return _short_name(said, run[group].attrs)
+    scores = run[group]["score"]
+    if epoch not in scores["epoch"].values:
+        return ""
+    told = hashlib.sha256()
+    row = scores.sel(epoch=epoch).transpose("test", "train")
+    told.update(np.ascontiguousarray(row.values).tobytes())
+    for dim in ("test", "train"):
+        told.update(np.asarray(row[dim].values).tobytes())
     return told.hexdigest()[:16]
+
+
+def _short_name(said: dict, attrs: dict) -> str:
+    kept = {k: v for k, v in said.items() if k not in _NOT}
+    kept |= {k: attrs.get(k) for k in ("method", "settings", "output")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -6,6 +6,8 @@ states for some steps, where training again costs too much.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import xarray as xr
@@ -54,6 +56,7 @@ def metasmoothness(
     h: float = 0.05,
     directions: int = 4,
     seed: int = 0,
+    progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """The metasmoothness of a training at each of its recorded epochs.
 
@@ -70,6 +73,8 @@ def metasmoothness(
         Size of the change of each weight.
     directions : int
         Random v to average over.
+    progress : callable ``(share)``, optional
+        Called at each recorded epoch with the share of them that is done.
 
     Returns
     -------
@@ -91,6 +96,8 @@ def metasmoothness(
     def measure(_, after):
         once, twice = after[1:].split(directions)
         rows.append(sign_agreement(after[0], once, twice).double().numpy())
+        if progress:
+            progress(len(rows) / len(training.recorded_epochs()))
 
     train_many(training, weights, theta.expand(len(weights), -1), on_epoch=measure)
     by_direction = np.stack(rows)

@@ -57,17 +57,18 @@ print(f"by chance:  {(train == test).mean().item():.0%}")""",
 _CHECKED = replace(
     _SUMS,
     about=_SUMS.about + " Its optimizer, AdamW, has eps = 1e-3, **chosen so that influence can be "
-    "believed**: a small change of the data then has a small effect (metasmoothness {smooth}). "
-    "With the default, 1e-8, it has not, and the tool says so: that board is further down.",
-    look=_SUMS.look + " The board checks itself meanwhile: in a process of its own it trains again "
-    "without random pairs, and says in its header how often it has. Pick some pairs and ask *What "
-    "if these were gone?*",
+    "believed**: a small change of the data then has a small effect. With the default, 1e-8, it "
+    "has not, and the tool says so: that board is further down.",
+    look=_SUMS.look + " The board checks itself meanwhile, in a process of its own, and its header "
+    "says how far it is: does a small change have a small effect (its light is grey until that is "
+    "known), what happens without random pairs, and at last the exact scores, which then stand in "
+    "the menu beside TRAK's. Pick some pairs and ask *What if these were gone?*",
     before="from dg_explorer.demos import grokking\n\n"
     "# the training that was recorded, as a function again: the board may retrain with it\n"
     'recipe, seed = grokking.SMOOTH, int(run.attrs["seed"])\n'
     "train, test = grokking.datasets(recipe, seed)\n"
     "training = dg.training_of_run(run, grokking.model(recipe, seed), train=train, test=test)\n",
-    settings=", training=training, check=True",
+    settings=', training=training, check="exact"',
     more=(
         "## The same network with the default eps: do not believe this\n\nTrained with AdamW's own "
         "eps, 1e-8, it groks as well. Look at the light of its board: small changes of its data do "
@@ -80,9 +81,10 @@ found = dg.metasmoothness(usual.run, training=again, directions=2).metasmoothnes
 print("metasmoothness, where 1 is smooth and 0 is noise:")
 print(found.to_series().iloc[4::8].round(2).to_string())
 dg.explore(usual.run)""",
-        "## Exact scores\n\nThe scores above are TRAK's, an approximation. The derivative of this "
-        "very training by the weight of every example, at every recorded moment, takes some "
-        "minutes; the board then has both.\n\n```python\n"
+        "## Exact scores\n\nThe board opens with the scores of TRAK, an approximation. The "
+        "derivative of this very training by the weight of every pair, for all test pairs and "
+        "moments, takes one core some six minutes, and is the last part of the board's check. Then "
+        "choose *Unrolled (exact)* in the menu of its header. In a cell of your own:\n\n```python\n"
         "dg.add_unrolled_scores(run, training, windows=None, progress=True)\n```",
     ),
 )
@@ -186,14 +188,11 @@ def _figures(run: Run) -> dict[str, object]:
     """What the words of a story name, read from the run."""
     train, test, when = run["train_examples"], run["test_examples"], run["transitions"]
     right = run["dynamics/train"]["correct"][-1].mean().item()
-    smooth = run.checks("metasmoothness")
-    least = float(run[smooth[-1]]["metasmoothness"].min()) if smooth else float("nan")
     return {
         "n_train": f"{train.sizes['train']:,}",
         "n_test": f"{test.sizes['test']:,}",
         "n_classes": len(set(train["label"].values.tolist())),
         "train_right": f"{right:.0%}",
-        "smooth": f"{least:.2f} at the least" if smooth else "not measured",
         "t_memorized": _moment(when["t_memorized"].item()),
         "t95": _moment(when["t95"].item()),
     }

@@ -29,6 +29,7 @@ from .proof import LibraryChangedError, prove_replay
 from .recorded_steps import (
     REMAINING,
     OptimizerStateMissingError,
+    RecordedRates,
     ReplayMissingError,
     recorded_steps,
     steps_at_epochs,
@@ -217,10 +218,10 @@ def _rule(steps, start, optimizer, change_gradient, change_theta):
     changes = {"change_gradient": change_gradient, "change_theta": change_theta}
     ratio = np.nanmax(steps.rates, axis=0) / (np.nanmax(steps.rates[:, 0]) or 1.0)
     if np.allclose(steps.rates, steps.rates[:, :1] * ratio, rtol=1e-9, atol=0):
-        rule = step_from_torch(made, named, lr=lambda step, _: steps.rates[step, 0], **changes)
+        rule = step_from_torch(made, named, lr=RecordedRates(steps.rates[:, 0]), **changes)
         if not rule.generic:
             return rule
-    return OptimizerStep(made, named, lr=lambda step, _: steps.rates[step], **changes)
+    return OptimizerStep(made, named, lr=RecordedRates(steps.rates), **changes)
 
 
 def _denominators(steps, task: Task, labels: torch.Tensor) -> Denominators:

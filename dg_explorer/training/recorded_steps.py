@@ -23,6 +23,16 @@ REMAINING = (
 )
 
 
+@dataclass(frozen=True)
+class RecordedRates:
+    """The learning rate of each step as it was recorded, one or one a group; can be pickled."""
+
+    rates: np.ndarray
+
+    def __call__(self, step: int, n_steps: int) -> np.ndarray:
+        return self.rates[step]
+
+
 class ReplayMissingError(DGExplorerError, ValueError):
     """The record lacks something without which the training cannot be run again."""
 

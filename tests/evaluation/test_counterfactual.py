@@ -13,19 +13,19 @@ from dg_explorer.errors import (
     SettingError,
     UnknownExampleError,
 )
-from dg_explorer.evaluation.brittle import brittleness
-from dg_explorer.evaluation.counterfactual import (
-    counterfactual_check,
-    leave_one_out,
-    window_ablation,
-)
 from dg_explorer.evaluation.lds import linear_datamodeling_score
 from dg_explorer.evaluation.lds_by_method import NoScoresError, scores_by_epoch
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.evaluation.mislabels import mislabel_auroc
-from dg_explorer.evaluation.removal_draws import Draws
 from dg_explorer.evaluation.retraining import random_subsets, subset_retraining
+from dg_explorer.evaluation.retrainings.brittle import brittleness
+from dg_explorer.evaluation.retrainings.counterfactual import (
+    counterfactual_check,
+    leave_one_out,
+    window_ablation,
+)
 from dg_explorer.evaluation.retrainings.lds_over_time import lds_over_time
+from dg_explorer.evaluation.retrainings.removal_draws import Draws
 from dg_explorer.evaluation.smoothness import metasmoothness, sign_agreement
 from dg_explorer.run import Run
 from dg_explorer.schema import SIGN
@@ -367,3 +367,28 @@ def test_results_live_in_the_record(run, training):
     np.testing.assert_array_equal(run["checks/leave_one_out"]["effect"], effects)
     assert run["checks/window_ablation"]["window_end"].values.tolist() == [4, 12]
     assert run["scores/unrolled"].attrs["sign"] == SIGN
+
+
+def test_what_a_run_keeps_is_not_trained_again_by_checks_of_removal(training, monkeypatch):
+    run = Run.create(name="kept")
+    moments = training.with_changes(record_at=tuple(range(1, 13)))
+    removed = training.train_ids[:3]
+    asked = {"training": moments, "at": [6, 12], "models_at_once": 4}
+    alone = counterfactual_check(remove=removed, n_random=5, verbose=False, **asked)
+    kept = counterfactual_check(run, remove=removed, n_random=5, verbose=False, **asked)
+    for name in ("change", "random_change", "same_labels_change"):
+        if name in alone:
+            np.testing.assert_allclose(kept[name], alone[name], atol=1e-5)
+    effects = leave_one_out(run, train=removed, **asked)
+    np.testing.assert_allclose(effects, leave_one_out(train=removed, **asked), atol=1e-5)
+    rows = run["checks/retrainings/1"]
+    assert rows["epoch"].values.tolist() == moments.recorded_epochs().tolist()
+    assert (rows["why"] == "random").sum() == 5
+
+    def no_training(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("dg_explorer.evaluation.retrainings.again.train_many", no_training)
+    again = counterfactual_check(run, remove=removed, n_random=5, verbose=False, **asked)
+    np.testing.assert_array_equal(again["random_change"], kept["random_change"])
+    np.testing.assert_array_equal(leave_one_out(run, train=removed, **asked), effects)

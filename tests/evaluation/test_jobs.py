@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import builtins
 import io
+import json
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import dg_explorer as dg
+from dg_explorer.demos import grokking
 from dg_explorer.demos.modular_addition import modular_addition
 from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.jobs import running
-from dg_explorer.evaluation.jobs.asked import Asked, as_arrays, as_rows
+from dg_explorer.evaluation.jobs.asked import (
+    Asked,
+    AskedExact,
+    AskedSmoothness,
+    as_arrays,
+    as_dataset,
+)
 from dg_explorer.evaluation.jobs.frames import read_frame, write_frame
 from dg_explorer.evaluation.jobs.running import Jobs
 from dg_explorer.evaluation.jobs.sending import packed
 from dg_explorer.evaluation.retrainings.again import train_again
 from dg_explorer.evaluation.retrainings.removals import random_removals
+from dg_explorer.evaluation.smoothness import metasmoothness
 
 PATIENCE = 120  # seconds until a job that hangs fails its test
 
@@ -75,9 +86,9 @@ def test_what_comes_back_is_never_unpickled():
 def test_rows_are_the_same_after_their_way():
     training = small()
     (rows,) = train_again(training, random_removals(2, training.train_ids, 0.2), np.full(2, -1))
-    arrays = as_arrays(rows)
+    head, arrays = as_arrays(rows)
     assert all(array.dtype != object for array in arrays.values())
-    assert as_rows(arrays, rows.attrs).identical(rows)
+    assert as_dataset(json.loads(json.dumps(head)), arrays).identical(rows)
 
 
 def test_no_job_is_started_on_one_core(monkeypatch):
@@ -152,6 +163,31 @@ def test_a_job_hands_over_what_training_here_gives_and_its_progress():
 
 
 @pytest.mark.second_ring(sample=0)
+def test_exact_scores_of_a_recorded_training_come_back_as_computed_here_with_their_proof(tmp_path):
+    recipe = replace(grokking.SMOOTH, p=5, width=6, steps=20, record_every=10)
+    made = grokking.make(recipe=recipe, progress=False)
+    training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
+    asked = AskedExact([10, 20], training.n_train, str(tmp_path / "film"))
+    rows, on_rows = held("rows")
+    job = Jobs(training).start("exact", asked, on_rows)
+    assert job.wait(PATIENCE)
+    assert (job.state, job.words, job.where) == ("done", "", "a process of its own")
+    here = dg.UnrolledAttributor(training).attribute(epochs=[10, 20])
+    np.testing.assert_allclose(rows[0]["score"], here["score"], rtol=1e-4, atol=1e-7)
+    assert rows[0].attrs["replay"] == here.attrs["replay"] == str(training.proof)
+
+
+def test_what_tells_metasmoothness_is_the_same_in_a_job_and_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(running, "packed", lambda training, **how: None)
+    training, told = small(), []
+    rows, on_rows = held("rows")
+    jobs = Jobs(training, lambda job: told.append(job.done))
+    assert jobs.start("metasmoothness", AskedSmoothness(1), on_rows).wait(PATIENCE)
+    assert rows[0].equals(metasmoothness(training=training, directions=1))
+    assert told[-1] == 3  # models: one beside two for each direction
+
+
+@pytest.mark.second_ring(sample=0)
 def test_a_process_that_dies_is_told_in_words_and_loses_nothing_that_is_finished():
     training = small(n_steps=4000)
     rows, on_rows, first = held("first")
@@ -193,7 +229,7 @@ def test_what_fails_in_the_process_is_told_in_its_own_words():
 
 
 def test_a_training_that_cannot_be_sent_runs_here(monkeypatch):
-    monkeypatch.setattr(running, "packed", lambda training: None)
+    monkeypatch.setattr(running, "packed", lambda training, **how: None)
     training = small()
     rows, on_rows = held("rows")
     job = Jobs(training).start("what_if", asked_of(training, n=1), on_rows)

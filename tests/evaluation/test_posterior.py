@@ -143,17 +143,22 @@ def test_intervals_cover_what_they_say(m):
     np.testing.assert_allclose(model.reach(0.9), student.ppf(0.95, model.degrees + 4))
 
 
-def test_what_scores_say_beyond_all_that_was_tried_counts_half_and_widens():
+def test_what_scores_say_far_beyond_all_that_was_tried_saturates_and_widens():
     removed, change, scores = drawn(m=30, sizes=(4,))
     model = RemovalModel(removed, change, scores, SETTINGS)
-    best = np.zeros((1, 40), bool)
-    best[0, np.argsort(-scores[0, 0])[:10]] = True  # of the first test example
-    inside, widened = model.posterior(best)[1][0, 0], model.predict(best)[1][0, 0]
-    expected, linear = model.predict(best)[0][0, 0], model.posterior(best)[0][0, 0]
     slope = model.coefficients[0, model.n_sizes :]
     tried = np.abs((removed @ scores[0, 0]) * slope).max()
-    beyond = (best @ scores[0, 0])[0] * slope[0] - tried
-    np.testing.assert_allclose(expected - linear, beyond / 2)
-    np.testing.assert_allclose(widened**2 - inside**2, (beyond / 2 / 1.645) ** 2)
+    left = []
+    for k in (6, 10, 20):
+        best = np.zeros((1, 40), bool)
+        best[0, np.argsort(-scores[0, 0])[:k]] = True  # of the first test example
+        inside, widened = model.posterior(best)[1][0, 0], model.predict(best)[1][0, 0]
+        expected, linear = model.predict(best)[0][0, 0], model.posterior(best)[0][0, 0]
+        said = (best @ scores[0, 0])[0] * slope[0]
+        left.append(1 - (expected - linear) / (said - tried))
+        np.testing.assert_allclose(left[-1], min(1, 3 * tried / said))
+        np.testing.assert_allclose(widened**2 - inside**2, ((said - tried) / 2 / 1.645) ** 2)
+    assert left == sorted(left, reverse=True)
+    assert left[0] == 1 > left[-1]  # near to what was tried all of it is expected
     for mine, other in zip(model.predict(removed), model.posterior(removed), strict=True):
         np.testing.assert_array_equal(mine, other)

@@ -13,8 +13,8 @@ import xarray as xr
 
 import dg_explorer as dg
 from dg_explorer.demos.modular_addition import modular_addition
-from dg_explorer.evaluation.counterfactual import retrain_with_weights
 from dg_explorer.evaluation.retrainings import again
+from dg_explorer.evaluation.retrainings.counterfactual import retrain_with_weights
 from dg_explorer.evaluation.retrainings.kept import FAMILY, kept_retrainings
 
 EPOCHS = (5, 10, 20)

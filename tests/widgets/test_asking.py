@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def run(training):
 @pytest.fixture(autouse=True)
 def in_this_kernel(monkeypatch):
     """Jobs run here: their process is tested with them, and takes seconds to start."""
-    monkeypatch.setattr(running, "packed", lambda training: None)
+    monkeypatch.setattr(running, "packed", lambda training, **how: None)
     monkeypatch.setattr(running, "cores", lambda: 2)
 
 
@@ -162,20 +163,47 @@ def test_a_page_carries_its_answers(run, training, tmp_path):
     assert json.loads(state)["state"]["_asked"] == board._asked
 
 
+def checked(board, last="retrain"):
+    """Wait until the last part of a board's check of itself is over, and told."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        job = board._asking._jobs.current
+        if job.name == last and job.wait(0.05):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"the check ended with {board._job}")
+
+
 def test_a_board_that_checks_itself_says_by_how_many(run, training):
     board = dg.explore(run, training=training, check=True)
-    assert board._asking._jobs.current.wait(PATIENCE)
+    checked(board)
     assert board._job["checked"] == run.sizes("checks/retrainings/1")["retraining"] > 8
 
 
 def test_a_check_turns_the_lights_of_a_board_that_is_open(run, training):
     board = dg.explore(run, training=training, check=True)
     assert board._lights == b""
-    assert board._asking._jobs.current.wait(PATIENCE)
+    checked(board)
     assert "checks/lds/1" in run
     turned = unpack(board._lights)[1]
     assert turned.keys() == lights(RunReader(run)).keys()
     assert "LDS" in " ".join(turned["light/trak/detail"])
+    assert "Metasmoothness is" in " ".join(turned["light/trak/detail"])
+
+
+def test_exact_scores_arrive_as_a_method_of_their_own_where_they_are_asked_for(run, training):
+    board = dg.explore(run, training=training, check="exact", test=int(training.test_ids[2]))
+    checked(board, last="exact")
+    assert unpack(board._preview)[0]["methods"][-1]["id"] == "unrolled"
+    assert (board.selection.method, board.selection.test) == ("trak", training.test_ids[2])
+    exact = dg.UnrolledAttributor(training).attribute(epochs=EPOCHS)["score"]
+    np.testing.assert_allclose(run["scores/unrolled"]["score"], exact, rtol=1e-4, atol=1e-6)
+    checks = run.checks()
+    again_ = dg.explore(run, training=training, check="exact")  # nothing is done twice
+    assert again_._asking._jobs.current is None
+    assert run.checks() == checks
+    with pytest.raises(SettingError, match="'exact'"):
+        dg.explore(run, training=training, check="all")
 
 
 def test_a_closed_board_ends_its_job(run, training, monkeypatch):

@@ -48,15 +48,20 @@ def add_unrolled_scores(
             raise SettingError(f"{name}=[]: at least one, or None for all.")
     attributor = UnrolledAttributor(training, memory=memory)
     scores = attributor.attribute(test, epochs, progress=progress)
-    stored = scores.assign(score=scores["score"].astype("float32"))
-    stored.attrs["void_epochs"] = json.dumps(_void(stored["score"]))
-    run.add("scores/unrolled", stored, overwrite=True)
+    keep_exact_scores(run, scores)
     if windows is not None:
         last = int(scores["epoch"].values[-1])
         exposures = attributor.exposures(test, epoch=last, windows=windows, progress=progress)
         stored = exposures.assign(score=exposures["score"].astype("float32"))
         run.keep("exposures/unrolled", stored)
     return scores
+
+
+def keep_exact_scores(run, scores: xr.Dataset) -> None:
+    """Add what `UnrolledAttributor.attribute` gives to a run as ``scores/unrolled``."""
+    stored = scores.assign(score=scores["score"].astype("float32"))
+    stored.attrs["void_epochs"] = json.dumps(_void(stored["score"]))
+    run.add("scores/unrolled", stored, overwrite=True)
 
 
 def _void(score: xr.DataArray) -> list[int]:

@@ -1,4 +1,4 @@
-"""The other side of a job: a process that trains, sends each row, and ends with its notebook."""
+"""The other side of a job: a process that works, tells what it finds, and ends with a notebook."""
 
 from __future__ import annotations
 
@@ -42,20 +42,18 @@ def _work(head: dict, arrays: dict, out) -> None:
 
     import torch
 
-    from ..retrainings.again import train_again
     from .asked import as_arrays
 
     torch.set_num_threads(int(head["threads"]))
-    training = pickle.loads(arrays["training"].tobytes())  # of our own, by a pipe of our own
-    for rows in train_again(
-        training,
-        arrays["weights"],
-        arrays["starts"],
-        why=head["why"],
-        models_at_once=int(head["models_at_once"]),
-        on_moment=lambda done: write_frame(out, {"kind": "progress", "done": done}),
-    ):
-        write_frame(out, {"kind": "rows", "attrs": rows.attrs}, as_arrays(rows))
+    # of our own, by a pipe of our own
+    training, asked = (pickle.loads(arrays[name].tobytes()) for name in ("training", "asked"))
+
+    def along(done: float) -> None:
+        write_frame(out, {"kind": "progress", "done": float(done)})
+
+    for found in asked.results(training, along):
+        said, values = as_arrays(found)
+        write_frame(out, {"kind": "rows", "found": said}, values)
 
 
 if __name__ == "__main__":

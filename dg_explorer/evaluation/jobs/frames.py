@@ -19,7 +19,8 @@ def write_frame(pipe: BinaryIO, head: dict, arrays: dict[str, np.ndarray] | None
     """Write one message: plain values in `head`, and arrays by name."""
     body = io.BytesIO()
     if arrays:
-        np.savez(body, **{name: np.asarray(array) for name, array in arrays.items()})
+        plain: dict = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(body, **plain)
     said = json.dumps(head).encode()
     pipe.write(_LENGTHS.pack(len(said), body.tell()))
     pipe.write(said)

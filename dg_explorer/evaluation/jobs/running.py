@@ -1,4 +1,4 @@
-"""Jobs: retrainings beside a notebook, one at a time, in a process of their own.
+"""Jobs: retrainings and other checks beside a notebook, one at a time, in their own process.
 
 A job computes and sends rows; whoever started it is handed each row and writes it, so that the
 record keeps its one writer. It never runs on fewer than two cores and takes at most half of them,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,16 +19,18 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import BinaryIO, cast
 
 import numpy as np
 import xarray as xr
 
 from ...errors import SettingError
 from ...training.training import Training
-from .asked import Asked, as_rows
+from .asked import Work, as_dataset
 from .frames import read_frame, write_frame
 from .sending import packed
 
+RETRAININGS = ("retrain", "what_if")  # names of jobs whose results are retrainings
 _LAST = 300  # characters of what a process said before it died
 _CHILD = "from dg_explorer.evaluation.jobs.child import main; main()"
 
@@ -48,10 +51,10 @@ class Job:
 
     Attributes
     ----------
-    name : "what_if", "retrain" or "replicate"
-    total : how many models it trains
-    done : how many are trained; a fraction while some are under way
-    rows : how many were handed over
+    name : "what_if", "retrain", "metasmoothness" or "exact"
+    total : how many models it trains; of "exact", how many training examples it scores
+    done : how many are done; a fraction while some are under way
+    rows : how many retrainings were handed over; of another job, how many results
     words : why it failed, else ""
     where : "a process of its own", or "this kernel" where its training could not be sent to one
     """
@@ -132,7 +135,7 @@ class Job:
     def _take(self, rows: xr.Dataset) -> None:
         if not self.is_over:
             self._on_rows(rows)
-            self.rows += rows.sizes["retraining"]
+            self.rows += rows.sizes.get("retraining", 1)
 
     def _end(self, state: str, words: str = "") -> None:
         with self._lock:
@@ -171,12 +174,12 @@ class Jobs:
             return f"The job {self.current.name!r} is under way; wait for it or cancel it."
         return ""
 
-    def start(self, name: str, asked: Asked, on_rows: Callable[[xr.Dataset], None]) -> Job:
+    def start(self, name: str, asked: Work, on_rows: Callable[[xr.Dataset], None]) -> Job:
         """Start a job; returns at once.
 
         Parameters
         ----------
-        on_rows : called with finished retrainings, from a thread; it writes them
+        on_rows : called with what `asked.results` gives, from a thread; it writes them
 
         Raises
         ------
@@ -208,9 +211,9 @@ def _stop_all() -> None:
         jobs.stop()
 
 
-def _run(job: Job, training: Training, asked: Asked) -> None:
+def _run(job: Job, training: Training, asked: Work) -> None:
     try:
-        sent = packed(training)
+        sent = packed(training, own=asked.steps_itself)
         if sent is None:
             job.where = "this kernel"
             _run_here(job, training, asked)
@@ -224,9 +227,8 @@ def _run(job: Job, training: Training, asked: Asked) -> None:
         job._end("failed", f"{type(error).__name__}: {error}")
 
 
-def _run_here(job: Job, training: Training, asked: Asked) -> None:
+def _run_here(job: Job, training: Training, asked: Work) -> None:
     """In a thread of this process: for a training that no other process can be sent."""
-    from ..retrainings.again import train_again
 
     def on_moment(done: float) -> None:
         job._go.wait()
@@ -234,19 +236,12 @@ def _run_here(job: Job, training: Training, asked: Asked) -> None:
             raise _Stopped
         job._heard(done)
 
-    for rows in train_again(
-        training,
-        asked.weights,
-        asked.starts,
-        why=asked.why,
-        models_at_once=asked.models_at_once,
-        on_moment=on_moment,
-    ):
-        job._take(rows)
+    for found in asked.results(training, on_moment):
+        job._take(found)
     job._end("done")
 
 
-def _run_there(job: Job, sent: bytes, asked: Asked) -> None:
+def _run_there(job: Job, sent: bytes, asked: Work) -> None:
     threads = max(1, cores() // 2)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
@@ -261,27 +256,27 @@ def _run_there(job: Job, sent: bytes, asked: Asked) -> None:
                 stderr=said,
                 env=environment,
             )
-        head = {"threads": threads, "why": asked.why, "models_at_once": asked.models_at_once}
-        arrays = {"training": np.frombuffer(sent, np.uint8)}
-        arrays |= {"weights": asked.weights, "starts": asked.starts}
+        to, back = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
+        told = {"training": sent, "asked": pickle.dumps(asked)}
+        arrays = {name: np.frombuffer(one, np.uint8) for name, one in told.items()}
         with suppress(BrokenPipeError):
-            write_frame(process.stdin, head, arrays)
+            write_frame(to, {"threads": threads}, arrays)
         finished = False
-        while (frame := read_frame(process.stdout)) is not None:
+        while (frame := read_frame(back)) is not None:
             message, found = frame
             if message["kind"] == "progress":
                 job._heard(message["done"])
             elif message["kind"] == "rows":
-                job._take(as_rows(found, message["attrs"]))
+                job._take(as_dataset(message["found"], found))
             elif message["kind"] == "failed":
                 job._end("failed", message["words"])
             else:
                 finished = True
                 job._heard(float(job.total))
         with suppress(BrokenPipeError):
-            process.stdin.close()
+            to.close()
         code = process.wait()
-        process.stdout.close()
+        back.close()
         if finished:
             job._end("done")
         elif not job.is_over:
@@ -297,4 +292,5 @@ def _how_it_died(code: int, said: str, job: Job) -> str:
     else:
         last = [line for line in said.splitlines() if line.strip()][-1:]
         cause = f"ended with {code}: {last[0][-_LAST:] if last else 'it said nothing'}"
-    return f"The process of this job {cause}. {job.rows} of {job.total} retrainings are kept."
+    kept = f" {job.rows} of {job.total} retrainings are kept."
+    return f"The process of this job {cause}.{kept if job.name in RETRAININGS else ''}"

@@ -28,17 +28,23 @@ class OneStart:
         return copy.deepcopy(self.module)
 
 
-def packed(training: Training) -> bytes | None:
+def packed(training: Training, *, own: bool = False) -> bytes | None:
     """The training as bytes that another process can make it from; None where there is no way.
+
+    With `own` the model's own modules and optimizer go along, which step as the recorded training
+    did, to the bit; there is no graph in their place.
 
     Functions of a library or of a module on the path go by their name. A model whose class stands
     in the notebook itself goes as its traced graph, which is compared with it first. What else
     stands in the notebook goes by cloudpickle, where that is installed.
     """
-    training = training.with_changes(own=None, proof=None)
+    names = ("own", "proof", "draws")
+    stepper: dict = {name: getattr(training, name) if own else None for name in names}
     if training.one_start:
-        training = training.with_changes(model=OneStart(training.start().module))
-    for form in (training, _traced(training)):
+        training = training.with_changes(model=OneStart(training.start().module), **stepper)
+    else:
+        training = training.with_changes(**stepper)
+    for form in (training, None if own else _traced(training)):
         if form is None:
             continue
         try:
@@ -62,7 +68,8 @@ def _traced(training: Training) -> Training | None:
     try:
         graph = torch.fx.symbolic_trace(training.start().module)
         form = training.with_changes(model=OneStart(graph))
-        few = {"test_inputs": training.test_inputs[:4], "test_labels": training.test_labels[:4]}
+        few: dict = {"test_inputs": training.test_inputs[:4]}
+        few["test_labels"] = training.test_labels[:4]
         few["test_ids"] = training.test_ids[:4]
         start = training.start().theta[None]
         ours, theirs = (outputs_of(one.with_changes(**few), start) for one in (training, form))

@@ -12,7 +12,7 @@ import xarray as xr
 from torch import nn
 from torch.func import vmap
 
-from ...arguments import REQUIRED, checked
+from ...arguments import REQUIRED, Ids, checked
 from ...errors import SettingError
 from ...record.run import as_run
 from ...training.many import train_many
@@ -172,7 +172,7 @@ def replicate(
     )
 
 
-def without(run, training: Training, train: Sequence[int], *, progress=None) -> xr.Dataset:
+def without(run, training: Training, train: Ids, *, progress=None) -> xr.Dataset:
     """Train again without some examples from the training's own start, once, and keep it."""
     run = as_run(run)
     check_given("what_if(...).retrain", training)
@@ -211,6 +211,37 @@ def _kept_or_done(
     wanted = set(names)
     found = [i for i, name in enumerate(names_of(there)) if name in wanted]
     return there.isel(retraining=found)
+
+
+def outputs_without(
+    run, training: Training, weights: np.ndarray, random: Sequence[bool], models_at_once: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Output (model, epoch, test) and accuracy (model, epoch) of the run's retrainings.
+
+    Those that the run keeps are read, and the others trained and kept, at all moments that the
+    training records. NaN where one diverged.
+
+    Parameters
+    ----------
+    weights : shape (model, train)
+    random : shape (model,)
+        Which of them lack examples that were drawn from all.
+    """
+    weights = np.asarray(weights, np.float32)
+    why = [
+        "whole" if (row == 1).all() else "random" if drawn else "asked"
+        for row, drawn in zip(weights, random, strict=True)
+    ]
+    starts = np.full(len(weights), THIS)
+    found = _kept_or_done(run, training, weights, starts, why=why, models_at_once=models_at_once)
+    place = {name: i for i, name in enumerate(names_of(found))}
+    shape = len(weights), len(training.recorded_epochs())
+    output = np.full((*shape, len(training.test_ids)), np.nan)
+    accuracy = np.full(shape, np.nan)
+    for row, weight in enumerate(weights):
+        if (i := place.get(name_of(weight, "this"))) is not None:
+            output[row], accuracy[row] = found["output"].values[i], found["accuracy"].values[i]
+    return output, accuracy
 
 
 def train_again(

@@ -119,9 +119,7 @@ class Calibration:
             )
             dims = ("epoch", "test") if several else ("epoch",)
             bounds = bounds if several else bounds[:, :, 0]
-        coords = {"epoch": self.epoch}
-        if len(dims) == 2:
-            coords["test"] = ids
+        coords = {"epoch": self.epoch} | ({"test": np.asarray(test)} if len(dims) == 2 else {})
         names = ("expected", "low", "high")
         return xr.Dataset(
             {name: (dims, values) for name, values in zip(names, bounds, strict=True)},
@@ -154,6 +152,10 @@ class Calibration:
             f"LDS {lds['mean']:.2f} ({lds['low']:.2f} to {lds['high']:.2f}), slope "
             f"{self.slope:.2f}, 90 % intervals cover {self.coverage:.0%})"
         )
+
+    def prepare(self) -> None:
+        """Fit now what an answer needs beside the table, so that the first one comes at once."""
+        _ = self._mean, self._accuracy
 
     def as_check(self, run) -> xr.Dataset:
         """The table as a check of the first method's scores, as `lds_over_time` keeps one."""
@@ -245,9 +247,10 @@ def calibrate(
     which the retrainings are most likely.
     """
     run = as_run(run)
-    found = _calibrated(run, method, retrainings, start)
-    if retrainings is None:
-        run.keep("checks/lds", found.as_check(run))
+    if retrainings is not None:
+        return _calibrated(run, method, retrainings, start)
+    found = calibration_of(run, method, start=start)
+    run.keep("checks/lds", found.as_check(run))
     return found
 
 
@@ -256,7 +259,7 @@ def note_calibrations(run, start: str) -> None:
     for group in run.groups():
         if group.startswith("scores/"):
             with suppress(DataError):
-                calibrate(run, method=group.removeprefix("scores/"), start=start)
+                calibrate(run, method=group.removeprefix("scores/"), start=start).prepare()
 
 
 def _calibrated(run, method, retrainings: xr.Dataset | None, start: str) -> Calibration:
@@ -298,7 +301,9 @@ def _calibrated(run, method, retrainings: xr.Dataset | None, start: str) -> Cali
 _LAST: dict[tuple, Calibration] = {}
 
 
-def calibration_of(run, method: str | None = None, *, start: str = "this") -> Calibration:
+def calibration_of(
+    run, method: str | Sequence[str] | None = None, *, start: str = "this"
+) -> Calibration:
     """As `calibrate`; the last few are remembered for as long as the record says the same."""
     run = as_run(run)
     methods = methods_of(run, method)
@@ -385,6 +390,6 @@ def _agreement(data: Joined, predicted, change) -> tuple[float, float, float]:
                 sd = part.std(0)
                 values[same] = part / np.where(sd > 0, sd, 1)
     if used.sum() < LEAST:
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     draws = bootstrap_draws(int(used.sum()), predicted.shape[1], 200, 0)
     return rank_agreement(predicted[used], change[used], *draws)[1:]

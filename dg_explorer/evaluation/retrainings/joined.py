@@ -18,12 +18,17 @@ class Joined:
     """Retrainings and scores of the same moments, test examples and training examples."""
 
     def __init__(self, run, methods: tuple[str, ...], rows: xr.Dataset):
-        self.scores = {method: run[f"scores/{method}"]["score"] for method in methods}
+        # without their attributes, which every selection would copy
+        self.scores = {method: run[f"scores/{method}"]["score"].drop_attrs() for method in methods}
         epochs, tests = rows["epoch"].values, rows["test"].values
         for score in self.scores.values():
             epochs = np.intersect1d(epochs, score["epoch"].values)
             tests = tests[np.isin(tests, score["test"].values)]
         self.epoch, self.test, self.train = epochs, tests, rows["train"].values
+        self._columns = {
+            method: np.isin(self.train, score["train"].values)
+            for method, score in self.scores.items()
+        }
         rows = rows.sel(epoch=epochs, test=tests)
         whole = (rows["weight"].values == 1).all(axis=1)
         base = {int(s): i for i, s in enumerate(rows["start"].values) if whole[i]}
@@ -49,17 +54,14 @@ class Joined:
             )
         return np.array([int(np.flatnonzero(self.test == id)[0]) for id in ids])
 
-    def scores_at(self, epoch: int, tests: np.ndarray) -> np.ndarray:
+    def scores_at(self, epoch, tests: np.ndarray) -> np.ndarray:
         """Scores (method, test, train) at a moment; 0 for examples without."""
-        return np.stack(
-            [
-                score.sel(epoch=epoch, test=self.test[tests])
-                .reindex(train=self.train, fill_value=0)
-                .transpose("test", "train")
-                .values.astype(float)
-                for score in self.scores.values()
-            ]
-        )
+        found = np.zeros((len(self.scores), len(self.test[tests]), len(self.train)))
+        for row, (method, score) in zip(found, self.scores.items(), strict=True):
+            there = self._columns[method]
+            here = score.sel(epoch=epoch, test=self.test[tests]).sel(train=self.train[there])
+            row[:, there] = here.transpose("test", "train").values
+        return found
 
     @cached_property
     def mean_scores(self) -> np.ndarray:

@@ -88,7 +88,7 @@ def kept_retrainings(
         return None
     newest = run[groups[-1]]
     wanted = newest["epoch"].values if epochs is None else np.asarray(epochs)
-    parts = []
+    parts: list[xr.Dataset] = []
     for group in groups:
         data = run[group]
         same = data.attrs["training"] == newest.attrs["training"] and _same_examples(data, newest)
@@ -96,7 +96,7 @@ def kept_retrainings(
             parts.append(data.sel(epoch=wanted).load())
     if not parts:
         return None
-    rows = xr.concat(parts, dim="retraining", combine_attrs="override")
+    rows: xr.Dataset = xr.concat(parts, dim="retraining", combine_attrs="override")
     named = names_of(rows)
     rows = rows.isel(
         retraining=sorted({name: i for i, name in reversed([*enumerate(named)])}.values())

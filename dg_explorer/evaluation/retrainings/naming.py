@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
 
+from ...training.step.generic import OptimizerStep
 from ...training.training import Training
 
 
@@ -18,8 +20,8 @@ def digest_of(training: Training) -> str:
         told.update(b"-" if value is None else repr(value.dtype).encode() + bytes_of(value))
     n_steps = max(1, sum(len(training.batches(e) or [None]) for e in range(training.n_epochs)))
     optimizer = training.optimizer
-    if optimizer.generic:
-        rule = optimizer.description()
+    if isinstance(optimizer, OptimizerStep):
+        rule: Any = optimizer.description()
     else:
         rule = {k: _plain(v) for k, v in vars(optimizer).items() if k != "lr"}
     for step in range(n_steps):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...arguments import Ids
 from ...data.ids import known_ids
 from ...errors import SettingError
 
@@ -30,7 +31,7 @@ def removed_ids(train, known: np.ndarray) -> np.ndarray:
     return ids
 
 
-def weights_without(train: Sequence[int], known: np.ndarray) -> np.ndarray:
+def weights_without(train: Ids, known: np.ndarray) -> np.ndarray:
     """Weights of one retraining, shape (train,): 0 for the ids to remove, 1 for the others."""
     return (~np.isin(known, removed_ids(train, known))).astype(np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -69,7 +70,7 @@ class WhatIf:
     method: str | None = None
     unit: str = "nats"
     start: str = "this"
-    run: object = None
+    run: Any = None
 
     def retrain(self, training, *, progress: Callable[[int, int], None] | None = None) -> WhatIf:
         """Train again without the examples; the true curve is kept in the run.

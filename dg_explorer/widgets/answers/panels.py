@@ -55,7 +55,7 @@ BLOCKS: dict[str, dict[str, str]] = {
     "accuracy": dict.fromkeys(("epoch", "accuracy", "count"), "numbers"),
     "bias": dict.fromkeys(("epoch", "mean"), "numbers"),
     "validity": {
-        **dict.fromkeys(("names", "about", "method"), "strings"),
+        **dict.fromkeys(("names", "about", "method", "said"), "strings"),
         **dict.fromkeys(("curve/<number>/epoch", "curve/<number>/value"), "numbers"),
         **dict.fromkeys(("curve/<number>/low", "curve/<number>/high"), "numbers"),
     },

@@ -32,18 +32,20 @@ _NOT = ("light", "level", "n_subsets", "n_models", "per_query")
 
 
 def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
-    """Curves of checks: names, about, method (each a string a curve), and for curve `<i>`
-    epoch, value, and low and high where an interval is recorded.
+    """Curves of checks: names, about, method, said (each a string a curve), and for curve `<i>`
+    epoch, value, and low and high where an interval is recorded. `said` is what a check found, in
+    its own words.
 
     A check that also has dims other than the epoch is averaged over them. Of several checks of
     one kind and method the newest is shown.
     """
     reader = sources.reader
-    names, about, methods, out = [], [], [], {}
+    names, about, methods, said, out = [], [], [], [], {}
     checks, removals = reader.run.checks(), reader.run.checks(REMOVAL)
     shown: set[tuple] = set()
     for group in groups(sources):
         data = reader.group(group)
+        words = " ".join(map(str, data.attrs.get("words") or ()))
         if group in removals:
             data = _beyond(data)
         if "epoch" not in data.dims:
@@ -69,6 +71,7 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
                 names.append(f"{title}, other starts" if which[3] == "any" else title)
                 about.append(ABOUT.get(name, str(data[name].attrs.get("about", ""))))
                 methods.append(str(one if one is not None else method or ""))
+                said.append(words)
                 out[f"{key}/epoch"] = line["epoch"].values
                 out[f"{key}/value"] = line.values.astype(np.float32)
                 for bound in _BOUNDS:
@@ -78,7 +81,7 @@ def validity(sources: Sources, rest: str = "") -> dict[str, Block]:
                         rest_dims = [dim for dim in found.dims if dim != "epoch"]
                         out[f"{key}/{bound}"] = found.mean(rest_dims).values.astype(np.float32)
     called = [sources.reader.method_name(m) if m else "" for m in methods]
-    return {"names": names, "about": about, "method": called, **out}
+    return {"names": names, "about": about, "method": called, "said": said, **out}
 
 
 def _beyond(data: xr.Dataset) -> xr.Dataset:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 LINE = "explore(run, training=training)"
 CHECKS = 32  # random removals that a board's check of itself makes
+# what a board does to check itself, in turn: the first two by `check=True`, all by "exact"
+PARTS = ("metasmoothness", "retrain", "exact")
+_MOMENTS = 40  # at which exact scores are taken, at most
 SHARE = 0.05  # of the training examples that each of them lacks
 _BAND = 16  # random removals that stand beside a true answer
 _KEPT = 20  # answers that a board carries
@@ -47,9 +51,9 @@ class AsksWhatIf(traitlets.HasTraits):
 
     _asking: Asking | None = None
 
-    def _allow(self, training, check: bool) -> None:
+    def _allow(self, training, check: bool | str) -> None:
         """Take questions from now on; jobs where there is a training."""
-        self._asking = Asking(self, training)
+        self._asking = Asking(self, training, exact=check == "exact")
         self._asked = self._asking.kept()
         self._asking.publish()
         if check:
@@ -64,13 +68,18 @@ class Asking:
     board : it is held weakly
     training : Training, optional
         Without it nothing is retrained.
+    exact : bool
+        Whether a check of the board adds exact scores as well.
     """
 
-    def __init__(self, board, training=None):
+    def __init__(self, board, training=None, exact: bool = False):
         self._board: Callable[[], LiveBoard | None] = weakref.ref(board)
         self._jobs: Jobs | None = None
         self._answer = ""  # which answer the job under way is for
         self._checking = False  # whether the board is to check itself
+        self._parts = PARTS if exact else PARTS[:2]
+        self._tried: set[str] = set()  # parts that ended without a result
+        self._folder = ""  # of an unfinished film
         self._again = False  # whether it goes on to when the job under way is over
         self._train, self._test = [], None  # what it is about
         self._told = 0.0
@@ -149,22 +158,57 @@ class Asking:
         return self._jobs
 
     def check(self, on: bool) -> None:
-        """Have the board check itself by random removals, or let that rest."""
+        """Have the board check itself, part by part, or let that rest."""
         with self._lock:
             self._checking = on
             current = self._jobs.current if self._jobs else None
-            if current is not None and not current.is_over and current.name == "retrain":
+            if current is not None and not current.is_over and current.name in PARTS:
                 (current.resume if on else current.pause)()
             elif on and not self.refusal and (current is None or current.is_over):
-                self._start_check()
+                any(self._start_part(part) for part in self._parts if part not in self._tried)
         self.publish()
 
-    def _start_check(self) -> None:
+    def _start_part(self, part: str) -> bool:
+        """Start a part of the check; False where its result is there already."""
+        from ...evaluation.jobs.asked import AskedExact, AskedSmoothness
         from ...evaluation.retrainings.removals import random_removals
 
-        removals = random_removals(CHECKS, self._allowed().training.train_ids, SHARE)
-        weights = np.concatenate([np.ones_like(removals[:1]), removals])
-        self._start("retrain", weights, ["whole", *["random"] * CHECKS], "")
+        board, jobs = self._board(), self._allowed()
+        training = jobs.training
+        if board is None:
+            return False
+        if part == "retrain":
+            removals = random_removals(CHECKS, training.train_ids, SHARE)
+            weights = np.concatenate([np.ones_like(removals[:1]), removals])
+            return self._start("retrain", weights, ["whole", *["random"] * CHECKS], "")
+        if part == "metasmoothness":
+            if board.run.checks(part):
+                return False
+            asked = AskedSmoothness()
+        else:
+            if "scores/unrolled" in board.run:
+                return False
+            if not self._folder:
+                self._folder = tempfile.mkdtemp(prefix="dg-explorer-")
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            keep = os.path.join(self._folder, "film")
+            asked = AskedExact(_moments(board.run, training), training.n_train, keep)
+        self._answer = ""
+        jobs.start(part, asked, self._keep_part)
+        return True
+
+    def _keep_part(self, found) -> None:
+        """Write what a part of the check found."""
+        board = self._board()
+        if board is None:
+            return
+        with board._lock:
+            if "metasmoothness" in found:
+                board.run.keep("checks/metasmoothness", found)
+            else:
+                from ...attribution.unrolled.recorded import keep_exact_scores
+
+                keep_exact_scores(board.run, found)
 
     def _retrain(self, train, test) -> None:
         from ...evaluation.retrainings.removals import random_removals, weights_without
@@ -175,7 +219,7 @@ class Asking:
             jobs = self._allowed()
             current, known = jobs.current, jobs.training.train_ids
             if current is not None and not current.is_over:
-                if current.name != "retrain":
+                if current.name not in PARTS:
                     raise DGExplorerError("A retraining is under way; wait for it or cancel it.")
                 self._again = True
                 current.cancel()  # its finished rows are kept; it goes on afterwards
@@ -188,14 +232,14 @@ class Asking:
                 "what_if", weights, ["asked", "whole", *["random"] * _BAND], _name_of(train, test)
             )
 
-    def _start(self, name: str, weights: np.ndarray, why: list[str], answer: str) -> None:
+    def _start(self, name: str, weights: np.ndarray, why: list[str], answer: str) -> bool:
         from ...evaluation.jobs.asked import Asked
         from ...evaluation.retrainings.again import digest_of
         from ...evaluation.retrainings.kept import THIS, finished, name_of
 
         board, jobs = self._board(), self._allowed()
         if board is None:
-            return
+            return False
         training = jobs.training
         there = finished(
             board.run, digest_of(training), training.recorded_epochs(), training.test_ids
@@ -205,9 +249,10 @@ class Asking:
         if not todo:
             if name == "what_if":
                 self._conclude()
-            return
+            return False
         asked = Asked(weights[todo], np.full(len(todo), THIS), [why[i] for i in todo])
         jobs.start(name, asked, self._write)
+        return True
 
     def _write(self, rows) -> None:
         from ...evaluation.retrainings.kept import add_rows
@@ -237,24 +282,31 @@ class Asking:
                 self._conclude()
             self.publish()
             if job.rows:
-                self._turn_lights()
+                self._turn_lights(new_scores=job.name == "exact")
             with self._lock:
-                again, self._again = self._again and job.name == "what_if", False
+                if job.name in PARTS and job.state == "failed":
+                    self._tried.add(job.name)
+                again = job.name in PARTS and job.state != "cancelled"
+                if job.name == "what_if":
+                    again, self._again = self._again, False
             if again and self._checking:
                 threading.Thread(target=self.check, args=(True,), daemon=True).start()
         elif job.state == "paused" or time.monotonic() - self._told > _EVERY:
             self.publish()
 
-    def _turn_lights(self) -> None:
-        """What was retrained is a check of the scores: the lights go by it from now on."""
-        from ...evaluation.retrainings.calibration import calibrate
+    def _turn_lights(self, new_scores: bool = False) -> None:
+        """What was found is a check of the scores: the lights go by it from now on."""
+        from ...evaluation.retrainings.calibration import note_calibrations
 
         board = self._board()
         if board is None or board.comm is None:
             return
-        with suppress(DGExplorerError):  # too few retrainings, or no scores
-            calibrate(board.run)
-        board._lights = pack(lights(RunReader(board.run)))
+        note_calibrations(board.run, "this")
+        if new_scores:  # another method in the menu: the board is read anew, lights and all
+            board._lights = b""
+            board.refresh()
+        else:
+            board._lights = pack(lights(RunReader(board.run)))
 
     def publish(self) -> None:
         """Tell the browser how things stand."""
@@ -292,6 +344,15 @@ class Asking:
         if self._jobs is not None:
             self._checking = self._again = False
             self._jobs.stop()
+
+
+def _moments(run, training) -> list[int]:
+    """The epochs of the scores that are there, where the training passes them; else spread ones."""
+    there = [int(epoch) for epoch in training.recorded_epochs()]
+    scored = {int(e) for g in run.groups() if g.startswith("scores/") for e in run.epochs(g)}
+    chosen = [epoch for epoch in there if epoch in scored] or there
+    places = np.linspace(0, len(chosen) - 1, min(len(chosen), _MOMENTS)).round().astype(int)
+    return [chosen[i] for i in np.unique(places)]
 
 
 def retrainings_of(run) -> int:

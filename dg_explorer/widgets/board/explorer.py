@@ -71,9 +71,11 @@ class Explorer(OnlyWhatIsThere, AsksWhatIf, Selecting, Exporting):
         name: str | None = None,
         live: bool = False,
         training: Training | None = None,
-        check: bool = False,
+        check: bool | str = False,
         **selection,
     ):
+        if check not in (True, False, "exact"):
+            raise SettingError(f"check={check!r}: True, False or 'exact'.")
         if check and training is None:
             raise SettingError("check=True retrains, and lacks training=, a Training.")
         self.run = GrowingRun.of(run) if live else as_run(run)
@@ -277,7 +279,7 @@ def explore(
     views: Sequence[str] = (),
     live: bool = False,
     training: Training | None = None,
-    check: bool = False,
+    check: bool | str = False,
     **selection,
 ) -> Explorer:
     """Open the linked board on a run.
@@ -296,8 +298,10 @@ def explore(
     training : Training, optional
         Allows the board to train again, in a process of its own, where somebody asks for it; what
         it finds is kept in the run. `training_of_run` makes one.
-    check : have the board check itself: it trains again without random examples, beside your work
-        On at most half of the cores, and never where there is only one. Needs `training`.
+    check : have the board check itself beside your work: True, or "exact"
+        It measures metasmoothness and trains again without random examples, on at most half of the
+        cores and never where there is only one. With "exact" it then adds exact scores, a Hessian
+        product a training example and step: for small trainings. Needs `training`.
     **selection : where to start, as fields of `Selection`: `epoch=400, test=12`
 
     Returns

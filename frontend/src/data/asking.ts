@@ -30,7 +30,7 @@ export interface WhatIf {
   readonly unit: string;
 }
 export interface Job {
-  readonly name: "" | "what_if" | "retrain" | "replicate";
+  readonly name: "" | "what_if" | "retrain" | "metasmoothness" | "exact";
   readonly state: "" | "running" | "paused" | "done" | "failed" | "cancelled";
   readonly done: number;
   readonly total: number;

@@ -138,6 +138,7 @@ export interface Sent {
     | "names"
     | "about"
     | "method"
+    | "said"
     | `curve/${string}/epoch`
     | `curve/${string}/value`
     | `curve/${string}/low`

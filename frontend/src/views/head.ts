@@ -5,6 +5,13 @@ import { count } from "../ui/format";
 import { icon, turnInto } from "../ui/icons";
 import type { Context, State, View, ViewKind } from "../view";
 
+/** What a board does to check itself, by the name of its job. */
+const PARTS: Record<string, string> = {
+  metasmoothness: "metasmoothness",
+  retrain: "retrainings",
+  exact: "exact scores",
+};
+
 class Head implements View {
   #context: Context;
   #method: HTMLSelectElement | null = null;
@@ -130,7 +137,9 @@ class Head implements View {
         ?.querySelector<HTMLElement>("[data-testid=dg-tab-validity]") ?? null;
     put(this.#light, { "data-level": light.level, title: light.detail, disabled: !this.#tab });
     turnInto(this.#light, light.level);
-    say(this.#lightText, light.text);
+    // grey says that nothing is known; something soon will be
+    const measured = light.level === "grey" && this.#isChecking;
+    say(this.#lightText, measured ? "validity: being measured" : light.text);
     const any = record.light(selection.epoch, method?.id ?? null, "any");
     put(this.#any, {
       "data-level": any.level,
@@ -147,7 +156,7 @@ class Head implements View {
 
   get #isChecking(): boolean {
     const { job } = this.#context.asking;
-    return job.name === "retrain" && job.state === "running";
+    return job.name in PARTS && job.state === "running";
   }
 
   /** How many retrainings stand behind this board, and whether more are under way. */
@@ -155,18 +164,22 @@ class Head implements View {
     const { asking } = this.#context,
       { job } = asking,
       checking = this.#isChecking,
-      left =
-        job.name === "retrain" && !checking && job.state !== "paused" ? 0 : job.total - job.done;
-    const more = job.name === "retrain" && left > 0 ? Math.ceil(left) : 0;
+      open = job.name in PARTS && (checking || job.state === "paused"),
+      left = open ? Math.max(0, job.total - job.done) : 0,
+      // retrainings are counted; of the other parts a share is done
+      more =
+        job.name === "retrain"
+          ? `${count(Math.ceil(left))} to go`
+          : `${PARTS[job.name]} ${Math.floor((100 * job.done) / (job.total || 1))} %`;
     const able = asking.live && (job.allowed || checking || job.state === "paused");
     this.#checked.hidden = !job.checked && !able;
     say(this.#checkedText, job.checked ? `checked by ${count(job.checked)}` : "not checked yet");
     say(this.#unit, job.checked ? ` retraining${job.checked === 1 ? "" : "s"}` : "");
-    say(this.#toGo, more ? `, ${count(more)} to go${checking ? "" : " (paused)"}` : "");
+    say(this.#toGo, left ? `, ${more}${checking ? "" : " (paused)"}` : "");
     this.#check.hidden = !able || (checking && job.pauses === false);
     const label = checking
       ? "Pause the check"
-      : more
+      : left
         ? "Go on with the check"
         : "Have this board check itself: train again without random examples, in the background";
     put(this.#check, { "aria-label": label, title: label });

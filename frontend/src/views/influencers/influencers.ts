@@ -57,7 +57,8 @@ class Influencers implements View {
         type: "button",
         class: "dg-chip",
         "aria-pressed": "false",
-        title: "Scale the bars to the largest score of the whole run instead of this moment",
+        title:
+          "Scale bars and small curves to the largest score of the whole run, instead of that of each moment. Scores as they are recorded: those of TRAK and of influence functions carry 1 - p, which falls as the model becomes sure, so late moments look faint.",
         "data-testid": "dg-fixed",
       },
       "fixed scale",

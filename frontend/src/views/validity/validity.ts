@@ -45,6 +45,8 @@ const step = (title: string, text: string, code: string, state = ""): HTMLElemen
 interface Check {
   readonly name: string;
   readonly about: string;
+  /** What the check found, in its own words; "" where it has none. */
+  readonly said: string;
   readonly series: Omit<Series, "colour">[];
 }
 
@@ -123,12 +125,18 @@ class Validity implements View {
       names = blocks.strings("names"),
       abouts = blocks.strings("about"),
       methods = blocks.strings("method"),
+      said = blocks.has("said") ? blocks.strings("said") : [],
       checks = new Map<string, Check>();
     names.forEach((name, i) => {
       const key = `curve/${i}`,
         low = blocks.maybe(`${key}/low`),
         high = blocks.maybe(`${key}/high`);
-      const check = checks.get(name) ?? { name, about: abouts[i]!, series: [] };
+      const check = checks.get(name) ?? {
+        name,
+        about: abouts[i]!,
+        said: said[i] ?? "",
+        series: [],
+      };
       // a check of the run itself needs no other name than its title
       check.series.push({
         name: methods[i]!.toLowerCase() === name.toLowerCase() ? "" : methods[i]!,
@@ -168,6 +176,8 @@ class Validity implements View {
           el("div", { class: "dg-h3 dg-panel-head" }, clipped(check.name, 60)),
           chart.element,
           el("p", { class: "dg-panel-note dg-small" }, check.about),
+          check.said &&
+            el("p", { class: "dg-small", dir: "auto", "data-testid": "dg-said" }, check.said),
         ),
       ),
       // what was not checked is said beside what was

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ..arguments import REQUIRED, Ids, checked
-from ..errors import SettingError
-from ..training.training import Training
+from ...arguments import REQUIRED, Ids, checked
+from ...errors import SettingError
+from ...training.training import Training
+from ..settings import check_count, check_given
 from .counterfactual import retrain_with_weights
-from .settings import check_count, check_given
 
 
 @checked

@@ -6,14 +6,17 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..arguments import REQUIRED, Ids, checked
-from ..data.ids import known_ids
-from ..errors import DataError, NonFiniteError, SettingError
-from ..maths.crossing import first_crossing
-from ..record.run import as_run
-from ..training.training import Training
-from .removal_draws import Draws, removal_in_words, retrain_with_weights
-from .settings import check_given
+from ...arguments import REQUIRED, Ids, checked
+from ...data.ids import known_ids
+from ...errors import DataError, NonFiniteError, SettingError
+from ...maths.crossing import first_crossing
+from ...record.run import as_run
+from ...training.training import Training
+from ..settings import check_given
+from .again import outputs_without
+from .removal_draws import Draws, keeps_in, removal_in_words, retrain_with_weights
+
+_CURVE = 8  # recorded epochs from which on test accuracy at them tells t50
 
 
 @checked
@@ -40,7 +43,9 @@ def counterfactual_check(
     Parameters
     ----------
     run : Run, optional
-        The result is kept in it as ``checks/removal/<n>``, beside earlier ones.
+        The result is kept in it as ``checks/removal/<n>``, beside earlier ones. Retrainings from
+        this start that it keeps already are not done again, and new ones are kept, where `at` is
+        among the recorded epochs.
     test : ids, optional
         Whose outputs are looked at; default all.
     remove : ids of training examples
@@ -52,7 +57,8 @@ def counterfactual_check(
         Whom the random ones are drawn from; default all. Helpers mostly carry the test example's
         label: give those that carry it too, to ask whether the scores know more than the label.
     n_curve : int
-        Epochs, evenly spread, at which test accuracy is taken for t50.
+        Epochs, evenly spread, at which test accuracy is taken for t50; with kept retrainings it
+        is taken at the recorded epochs.
     seeds : ints, optional
         Other starts and orders to try the same removal from, with draws of their own: what the
         data do from any start is another claim than what they did from this one. Refused where
@@ -101,9 +107,12 @@ def counterfactual_check(
         row[rng.choice(pool, len(remove), replace=False)] = 0
     for other in seeds or ():
         training.start(other)  # refused before anything is trained
-    draws = Draws(training, remove, among)
-    epochs = np.union1d(at, grid)
-    outputs, accuracy = retrain_with_weights(training, weights, epochs, models_at_once)
+    keeps = keeps_in(run, training, at, least=min(n_curve, _CURVE))
+    draws = Draws(training, remove, among, run if keeps else None)
+    epochs = np.array(sorted(training.record_at)) if keeps else np.union1d(at, grid)
+    outputs, accuracy = draws.retrain(
+        weights, epochs, models_at_once, random=[False] * 2 + [among is None] * n_random
+    )
     rows = np.flatnonzero(np.isin(training.test_ids, test))
     order = [int(np.flatnonzero(training.test_ids[rows] == id)[0]) for id in test]
     there = outputs[:, np.searchsorted(epochs, at)][:, :, rows[order]]
@@ -138,9 +147,11 @@ def counterfactual_check(
     )
     # trained apart from the above, whose rounding would change with the number of models
     where = rows[order], at, models_at_once
-    result = result.assign(draws.of_same_labels(training, there[0], n_random, rng, where))
+    result = result.assign(draws.of_same_labels(epochs, there[0], n_random, rng, where))
     if seeds:
-        result = result.assign(draws.from_starts(training, seeds, n_random, where))
+        result = result.assign(
+            draws.from_starts(training, np.asarray(seeds).tolist(), n_random, where)
+        )
     result.attrs["words"] = removal_in_words(result, training)
     if verbose:
         print("\n".join(result.attrs["words"]))
@@ -166,7 +177,8 @@ def leave_one_out(
     Parameters
     ----------
     run : Run, optional
-        The result is kept in it as ``checks/leave_one_out/<n>``, beside earlier ones.
+        The result is kept in it as ``checks/leave_one_out/<n>``, beside earlier ones, and each
+        retraining as in `counterfactual_check`.
     train : ids of training examples
     test : ids, optional
     at : epochs, optional
@@ -181,7 +193,7 @@ def leave_one_out(
     weights = np.ones((len(train) + 1, training.n_train))
     for row, id in zip(weights[1:], train, strict=True):
         row[training.train_ids == id] = 0
-    effects = _effects(training, weights, train, test, at, models_at_once)
+    effects = _effects(training, weights, train, test, at, models_at_once, run)
     if run is not None:
         run.keep("checks/leave_one_out", effects.to_dataset(name="effect"))
     return effects
@@ -244,12 +256,17 @@ def window_ablation(
     return effects
 
 
-def _effects(training, weights, names, test, at, models_at_once) -> xr.DataArray:
+def _effects(training, weights, names, test, at, models_at_once, run=None) -> xr.DataArray:
     test = training.test_ids if test is None else known_ids(test, training.test_ids, "test")
     at = training.counts(training.recorded_epochs() if at is None else at)
-    outputs, _ = retrain_with_weights(
-        training, weights, np.unique(at), models_at_once, n=len(names) + 1
-    )
+    if keeps_in(run, training, at):
+        never = [False] * len(weights)
+        outputs, _ = outputs_without(run, training, weights, never, models_at_once)
+        outputs = outputs[:, np.searchsorted(sorted(training.record_at), np.unique(at))]
+    else:
+        outputs, _ = retrain_with_weights(
+            training, weights, np.unique(at), models_at_once, n=len(names) + 1
+        )
     effects = xr.DataArray(
         (outputs[:1] - outputs[1:]).transpose(1, 2, 0),
         dims=("epoch", "test", "train"),

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..maths.debiasing import advantage
-from ..training.many import outputs_of, train_many
-from ..training.training import Training, margin
+from ...maths.debiasing import advantage
+from ...training.many import outputs_of, train_many
+from ...training.training import Training, margin
+from .again import outputs_without
 
 _BY_TEST = ("epoch", "test")
 
@@ -25,13 +26,22 @@ class Draws:
     remove : ids
     among : ids, optional
         Whom random ones are drawn from; then none are drawn by label.
+    run : Run, optional
+        Its kept retrainings are read, and new ones are kept in it.
     """
 
-    def __init__(self, training: Training, remove: np.ndarray, among=None):
+    def __init__(self, training: Training, remove: np.ndarray, among=None, run=None):
+        self.training, self.run = training, run
         ids = training.train_ids
         self.removed = np.isin(ids, remove)
         self.pool = np.arange(len(ids)) if among is None else np.flatnonzero(np.isin(ids, among))
         self.by_label = {} if among is not None else _by_label(training, self.removed)
+
+    def retrain(self, weights, epochs, models_at_once, *, random) -> tuple[np.ndarray, np.ndarray]:
+        """Outputs and accuracy for each row of weights; `random`: which lack any examples."""
+        if self.run is None:
+            return retrain_with_weights(self.training, weights, epochs, models_at_once)
+        return outputs_without(self.run, self.training, weights, random, models_at_once)
 
     def any(self, rng) -> np.ndarray:
         """Weights of a training without as many examples of any label."""
@@ -47,14 +57,15 @@ class Draws:
         weights[rows] = 0
         return weights
 
-    def of_same_labels(self, training, full, n: int, rng, where) -> dict:
+    def of_same_labels(self, epochs, full, n: int, rng, where) -> dict:
         """``same_labels_change`` (draw, epoch, test), beside a full training already done."""
         if not self.by_label:
             return {}
         rows, at, at_once = where
         weights = np.stack([self.same_labels(rng) for _ in range(n)])
-        outputs, _ = retrain_with_weights(training, weights, np.unique(at), at_once)
-        outputs = outputs[:, np.searchsorted(np.unique(at), at)][:, :, rows]
+        epochs = np.unique(at) if self.run is None else epochs
+        outputs, _ = self.retrain(weights, epochs, at_once, random=[False] * n)
+        outputs = outputs[:, np.searchsorted(epochs, at)][:, :, rows]
         return {"same_labels_change": (("draw", *_BY_TEST), outputs - full)}
 
     def from_starts(self, training, seeds: Sequence[int], n: int, where) -> dict:
@@ -150,6 +161,12 @@ def _beyond(chosen: np.ndarray, drawn: np.ndarray, unit: str) -> str:
     return f"Beyond them: {mean:+.2f}{unit} (95 % interval {low:+.2f} to {high:+.2f})."
 
 
+def keeps_in(run, training: Training, at: np.ndarray, *, least: int = 1) -> bool:
+    """Whether a run's kept retrainings have what is asked: all moments, of at least so many."""
+    recorded = list(training.record_at)
+    return run is not None and len(recorded) >= least and bool(np.isin(at, recorded).all())
+
+
 def retrain_with_weights(
     training, weights, epochs, models_at_once, n=None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -166,8 +183,9 @@ def retrain_with_weights(
 
 def _retrain_once(training, weights: Any, n=None):
     theta = training.start().theta
+    rows: Any = weights
     if not callable(weights):
-        weights, n = weights.to(theta.dtype), len(weights)
+        rows, n = weights.to(theta.dtype), len(weights)
     right = training.with_changes(output=_is_right)
     outputs, accuracy = [], []
 
@@ -175,7 +193,7 @@ def _retrain_once(training, weights: Any, n=None):
         outputs.append(outputs_of(training, after).double())
         accuracy.append(outputs_of(right, after).double().mean(1))
 
-    train_many(training, weights, theta.expand(n, -1), on_epoch=take)
+    train_many(training, rows, theta.expand(n, -1), on_epoch=take)
     return torch.stack(outputs, 1).numpy(), torch.stack(accuracy, 1).numpy()
 
 
