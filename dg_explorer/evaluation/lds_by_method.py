@@ -38,7 +38,7 @@ def scores_to_check(
     found, recorded = dict(scores or {}), set()
     for group in () if run is None else run.groups():
         method = group.removeprefix("scores/")
-        if group.startswith("scores/") and method not in found:
+        if run is not None and group.startswith("scores/") and method not in found:
             found[method] = run[group]["score"]
             recorded.add(method)
     if not found:

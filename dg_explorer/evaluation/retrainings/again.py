@@ -275,8 +275,8 @@ def train_again(
         As ``checks/retrainings/*``, numbered from 0 in each batch; `add_rows` keeps it.
     """
     weights, starts = np.asarray(weights, np.float32), np.asarray(starts, np.int64)
-    if why is None:
-        why = np.where((weights == 1).all(axis=1), "whole", "random").tolist()
+    default = np.where((weights == 1).all(axis=1), "whole", "random").tolist()
+    reasons = default if why is None else list(why)
     digest, done = digest_of(training), 0
     for start in dict.fromkeys(starts.tolist()):
         rows = np.flatnonzero(starts == start)
@@ -299,7 +299,7 @@ def train_again(
                     "accuracy": (("retraining", "epoch"), accuracy.astype(np.float32)),
                     "start": ("retraining", starts[part]),
                     "start_digest": ("retraining", np.full(len(part), begin, object)),
-                    "why": ("retraining", np.array([why[i] for i in part], object)),
+                    "why": ("retraining", np.array([reasons[i] for i in part], object)),
                 },
                 {
                     "retraining": np.arange(len(part)),
