@@ -279,7 +279,7 @@ def _check_ids(group: str, data) -> None:
         )
 
 
-def as_run(run: Run | str | Path) -> Run:
+def as_run(run: Run | str | Path | None) -> Run:
     """A run, or the one at a path.
 
     Raises

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import numpy as np
 import torch
 import xarray as xr
@@ -9,10 +11,24 @@ import xarray as xr
 from ..data.batch import Batch, calling
 from ..data.evaluation import LayerOutputs, evaluating, in_order_of, on_device_of
 from ..data.leaves import shapes
-from ..errors import DataError
+from ..errors import DataError, SettingError
 from ..tasks import Task, as_task
-from .layer_outputs import POOLING, find_layers
 from .logit_buffer import arrays, as_array
+
+POOLING = {2: "as it is", 3: "mean over positions", 4: "mean over space"}
+
+
+def find_layers(model, layers) -> dict:
+    """The modules by name, or `SettingError` with the closest names there are."""
+    modules = dict(model.named_modules())
+    for layer in layers:
+        if layer not in modules or layer == "":
+            names = [name for name in modules if name]
+            near = get_close_matches(layer, names, n=3, cutoff=0.3) or names[:8]
+            raise SettingError(
+                f"The model has no layer {layer!r}; closest are {', '.join(map(repr, near))}."
+            )
+    return {layer: modules[layer] for layer in layers}
 
 
 def evaluation_pass(

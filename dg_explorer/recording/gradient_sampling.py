@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .closures import closure_of, look_after_closure
+from .optimizer_watch import closure_of, look_after_closure
 from .ranks.sharded import whole
 
 NAMES = ("norm", "update_ratio", "cosine_to_previous", "dead_units")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -238,7 +238,7 @@ class GradientWitness:
         labels: Any = given.labels
         if labels is None and self.targets is not None and given.ids is not None:
             loss, labels = self.targets(given.ids, given.answers)
-        return fit_loss(loss, given.answers, labels, slope)
+        return fit_loss(loss, given.answers, cast(torch.Tensor, labels), slope)
 
     def close(self) -> None:
         """Take all hooks off the model."""

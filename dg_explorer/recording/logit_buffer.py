@@ -68,13 +68,13 @@ class LogitBuffer:
                 "recorded is not what the model said. Hand over a .clone(), or change a copy."
             )
         try:
-            joined = [torch.cat(column) for column in list(zip(*kept))[:3]]
+            logits, labels, ids = (torch.cat(column) for column in list(zip(*kept))[:3])
         except (RuntimeError, IndexError):  # of several widths or devices, so one at a time
             for logits, labels, ids, _, when in kept:
                 self._reduce(logits, labels, ids, np.full(len(ids), when))
         else:
             when = np.repeat([entry[4] for entry in kept], [len(entry[2]) for entry in kept])
-            self._reduce(*joined, when)
+            self._reduce(logits, labels, ids, when)
 
     def _look(self, logits, labels) -> None:
         """The first batch, with its graph: what are these answers, and do labels fit them?"""

@@ -204,7 +204,7 @@ class ReplayLog:
 
     def _random(self, steps: list[Step]) -> np.ndarray:
         """Where the generator stood at each pass of each step, as text."""
-        passes = self.random.take(len(steps))
+        passes = [] if self.random is None else self.random.take(len(steps))
         if [len(states) for states in passes] != [len(step.passes) for step in steps]:
             self.miss("the random masks of dropout: other passes were seen than those of batches")
             passes = [[] for _ in steps]

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..arguments import checked
 from ..checkpoints.random_state import rng_state
 from ..checkpoints.store import load_checkpoint, saved_epochs
-from ..record.run import Run
-from .gradient_sampling import GradientSampler
-from .gradient_witness import GradientWitness
-from .optimizer_watch import OptimizerWatch
+from ..errors import SettingError
+from .epoch_rows import EpochRows
+from .logit_buffer import LogitBuffer
 from .ranks.joining import check_parts, check_world, checkpoint_for
 from .ranks.processes import Processes
-from .ranks.sharded import WholeModel, WholeOptimizer, restore_sharded
+from .ranks.sharded import restore_sharded
 from .ranks.steps import joined, plain
-from .replay_log import ReplayLog
-from .table import ExampleTable
 
 
-class TrainedTogether:
+class TrainedTogether(EpochRows):
     """The part of a `Recorder` that knows of other processes; alone it has no one to wait for."""
 
-    run: Run
-    steps_taken: int
-    _processes: Processes | None
-    _sharded: bool
-    _saves_now: bool
-    _tables: dict[str, ExampleTable]
-    _replay: ReplayLog | None
-    _sampler: GradientSampler | None
-    _witness: GradientWitness | None
-    _watched: OptimizerWatch | None
+    _buffer: LogitBuffer
+    _last: int | None
 
     @checked
     def resume(self, *, rng: bool = True) -> int | None:
@@ -95,40 +86,48 @@ class TrainedTogether:
             check_world(checkpoint, world)
         return {"checkpoint": vars(checkpoint), "calls": complete.index(saved[-1]) + 1}
 
-    def _joined(self, epoch: int) -> dict[str, float]:
+    def _record(self, epoch: int, parts: list[dict]) -> dict[str, float]:
+        """Write the rows of an epoch, from what each process has of it."""
+        if self._processes is None:
+            self._unseen = parts[0]["unseen"]
+        else:
+            self._join(parts)
+        return self._record_row(epoch, self._evaluate(), self._whole())
+
+    def _joined(self, processes: Processes, epoch: int) -> dict[str, float]:
         """Record what all processes have of an epoch, in the first one."""
         where = f"{self.run.time_unit} {epoch}"
         if not self._sharded:
-            return self._processes.join(
+            return processes.join(
                 where, lambda: self._part(epoch), lambda parts: self._record(epoch, parts)
             )
         # no process can evaluate or save by itself
-        self._processes.join(where, lambda: self._part(epoch), self._join)
+        processes.join(where, lambda: self._part(epoch), self._join)
         measured = self._evaluate()
         whole = self._whole() if self._saves_now else None
-        return self._processes.join(
+        return processes.join(
             where, lambda: None, lambda _: self._record_row(epoch, measured, whole)
         )
 
-    def _whole(self) -> tuple:
-        """What is saved of model and optimizer."""
-        if not self._sharded:
-            return self.model, self.optimizer
-        weights = WholeModel(self.model)
-        if self.optimizer is None:
-            return weights, None
-        return weights, WholeOptimizer(self.model, self.optimizer, weights)
+    def _check_order(self, epoch: int) -> None:
+        if self._last is not None and epoch <= self._last:
+            what = "comes again" if epoch == self._last else f"comes after {self._last}"
+            raise SettingError(
+                f"{self.run.time_unit.capitalize()} {epoch} {what}, but the record must ascend. "
+                f"Number epochs on, record into a new run, or call rec.resume() first to go on "
+                f"from the last checkpoint."
+            )
 
     def _part(self, epoch: int) -> dict:
         """What this process has of an epoch, as plain data."""
         self._check_order(epoch)
         self._buffer.reduce()
-        part = {"unseen": self._watched is not None and self._watched.look()}
+        part: dict[str, Any] = {"unseen": self._watched is not None and self._watched.look()}
         if self._processes is None:
             return part
         if self._watched is not None and not self._sharded:
             part["weights"] = self._watched.sums
-        if self._replay is not None:
+        if self._replay is not None and self._witness is not None:
             self._witness.finish()  # the last step may still wait to be compared
             steps = self._replay.take()
             first, weights = self.steps_taken - len(steps), self._witness.take_weights()

@@ -10,8 +10,7 @@ import xarray as xr
 from ...arguments import checked
 from ...errors import MissingGroupError, SettingError
 from ...maths.transition import find_transition
-from ...recording.evaluation_pass import feature_row
-from ...recording.layer_outputs import find_layers
+from ...recording.evaluation_pass import feature_row, find_layers
 from ..sources.epoch_order import check_epoch
 from ..sources.examples_seen import note_examples
 from ..sources.on_record import OnRecord

@@ -11,8 +11,8 @@ import xarray as xr
 from ...arguments import checked
 from ...errors import DataError, MissingGroupError
 from ...maths.gradient_noise import gradient_noise_scale
+from ...recording.evaluation_pass import find_layers
 from ...recording.gradient_sampling import dead_units, dense_gradient, parameters_by_layer
-from ...recording.layer_outputs import find_layers
 from ..sources.epoch_order import check_epoch
 from ..sources.on_record import OnRecord
 from .flow_flags import gradient_flags

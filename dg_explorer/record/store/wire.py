@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import DamagedRecordError
@@ -124,7 +126,8 @@ def stored_in(plain: list, place) -> Stored:
     ValueError, TypeError
         It is no piece.
     """
-    file, start, size, kind, shape, check, coding = (*plain, "")[:7]
+    parts: tuple[Any, ...] = (*plain, "")[:7]
+    file, start, size, kind, shape, check, coding = parts
     if len(plain) not in (6, 7) or not isinstance(coding, str):
         raise ValueError(f"a piece has 6 or 7 parts, not {len(plain)}")
     if not all(isinstance(n, int) and n >= 0 for n in (start, size, check, *shape)):

@@ -30,7 +30,9 @@ def check_parts(parts: list[dict]) -> list[str]:
     first = parts[0].get("weights")
     for rank, part in enumerate(parts):
         own = part.get("weights")
-        if own is not None and not np.allclose(own, first, rtol=SAME, atol=SAME, equal_nan=True):
+        if own is None or first is None:
+            continue
+        if not np.allclose(own, first, rtol=SAME, atol=SAME, equal_nan=True):
             raise RunError(
                 f"Process (rank) {rank} has other weights than the first one, so they do not train "
                 f"one model. Wrap it in DistributedDataParallel; or record only one process, "

@@ -49,7 +49,7 @@ class Processes:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._wait = timedelta(seconds=wait)
         try:
-            self._group = dist.new_group(backend="gloo", timeout=self._wait)
+            self._group: Any = dist.new_group(backend="gloo", timeout=self._wait)
         except RuntimeError as error:
             raise RunError(
                 f"Process (rank) {self.rank} of {self.world} waited {wait:g} s for the others to "
@@ -63,8 +63,9 @@ class Processes:
     def there() -> bool:
         """Whether several processes train together."""
         dist = sys.modules.get("torch.distributed")
-        started = dist is not None and dist.is_available() and dist.is_initialized()
-        return started and dist.get_world_size() > 1
+        if dist is None or not dist.is_available() or not dist.is_initialized():
+            return False
+        return dist.get_world_size() > 1
 
     @property
     def first(self) -> bool:
@@ -135,8 +136,9 @@ class Processes:
                 said["result"], late = _tried(lambda: record([p["part"] for p in parts]))
                 said["error"] = _words(late)
         said = self.from_first(said, where)
-        if raised or late:
-            raise raised or late
+        own = raised or late
+        if own is not None:
+            raise own
         if said["error"]:
             raise RunError(
                 f"Process (rank) {said['rank']} of {self.world} could not record {where}: "

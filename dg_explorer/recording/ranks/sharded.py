@@ -6,6 +6,7 @@ Everything here is called in all processes at once: each of them holds a piece.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ def is_sharded(model) -> bool:
     return name is not None
 
 
-def whole(tensor: torch.Tensor | None) -> torch.Tensor | None:
+def whole(tensor: Any) -> Any:
     """A tensor with the pieces of all processes; others are themselves."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
@@ -72,7 +73,7 @@ class WholeOptimizer:
         )
 
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        found = get_optimizer_state_dict(model, optimizer, options=options)
+        found: Any = get_optimizer_state_dict(model, optimizer, options=options)
         tensors = dict(weights.named_parameters())
         groups = found.get("param_groups", [])
         names = [name for group in groups for name in group["params"]]
@@ -102,7 +103,8 @@ def restore_sharded(checkpoint: Checkpoint, model, optimizer) -> None:
     set_model_state_dict(model, checkpoint.weights, options=options)
     if optimizer is None:
         return
-    names, saved = checkpoint.parameters, checkpoint.optimizer
+    names: list[str] = checkpoint.parameters
+    saved: Any = checkpoint.optimizer
     named = {
         "state": {names[i]: state for i, state in saved["state"].items()},
         "param_groups": [

@@ -52,7 +52,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
     def __init__(
         self, run: Run | str | Path | None, *, train=None, test=None, every: int = 1, **settings
     ):
-        self.run = run
+        self.run: Any = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
         self._recorder: Any = None  # a Recorder, once the training begins
@@ -61,7 +61,8 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
         # accelerate wraps the optimizer; hooks belong on the one that steps
         optimizer = getattr(optimizer, "optimizer", optimizer)
-        loader, replay = kwargs.get("train_dataloader"), self._settings.get("replay")
+        loader: Any = kwargs.get("train_dataloader")
+        replay = self._settings.get("replay")
         if replay:
             refuse("transformers.Trainer", _in_the_way(args, model))
         self._recorder = Recorder(self.run, model, optimizer, **self._settings)

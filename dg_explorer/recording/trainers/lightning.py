@@ -61,7 +61,7 @@ class LightningRecorder(Callback):
         follow: bool | None = None,
         **settings,
     ):
-        self.run = run
+        self.run: Any = run
         self.every = every
         self._settings = {"train": train, "test": test, **settings}
         self._follow = follow

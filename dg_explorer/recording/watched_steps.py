@@ -1,0 +1,275 @@
+"""`WatchedSteps`: what a recorder sees of the steps of an optimizer, and keeps for a replay."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..checkpoints.store import save_initial
+from ..data.served import Served
+from ..errors import DataError, SettingError
+from ..record.run import Run
+from ..tasks import InferredTask, Task
+from ..training.loss.trained_loss import TrainedLossWarning, conclude
+from .gradient_sampling import GradientSampler
+from .gradient_witness import GradientWitness
+from .keeping import Keeping
+from .optimizer_watch import OptimizerWatch, closure_of, look_after_closure, rates_of
+from .ranks.processes import Processes
+from .ranks.sharded import WholeModel, WholeOptimizer
+from .replay_log import WITHOUT_REPLAY, ReplayLog
+from .table import ExampleTable
+from .targets import TargetsById
+from .trainer_facts import NormWatch, TrainerFacts
+
+# a recorder left behind by a crashed cell must not go on watching the optimizer
+_watching: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class WatchedSteps:
+    """The part of a `Recorder` between two epochs: gradients, rates, the order of the examples."""
+
+    run: Run
+    model: Any
+    optimizer: Any
+    task: Task
+    steps_taken: int
+    _passes: int  # since the last step
+    _named_before: bool  # a trainer says who is in a batch before it is taken
+    _keeping: Keeping
+    _first: bool
+    _sharded: bool
+    _processes: Processes | None
+    _data: dict[str, Served]
+    _tables: dict[str, ExampleTable]
+    _sampler: GradientSampler | None
+    _replay: ReplayLog | None
+    _witness: GradientWitness | None
+    _watched: OptimizerWatch | None
+    _told: set[str]
+    _testified: tuple | None
+    _rates: list[float] | None
+    _handles: list
+
+    def order(self, ids) -> None:
+        """Only note who is in the step to come; instead of `batch`, once for each pass of a step.
+
+        The training examples are then evaluated at each `epoch`. What they should have answered is
+        looked up by id in `train`, or else in the record, so that the trained loss is compared
+        with the recorded one as it is with `batch`.
+        """
+        if self._witness is not None:
+            self._witness.order(ids)
+        if self._replay is not None:
+            self._replay.batch(ids)
+
+    def next_batch(self, ids) -> None:
+        """Note whom a trainer trains on next; None where it cannot say."""
+        if ids is None and self._replay is not None:
+            self._replay.miss("who is in some steps: the trainer's loader did not draw them")
+        elif ids is not None:
+            self._named_before = True
+            self.order(ids)
+
+    def trained_by(self, facts: TrainerFacts) -> None:
+        """Take what a trainer does with batches and gradients beside a plain loop, for a replay.
+
+        Raises
+        ------
+        SettingError
+            Something lies in the way of an exact replay; with its name.
+        """
+        if self._replay is None:
+            return
+        self._replay.trainer = facts
+        self._replay.accumulates = facts.accumulate > 1
+        if "norm" in facts.clip and self._processes is None:  # else of one process alone
+            norms = NormWatch(self.model, self.optimizer, facts.clip["norm"])
+            self._replay.norms, self._handles = norms, [*self._handles, norms]
+        if self._replay.missing:
+            self.close()
+            raise SettingError(
+                f"replay=True will not allow an exact replay; the record would lack "
+                f"{'; '.join(self._replay.missing)}. Take it out of the training, or record "
+                f"without replay=True."
+            )
+
+    def close(self) -> None:
+        """Write everything pending and stop watching the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for part in (self._sampler, self._witness, self._watched):
+            if part is not None:
+                part.close()
+        self._testify()
+        if self.optimizer is not None and self in _watching.get(self.optimizer, ()):
+            _watching[self.optimizer].remove(self)
+        self._keeping.settle()
+
+    def _watch(self, gradient_every: int, replay: bool) -> None:
+        if self.optimizer is None:
+            self._note_replay(False)
+            return
+        others = _watching.setdefault(self.optimizer, [])
+        for previous in [other for other in others if other.model is self.model]:
+            previous.close()
+        others.append(self)
+        watched = self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
+        targets = TargetsById(self.task, self.model, self._data.get("train"), self._tables["train"])
+        several = self._processes is not None
+        self._witness = GradientWitness(
+            self.model,
+            self._loss_of,
+            targets=targets,
+            for_replay=replay,
+            every_step=replay and several,  # which batch will be a short one is not known
+            shared=several,
+        )
+        if gradient_every and (self._first or self._sharded):
+            self._sampler = GradientSampler(
+                self.model, self.optimizer, gradient_every, lambda: watched.nested
+            )
+        if replay:
+            world = 1 if self._processes is None else self._processes.world
+            self._replay = ReplayLog(self.run, self.model, self.optimizer, world)
+            if self._replay.random is not None:
+                self._handles.append(self._replay.random)
+            if self._replay.missing:
+                lacks = "; ".join(self._replay.missing)
+                self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
+        self._note_replay(replay)
+        self._handles.append(self.optimizer.register_step_pre_hook(self._before_step))
+
+    def _follow(self, optimizer) -> None:
+        """Go on with an optimizer that has taken over from the watched one."""
+        self._tell(
+            f"Another optimizer ({type(optimizer).__name__}) has taken over from the "
+            f"{type(self.optimizer).__name__} that the recorder was given. Steps and learning "
+            f"rates are its own from step {self.steps_taken} on."
+        )
+        for handle in self._handles:
+            handle.remove()
+        self.optimizer = optimizer
+        self._handles = [optimizer.register_step_pre_hook(self._before_step)]
+        if self._sampler is not None:
+            self._sampler.follow(optimizer)
+        if self._replay is not None:
+            self._replay.follow(optimizer)
+
+    def _note_groups(self) -> None:
+        """Write down which parameters go at which learning rate, in the order of the rates."""
+        named = {id(p): name for name, p in self.model.named_parameters()}
+        groups = [
+            [named[id(p)] for p in group["params"] if id(p) in named]
+            for group in self.optimizer.param_groups
+        ]
+        if self.run.attrs.get("parameter_groups") != groups:
+            self._keeping.write(lambda: self.run.set_attrs(parameter_groups=groups))
+
+    def _note_frozen(self) -> None:
+        """Write down which parameters were frozen at every epoch so far."""
+        known = self.run.attrs.get("frozen")
+        frozen = [
+            name
+            for name, p in self.model.named_parameters()
+            if not p.requires_grad and (known is None or name in known)
+        ]
+        if frozen != known:
+            self._keeping.write(lambda: self.run.set_attrs(frozen=frozen))
+
+    def _note_replay(self, replay: bool) -> None:
+        said = "recorded, see the group 'replay'" if replay else WITHOUT_REPLAY
+        self._keeping.write(lambda: self.run.set_attrs(replay=said))
+
+    def _before_step(self, optimizer, args, kwargs):
+        witness, watched = self._witness, self._watched
+        if witness is None or watched is None or watched.nested:
+            return None
+        self._rates = rates_of(optimizer)
+        if self._replay is not None:
+            if self.steps_taken == 0:
+                whole = self._whole()
+                self._keeping.write(lambda: save_initial(self.run, *whole))
+            self._replay.step()
+            witness.every_step |= self._replay.accumulates
+        self.steps_taken += 1
+        self._passes = 0
+        if closure_of(args, kwargs) is None:
+            self._look_at_step()
+            return None
+        if self._replay is None or not self._replay.accumulates:
+            witness.forget()  # but not the batches that a trainer has added up
+        return look_after_closure(args, kwargs, self._look_at_step)
+
+    def _look_at_step(self) -> None:
+        """Have the witness look at the gradients; its own passes are none of the training's."""
+        if self._witness is None:
+            return
+        random = None if self._replay is None else self._replay.random
+        if random is not None:
+            random.awake = False
+        self._witness.before_step()
+        if random is not None:
+            random.awake = True
+
+    def _loss_of(self, answers, labels):
+        """The loss that is recorded, of answers as `batch` gets them."""
+        if isinstance(self.task, InferredTask):
+            self.task.settle(self.model, answers, (answers, labels))
+        return self.task.loss(self.task.read(answers), (answers, labels.to(answers.device)))
+
+    def _testify(self) -> None:
+        """Write down what the compared steps and the watched weights say; once if it is amiss."""
+        if self._witness is None or self._watched is None:
+            return
+        self._witness.finish()
+        looked = len(self._witness.comparisons), len(self._watched.noticed)
+        if looked == self._testified:
+            return
+        self._testified = looked
+        found = conclude(self.task.loss_name, self._witness.comparisons)
+        said = {
+            "trained_loss": found.attrs(),
+            "weight_rule": found.weight_rule,
+            "weights_watched": self._watched.noticed,
+        }
+        self._keeping.write(lambda: self.run.set_attrs(**said))
+        if found.contradicts:
+            self._tell(f"{found.words} What is recorded as the loss is {found.recorded}.")
+
+    def _say_strange(self, how: str, place) -> None:
+        """Refuse answers that are not the model's own, or say that something was done to them."""
+        if how == "entry":
+            raise DataError(
+                f"batch() was given entry {place!r} of what the model returns, while its first "
+                f"answer would be evaluated and attributed. Say which is meant, to Recorder and "
+                f"attribute alike: forward=lambda model, batch: model(batch[0])[{place!r}]."
+            )
+        if how == "beyond":
+            raise DataError(
+                "batch() was given answers made with parameters that the model does not hold (a "
+                "head outside of it), so the model alone answers something else. Record the whole "
+                "as one module: torch.nn.Sequential(model, head)."
+            )
+        self._tell(
+            "batch() was given other numbers than the model returned (scaled, adjusted?), while "
+            "test examples are measured by what it returns. Give it the model's own answers, or "
+            "say what is done to them: Recorder(forward=lambda model, batch: ...)."
+        )
+
+    def _tell(self, what: str) -> None:
+        """Say something to the user once."""
+        if self._first and what not in self._told:
+            self._told.add(what)
+            warnings.warn(what, TrainedLossWarning, stacklevel=3)
+
+    def _whole(self) -> tuple:
+        """What is saved of model and optimizer."""
+        if not self._sharded:
+            return self.model, self.optimizer
+        weights = WholeModel(self.model)
+        if self.optimizer is None:
+            return weights, None
+        return weights, WholeOptimizer(self.model, self.optimizer, weights)
