@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,18 @@ def evaluating(model):
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def compiled(module: nn.Module) -> bool:
+    """Whether a module runs as torch.compile made it, by its wrapper or in place."""
+    return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
+
+
+def as_written(model: nn.Module):
+    """A block in which a compiled model runs as its code says: what is compiled calls no hook."""
+    if any(map(compiled, model.modules())):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -102,14 +114,17 @@ class LayerOutputs:
             A layer is not reached, or its examples cannot be told apart.
         """
         ask = predict or (lambda model, batch: batch.predict(model))
-        with self._listening() as heard:
-            answer = ask(model, batch)
-        if self._written_since(heard):  # only now is it known; from here on they are copied
+        if not self.modules:
+            return ask(model, batch), {}
+        with as_written(model):
             with self._listening() as heard:
                 answer = ask(model, batch)
-        if not self._layouts:
-            # only now, so that a task to be inferred has seen a whole batch
-            self._layouts = self._look(model, batch, ask)
+            if self._written_since(heard):  # only now is it known; from here on they are copied
+                with self._listening() as heard:
+                    answer = ask(model, batch)
+            if not self._layouts:
+                # only now, so that a task to be inferred has seen a whole batch
+                self._layouts = self._look(model, batch, ask)
         mask = mask_of(batch, model)
         rows = {
             name: self._pooled(heard[name], self._layouts[name], len(batch), mask)

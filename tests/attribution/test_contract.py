@@ -225,3 +225,13 @@ def test_the_callers_context_changes_no_score(method, context, train, test):
     with context():
         inside = method_class(method)(model).attribute(train, test)
     assert torch.equal(inside, alone)
+
+
+def test_a_hook_that_scales_a_gradient_in_training_is_no_part_of_the_score(train, test):
+    model, hooked = mlp(dtype=torch.float32), mlp(dtype=torch.float32)
+    hooked[0].weight.register_hook(lambda gradient: 0.1 * gradient)
+    method = method_class("gradient_dot")
+    assert torch.equal(method(hooked).attribute(train, test), method(model).attribute(train, test))
+    hooked(train.tensors[0]).sum().backward()
+    model(train.tensors[0]).sum().backward()
+    torch.testing.assert_close(hooked[0].weight.grad, 0.1 * model[0].weight.grad)

@@ -157,6 +157,25 @@ def test_a_layer_that_the_next_one_writes_into_keeps_its_own_output(task):
     assert np.allclose(found, first(inputs).detach().numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_compiled_model_is_recorded_as_the_model_itself(task, wrapped):
+    found = []
+    for compiled in (False, True):
+        run, model = task.run(), task.model()
+        if compiled and wrapped:
+            model = torch.compile(model, backend="eager")
+        elif compiled:
+            model.compile(backend="eager")
+        layer = "_orig_mod.1" if compiled and wrapped else "1"
+        with Recorder(run, model, test=task.test, layers=[layer]) as recorder:
+            model(task.x)
+            recorder.epoch(0)
+        features = run[f"features/{layer}"]["activation"].values
+        found.append((features, run["dynamics/test"]["loss"].values))
+    for plain, other in zip(*found, strict=True):
+        assert np.array_equal(plain, other)
+
+
 def test_rows_in_half_and_in_single_precision_stand_in_one_layer():
     z = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     run, ids = Run.create(name="half"), {"train": np.arange(50)}

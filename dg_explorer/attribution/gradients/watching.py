@@ -10,6 +10,7 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
+from ...data.evaluation import as_written
 from ...errors import SettingError
 from ...tasks.model_kinds import check_shaped
 
@@ -82,8 +83,9 @@ def undisturbed(model: nn.Module, tracked: Collection[str] = ()):
             if any(isinstance(module, nn.RNNBase) for module in training):
                 stack.enter_context(_without_mkldnn())
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            if any(_compiled(module) for module in training):
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(as_written(model))
+            for parameter in flags:
+                stack.enter_context(_without_hooks(parameter))
             for module in training:
                 weight = getattr(module, "weight", None)
                 if getattr(module, "max_norm", None) is not None and torch.is_tensor(weight):
@@ -116,6 +118,21 @@ def check_ready(model: nn.Module) -> None:
 
 
 @contextmanager
+def _without_hooks(parameter: torch.Tensor):
+    """A parameter whose gradient is the derivative: hooks on it are of its training."""
+    hooks = parameter._backward_hooks
+    if not hooks:
+        yield
+        return
+    kept = list(hooks.items())
+    hooks.clear()
+    try:
+        yield
+    finally:
+        hooks.update(kept)
+
+
+@contextmanager
 def _written_back(weight: torch.Tensor):
     """A table with `max_norm` shortens its rows as they are looked up; they are put back."""
     before = weight.detach().clone()
@@ -132,10 +149,6 @@ def _without_mkldnn():
         yield
     finally:
         torch.backends.mkldnn.set_flags(before[0])
-
-
-def _compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
 
 
 class _AtOnce:
