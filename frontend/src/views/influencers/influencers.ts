@@ -57,8 +57,7 @@ class Influencers implements View {
         type: "button",
         class: "dg-chip",
         "aria-pressed": "false",
-        title:
-          "Scale bars and small curves to the largest score of the whole run, instead of that of each moment. Scores as they are recorded: those of TRAK and of influence functions carry 1 - p, which falls as the model becomes sure, so late moments look faint.",
+        title: "Scale bars and curves to the run's largest score, as recorded: TRAK's carry 1 - p",
         "data-testid": "dg-fixed",
       },
       "fixed scale",
