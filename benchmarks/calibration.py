@@ -5,6 +5,7 @@
 `this`: the smooth recipe, from its own start, exact scores, judged on held-out retrainings that
 lack 1, 5 and 10 %, and on removals of the best 16 and 50 helpers of a test example.
 `more`: against four times as many retrainings without scores.
+`priors`: exact scores, TRAK's, and both, as what 32 retrainings begin from, at 5 %.
 `digits`: 1,000 examples, which 100 retrainings cannot identify, exact scores of a few test ones.
 `any`: digits, TRAK with default settings against the mean over other starts.
 `time`: an answer, and the true curve. All that was trained is kept in FOLDER.
@@ -38,6 +39,7 @@ QUERIES = 12  # whose best helpers are removed, at an early and at a late moment
 LATE = (150, 515)
 LIGHT = (150, 265)  # moments of a lighter look, which also takes fewer test examples
 LIGHT_TESTS = 40
+PRIORS_AT = (75, 100, 200)  # moments of which the demo's run has TRAK scores too
 
 
 class Made:
@@ -163,6 +165,25 @@ def more(made: Made) -> None:
     held, truth = made.held_out[0.05]
     print(f"\nsmooth, data seed {made.seed}, 5 %, {len(held)} held out, mean over moments:")
     compare(scores, removed, change, held, truth, (32, 128))
+
+
+def priors(made: Made) -> None:
+    """LDS and R^2 of 32 retrainings with exact scores, with TRAK's and with both, at 5 %."""
+    demo = dg.demos.make("grokking-smooth", seed=made.seed, progress=False)
+    dg.complete(demo.run, demo.model(), demo.train, demo.test, progress=False)
+    trak = demo.run["scores/trak"]["score"]
+    trak = trak.sel(test=made.training.test_ids, train=made.training.train_ids).load()
+    (removed, change), (held, truth) = made.random(0.05, 32), made.held_out[0.05]
+    print(f"\nsmooth, data seed {made.seed}, 5 %, 32 retrainings, {len(held)} held out:")
+    for i, epoch in enumerate(made.epochs):
+        if epoch not in PRIORS_AT:
+            continue
+        exact, ours = made.scores()[i], trak.sel(epoch=epoch).values.astype(float)
+        for name, prior in (("exact", [exact]), ("TRAK", [ours]), ("both", [exact, ours])):
+            settings = choose_settings(removed, change[:, i], np.array(prior))
+            mean, _ = RemovalModel(removed, change[:, i], np.array(prior), settings).predict(held)
+            lds, r2 = rank_agreement(mean, truth[:, i]), _r2(mean, truth[:, i])
+            print(f"  step {epoch}, {name}: LDS {lds:.2f}, R^2 {r2:.2f}")
 
 
 def digits(folder: Path) -> None:
@@ -325,12 +346,14 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(1)
     for seed in settings.seeds:
-        if {"this", "time", "more"} & set(settings.parts):
+        if {"this", "time", "more", "priors"} & set(settings.parts):
             made = Made(settings.folder, seed, settings.light)
         if "this" in settings.parts:
             this_start(made)
         if "more" in settings.parts:
             more(made)
+        if "priors" in settings.parts:
+            priors(made)
         if "time" in settings.parts:
             times(made)
     if "digits" in settings.parts:

@@ -33,9 +33,8 @@ _KEPT = 0.6  # of the units at most, else combining them gains nothing
 _WIDEST = 1024  # units; finding the combination grows with their square
 _COEFFICIENT = 24  # bits
 _SUM = 52  # bits of a sum that is exact in float64
-_LEAST = (
-    -60
-)  # exponent: processors may take numbers below 2 ** -126 for 0, which then changes nothing
+# exponent: processors may take numbers below 2 ** -126 for 0, which then changes nothing
+_LEAST = -60
 
 
 def coded(values: np.ndarray) -> bytes | None:
