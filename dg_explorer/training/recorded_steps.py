@@ -29,8 +29,8 @@ class RecordedRates:
 
     rates: np.ndarray
 
-    def __call__(self, step: int, n_steps: int) -> np.ndarray:
-        return self.rates[step]
+    def __call__(self, step: int, n_steps: int) -> float | list[float]:
+        return self.rates[step].tolist()
 
 
 class ReplayMissingError(DGExplorerError, ValueError):
