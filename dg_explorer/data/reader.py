@@ -274,7 +274,7 @@ def _read_twice(reader: ExampleReader) -> bool:
         raise DataError(
             f"{type(what).__name__} gives other examples, or another order, each "
             f"time it is read, so it cannot be told which is which. Give a map-style data set, "
-            f"or one whose order is fixed."
+            f"or one with a fixed order."
         )
     warnings.warn(
         "Examples of this data set differ from one reading to the next (random augmentation?), so "

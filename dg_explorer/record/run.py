@@ -249,7 +249,7 @@ class Run(RunWriting):
         there, home = absolute(path).resolve(), own.path.resolve()
         if home in there.parents:
             raise RunError(
-                f"{path} lies inside the folder of this run, {own.path}, and would be part of all "
+                f"{path} is inside the folder of this run, {own.path}, and would be part of all "
                 f"later copies of it. Choose a path beside it."
             )
         return there == home

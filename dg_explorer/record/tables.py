@@ -131,7 +131,7 @@ def _check_numbered(table: dict, dim: str) -> None:
             raise SchemaError(
                 f"The column {name!r} of {dim}_examples is a Series with an index of its own, "
                 f"{column.index[:4].tolist()}..., and a dict of columns is numbered from 0. Pass "
-                f"pd.DataFrame(columns), whose index has the ids, or values: column.to_numpy()."
+                f"pd.DataFrame(columns) with the ids as its index, or values: column.to_numpy()."
             )
 
 

@@ -216,8 +216,8 @@ class GradientWitness:
                 without += 1
         if not sample.answers:
             why = why or (
-                "nobody said which labels belong to the step: rec.batch(logits, labels, ids) or "
-                "rec.order(ids) was not called before it"
+                "it was not said which labels belong to the step: "
+                "neither rec.batch(logits, labels, ids) nor rec.order(ids) was called before it"
             )
         elif without:
             why = why or "what rec.batch was given is not what the model returned"

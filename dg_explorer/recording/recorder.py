@@ -171,7 +171,7 @@ class Recorder(TrainedTogether, Brief):
         if isinstance(optimizer, (list, tuple)):
             raise SettingError(
                 f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
-                f"one whose steps count; steps of another that holds weights of the model are "
+                f"one that trains the model; steps of another that holds weights of the model are "
                 f"noticed without it. Exact influence through several takes a training that is "
                 f"given as a function: Training(..., optimizer=step_from_torch([one, other], "
                 f"list(model.named_parameters()))), with step_from_torch of "

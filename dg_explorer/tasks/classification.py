@@ -78,8 +78,8 @@ class ClassificationTask(Task):
         if prediction.ndim != 2 or prediction.shape[1] < 2:
             raise DataError(
                 f"Classification expects logits of shape (example, class); the model "
-                f"gave {tuple(prediction.shape)}. For sequences, select the position whose answer "
-                f"counts: logits[:, -1]; for one logit pass task='binary', for real targets "
+                f"gave {tuple(prediction.shape)}. For sequences, select the position of the "
+                f"answer: logits[:, -1]; for one logit pass task='binary', for real targets "
                 f"task='regression'."
             )
         column = raw.ndim == 2 and raw.shape[1] == 1 and len(raw) == len(prediction)

@@ -120,7 +120,7 @@ def _of_as_many_labels(labels, real: bool, made_by: str, told: str) -> Task:
         rows = labels.sum(1)
         if bool((labels >= 0).all()) and bool(((rows - 1).abs() < 1e-5).all()):
             _ask(
-                f"{told} whose rows sum to one",
+                f"{told} with rows that sum to one",
                 "label=lambda batch: batch[-1].argmax(1) with task='classification' if soft labels "
                 "may be taken as hard ones",
                 "task='regression': trained by the squared error",

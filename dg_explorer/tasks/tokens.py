@@ -105,7 +105,7 @@ class TokensTask(PositionsTask):
         if kind is not None and kind != self.name and kind in _TOKEN_TASKS:
             raise SettingError(
                 f"task={self.name!r} was asked for, but {type(bare(model)).__name__} is trained "
-                f"on {kind!r}, whose labels stand at other positions. Pass task={kind!r}."
+                f"on {kind!r}, with labels at other positions. Pass task={kind!r}."
             )
 
     def summary(self, columns, seen):

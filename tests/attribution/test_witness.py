@@ -248,7 +248,7 @@ def test_a_function_whose_values_cannot_be_read_gets_no_old_scores(trained):
         return p[:, 0] if lines else p[:, 1]
 
     scores(*trained, **own(output))
-    with pytest.raises(SettingError, match=r"it reads a builtins.generator, whose value cannot"):
+    with pytest.raises(SettingError, match=r"it reads a builtins.generator, which cannot"):
         scores(*trained, **own(output))
 
 

@@ -36,7 +36,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("inside", ["copy", "record/copy", "a/b/run.zip"])
 def test_a_copy_inside_the_run_would_be_part_of_the_next_and_is_refused(run, inside):
     for act in (run.copy_to, run.pack):
-        with pytest.raises(RunError, match="lies inside the folder of this run"):
+        with pytest.raises(RunError, match="is inside the folder of this run"):
             act(run.path / inside)
     with pytest.raises(RunError, match="is the folder of this run"):
         run.pack(run.path)

@@ -113,7 +113,7 @@ def _differs(what: str, now: str, then: str | None) -> bool:
 
 def _named(what: str, now: str) -> str:
     if now.startswith(UNKNOWN):
-        return f"the {what} (it reads {now.removeprefix(UNKNOWN)}, whose value cannot be compared)"
+        return f"the {what} (it reads {now.removeprefix(UNKNOWN)}, which cannot be compared)"
     return "forward=" if what == "forward" else f"the {what}"
 
 

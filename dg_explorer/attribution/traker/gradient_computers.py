@@ -112,10 +112,11 @@ class IterativeGradientComputer(HookGradientComputer):
 
 def gradient_computer_for(model_output: Any) -> tuple[type[AbstractGradientComputer], object]:
     """The cheapest class that can differentiate a model output, and what it differentiates."""
-    if isinstance(model_output, Task):
-        return HookGradientComputer, model_output
-    if hasattr(model_output, "as_task"):
-        return HookGradientComputer, model_output.as_task()
+    task: Any = model_output if isinstance(model_output, Task) else None
+    if task is None and hasattr(model_output, "as_task"):
+        task = model_output.as_task()
+    if task is not None:
+        return HookGradientComputer, task
     return FunctionalGradientComputer, model_output
 
 

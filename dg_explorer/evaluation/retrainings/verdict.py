@@ -58,7 +58,7 @@ def _beside_chance(below: int, above: int, n: int) -> str:
         )
     parts = [f"{side} it at {k}" for side, k in (("below", below), ("above", above)) if k]
     return (
-        f"Beside the band of random removals it lies {' and '.join(parts)} of {n} moments, "
+        f"Beside the band of random removals it is {' and '.join(parts)} of {n} moments, "
         f"inside at {n - below - above}."
     )
 

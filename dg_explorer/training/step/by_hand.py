@@ -280,8 +280,8 @@ def settings_from_torch(
     for name in ("amsgrad", "maximize", "dampening"):
         if any(group.get(name) for group in groups):
             raise UnsupportedOptimizerError(
-                f"{type(optimizer).__name__} has {name}={groups[0].get(name)!r}, whose derivative "
-                "is not written here. Train without it, or use TRAK or influence functions."
+                f"{type(optimizer).__name__} has {name}={groups[0].get(name)!r}; the derivative "
+                "of that is not written here. Train without it, or use TRAK or influence functions."
             )
     shared = {"momentum", "nesterov", "betas", "eps"}
     for name in shared & set(groups[0]):

@@ -26,14 +26,14 @@ _REFUSED = {
     "SignSGD": _SIGN,
     "Signum": _SIGN,
     "Tiger": _SIGN,
-    "SOAP": "turns into eigenvectors, whose derivative is without bound where values are close",
-    "Shampoo": "takes roots of matrices, whose derivative is without bound where values are close",
+    "SOAP": "turns into eigenvectors; their derivative is without bound where values are close",
+    "Shampoo": "takes roots of matrices; their derivative is without bound where values are close",
     "Prodigy": _HISTORY,
     "DAdaptAdaGrad": _HISTORY,
     "DAdaptAdam": _HISTORY,
     "DAdaptSGD": _HISTORY,
-    "OrthoGrad": "takes the weights' part out of the gradient and gives it the old length, whose "
-    "derivative misses what a run does",
+    "OrthoGrad": "takes the weights' part out of the gradient and gives it the old length; the "
+    "derivative of that misses what a run does",
 }
 REMAINING = (
     "TRAK, TracIn and influence functions work from checkpoints of any optimizer; train with SGD, "
