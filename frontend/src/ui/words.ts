@@ -12,7 +12,7 @@ export interface Words {
   readonly noneLeast: string;
   readonly gained: string;
   readonly lost: string;
-  readonly teaches: string;
+  readonly helps: string;
   /** The ends of a scale, with the score there as text, or "". */
   low(text: string): string;
   high(text: string): string;
@@ -28,7 +28,7 @@ const CAUSAL: Words = {
   noneLeast: "Nothing lowered it here.",
   gained: "Gained influence",
   lost: "Lost influence",
-  teaches: "What helps",
+  helps: "What helps",
   low: (text) => `hurts ${text}`.trim(),
   high: (text) => `${text} helps`.trim(),
 };
@@ -42,7 +42,7 @@ const NEUTRAL: Words = {
   noneLeast: "No score below zero here.",
   gained: "Score rose most",
   lost: "Score fell most",
-  teaches: "Mean scores for",
+  helps: "Mean scores for",
   low: (text) => text || "lowest",
   high: (text) => text || "highest",
 };

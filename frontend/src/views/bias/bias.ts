@@ -22,7 +22,7 @@ class Bias implements View {
   #group: HTMLSelectElement;
   #table: HTMLTableElement;
   #cells: HTMLTableCellElement[][] = [];
-  #teaches = el("span");
+  #helps = el("span");
   #meaning = el("span");
   #worst = el("span", { "data-testid": "dg-worst" });
   #when = el("span", { class: "dg-muted" });
@@ -92,7 +92,7 @@ class Bias implements View {
       el(
         "div",
         {},
-        el("div", { class: "dg-h3 dg-panel-head" }, this.#teaches, this.#group),
+        el("div", { class: "dg-h3 dg-panel-head" }, this.#helps, this.#group),
         this.#lessons.element,
         el("p", { class: "dg-panel-note" }, this.#meaning),
       ),
@@ -123,7 +123,7 @@ class Bias implements View {
     const { record } = this.#context,
       method = record.method(selection.method);
     const light = record.light(selection.epoch, method?.id ?? null);
-    say(this.#teaches, wordsFor(light).teaches);
+    say(this.#helps, wordsFor(light).helps);
     const accuracy = record.attrs.has_dynamics_test ? this.#accuracy.take("accuracy/test") : null,
       scores = method && record.attrs.has_course ? this.#scores.take(`bias/${method.id}`) : null;
     this.#left.hidden = !accuracy;
@@ -287,6 +287,6 @@ export const bias: ViewKind = {
     record.attrs.has_groups === true &&
     (record.attrs.has_course === true || record.attrs.has_dynamics_test === true),
   lacks:
-    'To see which group teaches which, give the examples a column "group" when the run is created, with two groups or more.',
+    'To see which group helps which, give the examples a column "group" when the run is created, with two groups or more.',
   make: (context, slot) => new Bias(context, slot),
 };
