@@ -224,7 +224,7 @@ def batch_length(raw) -> int:
     }
     if len(sizes) == 1:
         return sizes.pop()
-    what = "no tensor with an axis" if not sizes else "tensors of different first axes"
+    what = "no tensor with an axis" if not sizes else "tensors with first axes that disagree"
     raise DataError(
         f"How many examples are in this batch? It holds {what}: {shapes(raw)}. Give a dataset, or "
         f"a DataLoader with your collate_fn, so that examples can be served one by one."

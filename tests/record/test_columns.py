@@ -116,7 +116,7 @@ def test_a_date_among_objects_keeps_its_nanoseconds(tmp_path):
         (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns called 'x'"),
         ({0: [1, 2], "0": [1, 2]}, "two columns called '0'"),
         ({"x": pd.Series([1, 2], index=[1, 0])}, "an index of its own"),
-        ({"x": pd.Series([1, 2], index=[10, 20])}, "whose index has the ids"),
+        ({"x": pd.Series([1, 2], index=[10, 20])}, "with the ids as its index"),
         ({"train": np.ma.array([3, 5], mask=[0, 1]), "x": [1, 2]}, "must be integers"),
     ],
 )
