@@ -82,7 +82,7 @@ def plan(state: st.State, family: str, answer: st.Group) -> tuple[str, st.Operat
 
 def check_family(family: str) -> None:
     """`SchemaError` unless a name has the form of a family, such as "checks/removal"."""
-    parts = family.split("/")
+    parts = family.split("/") if isinstance(family, str) else []
     if len(parts) < 2 or any(part.strip() in ("", ".", "..") for part in parts):
         raise SchemaError(
             f"{family!r} names no family of answers: 'checks/<kind>', 'exposures/<method>' or "
