@@ -113,8 +113,9 @@ class IterativeGradientComputer(HookGradientComputer):
 def gradient_computer_for(model_output: Any) -> tuple[type[AbstractGradientComputer], object]:
     """The cheapest class that can differentiate a model output, and what it differentiates."""
     task: Any = model_output if isinstance(model_output, Task) else None
-    if task is None and hasattr(model_output, "as_task"):
-        task = model_output.as_task()
+    own: Any = getattr(model_output, "as_task", None)
+    if task is None and own is not None:
+        task = own()
     if task is not None:
         return HookGradientComputer, task
     return FunctionalGradientComputer, model_output
