@@ -157,6 +157,7 @@ def test_a_killed_process_costs_one_unit_and_changes_no_bit(tmp_path):
     assert (watched.served() - plain.served()).tolist() == expected.tolist()
 
 
+@pytest.mark.second_ring(sample=0)
 def test_two_processes_of_dask_give_the_same_scores_though_one_is_killed(tmp_path):
     watched, plain = Watched(tmp_path, killer=10), Watched(tmp_path / "plain")
     expected = scores(train=with_ids(plain))
