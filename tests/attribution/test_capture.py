@@ -206,6 +206,7 @@ def test_a_model_whose_examples_see_each_other_is_refused():
 def test_infinite_gradients_are_refused_by_name():
     model = mlp(dtype=torch.float32)
     with torch.no_grad():
+        model[0].bias.fill_(10.0)  # all hidden units positive, so that every sum is infinite
         model[2].weight.fill_(3e38)
     with pytest.raises(NonFiniteError, match="not finite"):
         capture_of(model, TASK, vectors())
