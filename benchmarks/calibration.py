@@ -214,7 +214,7 @@ def digits(folder: Path) -> None:
 
 
 def compare(scores, removed, change, held, truth, numbers: tuple[int, ...]) -> None:
-    """LDS and R^2 on held-out removals, of so many retrainings with scores and without."""
+    """LDS and R^2 on held-out removals, of each number of retrainings, with scores and without."""
     said = -np.einsum("mn,eqn->emq", held.astype(float), scores)
     lds = np.mean([rank_agreement(said[e], truth[:, e]) for e in range(len(scores))])
     print(f"  scores alone: LDS {lds:.2f}")

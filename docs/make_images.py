@@ -58,21 +58,23 @@ def checked(path: Path) -> dg.Run:
 
 def believable(path: Path) -> dg.Run:
     """The default demo after the first parts of its board's check of itself."""
-    made = dg.demos.make("grokking-smooth", path, seed=0, progress=False, overwrite=True)
-    dg.complete(made.run, made.model(), made.train, made.test, progress=False)
-    training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
-    dg.metasmoothness(made.run, training=training, directions=2)
-    dg.retrain(made.run, training, n=32)
-    return made.run
+    run, training = with_smoothness("grokking-smooth", path)
+    dg.retrain(run, training, n=32)
+    return run
 
 
 def chaotic(path: Path) -> dg.Run:
     """The same kind of run with AdamW's default eps, and the check that it does not pass."""
-    made = dg.demos.make("grokking", path, seed=0, progress=False, overwrite=True)
+    return with_smoothness("grokking", path)[0]
+
+
+def with_smoothness(recipe: str, path: Path) -> tuple[dg.Run, dg.Training]:
+    """A demo with scores, after the check that comes first."""
+    made = dg.demos.make(recipe, path, seed=0, progress=False, overwrite=True)
     dg.complete(made.run, made.model(), made.train, made.test, progress=False)
     training = dg.training_of_run(made.run, made.model(), train=made.train, test=made.test)
     dg.metasmoothness(made.run, training=training, directions=2)
-    return made.run
+    return made.run, training
 
 
 def own_run(path: Path) -> dg.Run:

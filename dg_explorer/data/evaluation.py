@@ -93,7 +93,7 @@ class LayerOutputs:
         self.modules, self.inputs, self.keep_space = dict(modules), inputs, keep_space
         self.keep_graph = keep_graph
         self._layouts: dict[str, OutputLayout] = {}
-        #: layers into whose output the model writes afterwards, as by ReLU(inplace=True)
+        #: layers with an output that the model writes into afterwards, as by ReLU(inplace=True)
         self._written: set[str] = set()
         self._versions: dict[str, int] = {}
 
@@ -158,7 +158,7 @@ class LayerOutputs:
                 handle.remove()
 
     def _written_since(self, heard: dict[str, torch.Tensor]) -> set[str]:
-        """The layers whose output was changed in place after it was heard."""
+        """The layers with an output that was changed in place after it was kept."""
         written = {
             name
             for name, out in heard.items()

@@ -216,7 +216,7 @@ def in_lightning(
     module = Module()
     torch.manual_seed(5)
     loader = DataLoader(dg.with_ids(rows) if ids else rows, BATCH, shuffle=resume is None)
-    trainer.fit(module, loader, ckpt_path=resume or None, weights_only=False)
+    trainer.fit(module, loader, ckpt_path=resume or None, weights_only=True)
     return module
 
 

@@ -267,7 +267,7 @@ def _owners(sites, values, n, axes, seen, unreadable) -> None:
     others = [backward((values * times.to(values)).sum()) for times in digits]
 
     @cache  # a layer's weight and bias meet the same result
-    def whose(node, axis: int):
+    def examples_of(node, axis: int):
         gradient = plain[node]
         found = owners_of(gradient, [other[node] for other in others], axis)
         return None if found is None else (n, found, busy_rows(gradient, axis))
@@ -283,7 +283,7 @@ def _owners(sites, values, n, axes, seen, unreadable) -> None:
                 if axis >= gradient.ndim:
                     unreadable.append(name)
                     continue
-                owners = whose(site.use.node, axis)
+                owners = examples_of(site.use.node, axis)
                 if owners is None:
                     unreadable.append(name)
                 else:

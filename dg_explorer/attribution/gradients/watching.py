@@ -119,7 +119,7 @@ def check_ready(model: nn.Module) -> None:
 
 @contextmanager
 def _without_hooks(parameter: torch.Tensor):
-    """A parameter whose gradient is the derivative: hooks on it are of its training."""
+    """A parameter without the hooks of its training, so that its gradient is the derivative."""
     hooks = parameter._backward_hooks
     if not hooks:
         yield

@@ -30,7 +30,7 @@ from .asked import Work, as_dataset
 from .frames import read_frame, write_frame
 from .sending import packed
 
-RETRAININGS = ("retrain", "what_if")  # names of jobs whose results are retrainings
+RETRAININGS = ("retrain", "what_if")  # names of jobs that train again
 _LAST = 300  # characters of what a process said before it died
 _CHILD = "from dg_explorer.evaluation.jobs.child import main; main()"
 

@@ -162,7 +162,7 @@ def _beyond(chosen: np.ndarray, drawn: np.ndarray, unit: str) -> str:
 
 
 def keeps_in(run, training: Training, at: np.ndarray, *, least: int = 1) -> bool:
-    """Whether a run's kept retrainings have what is asked: all moments, of at least so many."""
+    """Whether a run keeps at least as many retrainings as are asked for, with all the moments."""
     recorded = list(training.record_at)
     return run is not None and len(recorded) >= least and bool(np.isin(at, recorded).all())
 
