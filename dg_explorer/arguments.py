@@ -258,7 +258,7 @@ def _split(annotation: str) -> list[str]:
 
 
 def _names(signature: inspect.Signature) -> str:
-    return ", ".join(name for name in signature.parameters if name != "self")
+    return ", ".join(name for name in signature.parameters if name not in ("self", "cls"))
 
 
 def _short(value: object) -> str:

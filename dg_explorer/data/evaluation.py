@@ -12,10 +12,8 @@ from torch import nn
 
 from ..errors import SettingError
 from .batch import Batch
-from .signature import signature_of
+from .padding import Told, mask_of
 
-#: parts of the names of masks that are true at padding, as torch's attention layers take them
-_TRUE_AT_PADDING = ("padding_mask", "pad_mask", "is_pad")
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -25,12 +23,19 @@ _CHANNELS_FIRST = (
 
 @contextmanager
 def evaluating(model):
-    """Evaluation mode inside the block; each module gets its own mode back, frozen ones too."""
+    """Evaluation mode inside the block; each module gets its own mode back, frozen ones too.
+
+    Transformers take no fast path meanwhile: there, layers between give tensors without sizes,
+    and positions that are padded come out as zeros.
+    """
     modes = [(module, module.training) for module in model.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
     model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in modes:
             module.training = mode
 
@@ -100,8 +105,9 @@ class LayerOutputs:
     def __call__(self, model, batch: Batch, predict=None):
         """What the model answers, and each layer's output as (example, unit).
 
-        Means are over positions, without padding (see `mask_of`), and over space. A
-        layer that runs twice counts with its last output.
+        Means are over positions, without padding, and over space. Padding is what the model's
+        attention layers are told, and where they are told nothing see `mask_of`. A layer that runs
+        twice counts with its last output.
 
         Parameters
         ----------
@@ -117,7 +123,7 @@ class LayerOutputs:
         if not self.modules:
             return ask(model, batch), {}
         with as_written(model):
-            with self._listening() as heard:
+            with Told(model) as told, self._listening(told) as heard:
                 answer = ask(model, batch)
             if self._written_since(heard):  # only now is it known; from here on they are copied
                 with self._listening() as heard:
@@ -125,9 +131,14 @@ class LayerOutputs:
             if not self._layouts:
                 # only now, so that a task to be inferred has seen a whole batch
                 self._layouts = self._look(model, batch, ask)
-        mask = mask_of(batch, model)
+        named = mask_of(batch, model)
         rows = {
-            name: self._pooled(heard[name], self._layouts[name], len(batch), mask)
+            name: self._pooled(
+                heard[name],
+                self._layouts[name],
+                len(batch),
+                lambda shape, name=name: told.at(name, shape, named),
+            )
             for name in self.modules
         }
         return answer, rows
@@ -135,7 +146,7 @@ class LayerOutputs:
     # ---------------------------------------------------------------- inside
 
     @contextmanager
-    def _listening(self) -> Iterator[dict[str, torch.Tensor]]:
+    def _listening(self, told: Told | None = None) -> Iterator[dict[str, torch.Tensor]]:
         heard: dict[str, torch.Tensor] = {}
         handles = []
         for name, module in self.modules.items():
@@ -149,6 +160,8 @@ class LayerOutputs:
                 else:
                     self._versions[name] = out._version
                 heard[name] = out if self.keep_graph else out.detach()
+                if told is not None:
+                    told.reached(name)
 
             handles.append(module.register_forward_hook(keep, with_kwargs=True))
         try:
@@ -188,79 +201,18 @@ class LayerOutputs:
             for name in self.modules
         }
 
-    def _pooled(self, output, layout: OutputLayout, n: int, mask) -> torch.Tensor:
+    def _pooled(self, output, layout: OutputLayout, n: int, mask_of_shape) -> torch.Tensor:
         rows = _examples_first(output, layout, n)
         if rows.ndim <= 2:
             return rows.reshape(n, -1)
         if rows.ndim > 3 and self.keep_space:
             return rows.flatten(1)
         rows = rows.movedim(layout.unit, 1).flatten(2)  # (example, unit, position)
-        if mask is None or mask.shape != (n, rows.shape[2]):
+        mask = mask_of_shape((n, rows.shape[2]))
+        if mask is None:
             return rows.mean(2)
         weight = mask.to(rows.device, rows.dtype)[:, None]
         return (rows * weight).sum(2) / weight.sum(2).clamp(min=1)
-
-
-def mask_of(batch: Batch, model) -> torch.Tensor | None:
-    """1 for real positions and 0 for padding, shape (example, position); None where it is not told.
-
-    In this order: `attention_mask`; a mask that is true at padding by its name, such as
-    `src_key_padding_mask`; another mask of two values that begins or ends each row with a run of
-    one of them; tokens that are the `padding_idx` of the model's embedding.
-    """
-    named = _named(batch, model)
-    mask = named.get("attention_mask")
-    if mask is not None:
-        return mask if torch.is_tensor(mask) and mask.ndim == 2 else None
-    flat = {k: x for k, x in named.items() if torch.is_tensor(x) and x.ndim == 2}
-    for name, x in flat.items():
-        if any(part in name for part in _TRUE_AT_PADDING):
-            return ~x.bool()
-    for name, x in flat.items():
-        beside = [y for k, y in named.items() if k != name and torch.is_tensor(y)]
-        if "mask" in name and (found := _of_two_values(x, beside)) is not None:
-            return found
-    return _of_tokens(flat, model)
-
-
-def _named(batch: Batch, model) -> dict:
-    """The inputs of a batch by the names that the model has for them, or else by their places."""
-    signature = signature_of(model)
-    names = signature.names if signature is not None else ()
-    places = {names[i] if i < len(names) else str(i): x for i, x in enumerate(batch.inputs)}
-    return {str(name).lower(): x for name, x in (places | dict(batch.keywords)).items()}
-
-
-def _of_two_values(x: torch.Tensor, beside: list[torch.Tensor]) -> torch.Tensor | None:
-    """The real positions of a mask that does not say which of its values they are.
-
-    Padding is where the inputs beside it hold one value only. Where none tells: every row has a
-    real position, so that rows that are padded at one end are all real at the other.
-    """
-    if x.is_complex() or not bool(((x == 0) | (x == 1)).all()) or x.shape[1] < 2:
-        return None
-    one = x.bool()
-    if not bool(((one[:, 1:] != one[:, :-1]).sum(1) <= 1).all()):
-        return None  # no run at one end: this mask means something else
-    for y in beside:
-        if y.shape[:2] == x.shape:
-            alike = [bool((y[k] == y[k][:1]).all()) for k in (one, ~one) if k.any()]
-            if alike in ([False, True], [True, False]):
-                return one if alike[1] else ~one
-    for column in (0, -1):
-        if bool((one[:, column] == one[0, column]).all()):
-            return one if bool(one[0, column]) else ~one
-    return None
-
-
-def _of_tokens(flat: dict, model) -> torch.Tensor | None:
-    """Tokens that are not the padding of the model's one embedding that has such a token."""
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    pads = {m.padding_idx for m in modules if isinstance(m, nn.Embedding)} - {None}
-    whole = [x for x in flat.values() if not x.is_floating_point() and not x.is_complex()]
-    if len(pads) != 1 or not whole:
-        return None
-    return flat.get("input_ids", whole[0]) != pads.pop()
 
 
 def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> OutputLayout:

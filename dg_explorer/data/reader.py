@@ -26,9 +26,8 @@ from .probe import (
     differs,
 )
 from .record_labels import RecordLabels
-from .roles import Roles, roles_of
+from .roles import Roles, roles_of, signature_of
 from .rows import ID_KEYS, DatasetRows, ManyRows, Part, TensorRows, is_default, without
-from .signature import signature_of
 from .streams import ReadyBatches, Stream
 
 _FEW, _MANY = 3, 64  # rows looked at: always, and where the record has to decide

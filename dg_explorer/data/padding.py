@@ -1,0 +1,125 @@
+"""Which positions of a batch are padding: what attention is told, or what a name says."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .batch import Batch
+from .roles import signature_of
+
+#: parts of the names of masks that are true at padding, as torch's attention layers take them
+_TRUE_AT_PADDING = ("padding_mask", "pad_mask", "is_pad")
+
+
+class Told:
+    """The masks that torch's attention layers are called with inside the block, in order.
+
+    However a model names, turns or makes its mask, this is what it takes for padding: true, or a
+    large negative number where the mask is added to the scores. Only attention of a sequence to
+    itself counts: across two sequences, the mask is of the other one.
+    """
+
+    def __init__(self, model):
+        modules = model.modules() if isinstance(model, nn.Module) else ()
+        self._attention = [m for m in modules if isinstance(m, nn.MultiheadAttention)]
+        self._real: list[torch.Tensor] = []
+        self._before: dict[str, int] = {}
+
+    def __enter__(self) -> Told:
+        hook = {"hook": self._note, "with_kwargs": True}
+        self._handles = [m.register_forward_pre_hook(**hook) for m in self._attention]
+        return self
+
+    def __exit__(self, *error) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def reached(self, layer: str) -> None:
+        """A layer gave its output now: the last mask until here is its own."""
+        self._before[layer] = len(self._real)
+
+    def at(self, layer: str, shape: tuple, named: torch.Tensor | None) -> torch.Tensor | None:
+        """1 at the real positions of a layer's output, or None where nothing tells.
+
+        Parameters
+        ----------
+        layer : str
+        shape : (example, position)
+        named : what `mask_of` says; it counts where no attention layer is told anything.
+        """
+        earlier, later = self._real[: self._before[layer]], self._real[self._before[layer] :]
+        fitting = [m for m in (*reversed(earlier), *later) if tuple(m.shape) == tuple(shape)]
+        if fitting:
+            return fitting[0]
+        return named if named is not None and tuple(named.shape) == tuple(shape) else None
+
+    def _note(self, module, args: tuple, kwargs: dict) -> None:
+        asked = (
+            dict(zip(("query", "key", "value", "key_padding_mask"), args, strict=False)) | kwargs
+        )
+        mask = asked.get("key_padding_mask")
+        if torch.is_tensor(mask) and mask.ndim == 2 and asked.get("query") is asked.get("key"):
+            self._real.append(~mask if mask.dtype == torch.bool else mask > -1000)
+
+
+def mask_of(batch: Batch, model) -> torch.Tensor | None:
+    """1 for real positions and 0 for padding, shape (example, position); None where it is not told.
+
+    In this order: `attention_mask`; a mask that is true at padding by its name, such as
+    `src_key_padding_mask`; another mask of two values that begins or ends each row with a run of
+    one of them; tokens that are the `padding_idx` of the model's embedding.
+    """
+    named = _named(batch, model)
+    mask = named.get("attention_mask")
+    if mask is not None:
+        return mask if torch.is_tensor(mask) and mask.ndim == 2 else None
+    flat = {k: x for k, x in named.items() if torch.is_tensor(x) and x.ndim == 2}
+    for name, x in flat.items():
+        if any(part in name for part in _TRUE_AT_PADDING):
+            return ~x.bool()
+    for name, x in flat.items():
+        beside = [y for k, y in named.items() if k != name and torch.is_tensor(y)]
+        if "mask" in name and (found := _of_two_values(x, beside)) is not None:
+            return found
+    return _of_tokens(flat, model)
+
+
+def _named(batch: Batch, model) -> dict:
+    """The inputs of a batch by the names that the model has for them, or else by their places."""
+    signature = signature_of(model)
+    names = signature.names if signature is not None else ()
+    places = {names[i] if i < len(names) else str(i): x for i, x in enumerate(batch.inputs)}
+    return {str(name).lower(): x for name, x in (places | dict(batch.keywords)).items()}
+
+
+def _of_two_values(x: torch.Tensor, beside: list[torch.Tensor]) -> torch.Tensor | None:
+    """The real positions of a mask that does not say which of its values they are.
+
+    Padding is where the inputs beside it hold one value only. Where none tells: every row has a
+    real position, so that rows that are padded at one end are all real at the other.
+    """
+    if x.is_complex() or not bool(((x == 0) | (x == 1)).all()) or x.shape[1] < 2:
+        return None
+    one = x.bool()
+    if not bool(((one[:, 1:] != one[:, :-1]).sum(1) <= 1).all()):
+        return None  # no run at one end: this mask means something else
+    for y in beside:
+        if y.shape[:2] == x.shape:
+            alike = [bool((y[k] == y[k][:1]).all()) for k in (one, ~one) if k.any()]
+            if alike in ([False, True], [True, False]):
+                return one if alike[1] else ~one
+    for column in (0, -1):
+        if bool((one[:, column] == one[0, column]).all()):
+            return one if bool(one[0, column]) else ~one
+    return None
+
+
+def _of_tokens(flat: dict, model) -> torch.Tensor | None:
+    """Tokens that are not the padding of the model's one embedding that has such a token."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    pads = {m.padding_idx for m in modules if isinstance(m, nn.Embedding)} - {None}
+    whole = [x for x in flat.values() if not x.is_floating_point() and not x.is_complex()]
+    if len(pads) != 1 or not whole:
+        return None
+    return flat.get("input_ids", whole[0]) != pads.pop()
