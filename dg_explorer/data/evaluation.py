@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import SettingError
 from .batch import Batch
-from .padding import Told, mask_of
+from .padding import Told, check_left_padding, has_left_padding, mask_of
 
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
@@ -101,6 +101,7 @@ class LayerOutputs:
         #: layers with an output that the model writes into afterwards, as by ReLU(inplace=True)
         self._written: set[str] = set()
         self._versions: dict[str, int] = {}
+        self._padding_checked = False
 
     def __call__(self, model, batch: Batch, predict=None):
         """What the model answers, and each layer's output as (example, unit).
@@ -118,8 +119,13 @@ class LayerOutputs:
         ------
         SettingError
             A layer is not reached, or its examples cannot be told apart.
+        DataError
+            Padding on the left changes what the model answers.
         """
         ask = predict or (lambda model, batch: batch.predict(model))
+        if not self._padding_checked and has_left_padding(batch, model):
+            self._padding_checked = True
+            check_left_padding(model, batch, ask)
         if not self.modules:
             return ask(model, batch), {}
         with as_written(model):
@@ -212,7 +218,8 @@ class LayerOutputs:
         if mask is None:
             return rows.mean(2)
         weight = mask.to(rows.device, rows.dtype)[:, None]
-        return (rows * weight).sum(2) / weight.sum(2).clamp(min=1)
+        # `where`: attention that may look nowhere answers NaN at padding
+        return torch.where(weight != 0, rows * weight, 0).sum(2) / weight.sum(2).clamp(min=1)
 
 
 def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> OutputLayout:

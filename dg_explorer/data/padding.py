@@ -1,11 +1,19 @@
-"""Which positions of a batch are padding: what attention is told, or what a name says."""
+"""Which positions of a batch are padding: what attention is told, or what a name says.
+
+And whether padding on the left changes what a model answers.
+"""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from ..errors import DataError
 from .batch import Batch
+from .leaves import map_leaves
 from .roles import signature_of
 
 #: parts of the names of masks that are true at padding, as torch's attention layers take them
@@ -123,3 +131,84 @@ def _of_tokens(flat: dict, model) -> torch.Tensor | None:
     if len(pads) != 1 or not whole:
         return None
     return flat.get("input_ids", whole[0]) != pads.pop()
+
+
+def has_left_padding(batch, model) -> bool:
+    """Whether a row of the batch's `attention_mask` begins with padding and ends without."""
+    mask = _attention_mask(batch, model)
+    return mask is not None and bool(((mask[:, 0] == 0) & (mask[:, -1] != 0)).any())
+
+
+def check_left_padding(model, batch: Batch, ask: Callable) -> None:
+    """Serve a row with padding on the left, and the same row without: the answers must be equal.
+
+    A model that counts positions from the start of the row, padding included, answers otherwise,
+    and then the padding of an example, often the length of its neighbours, decides its scores.
+
+    Parameters
+    ----------
+    ask : function (model, batch)
+        How the model is asked; what it gives is compared at the real positions.
+
+    Raises
+    ------
+    DataError
+        Says how to give the positions.
+    """
+    mask = _attention_mask(batch, model)
+    if mask is None:
+        return
+    rows = torch.nonzero((mask[:, 0] == 0) & (mask[:, -1] != 0))[:, 0]
+    if not len(rows):
+        return
+    one = batch.take([int(rows[0])])
+    length, cut = mask.shape[1], int((mask[rows[0]] != 0).long().argmax())
+    with torch.no_grad():
+        whole = _answer(ask(model, one))
+        short = _answer(ask(model, _shortened(one, length, cut)))
+    if whole is None or short is None:
+        return
+    if whole.shape[1:2] == (length,) and short.shape[1:2] == (length - cut,):
+        whole = whole[:, cut:]
+    if whole.shape != short.shape:
+        return
+    size = short.double().square().mean().sqrt().clamp(min=1e-12)
+    off = float((whole.double() - short.double()).abs().max() / size)
+    if off > (1e-3 if whole.dtype in (torch.float32, torch.float64) else 0.1):
+        raise DataError(
+            f"The answer to an example differs by {off:.1e} (relative) with and without its "
+            f"padding on the left: {type(model).__name__} counts positions from the start of the "
+            f"row, padding included. Give each row its own: position_ids = "
+            f"(attention_mask.cumsum(-1) - 1).clamp(min=0) in the batches, or pad on the right, "
+            f"as the training did. If it did count padding: position_ids = 0, 1, 2, ... in each "
+            f"row."
+        )
+
+
+def _attention_mask(batch, model) -> torch.Tensor | None:
+    mask = _named(batch, model).get("attention_mask") if isinstance(batch, Batch) else None
+    whole = torch.is_tensor(mask) and mask.ndim == 2 and mask.shape[1] > 0
+    return mask if whole else None
+
+
+def _shortened(one: Batch, length: int, cut: int) -> Batch:
+    """A batch of one example without its first positions."""
+
+    def each(_, leaf):
+        along = torch.is_tensor(leaf) and leaf.ndim >= 2 and leaf.shape[:2] == (1, length)
+        return leaf[:, cut:] if along else leaf
+
+    return dataclasses.replace(
+        one,
+        inputs=tuple(map_leaves(each, part) for part in one.inputs),
+        keywords={name: map_leaves(each, part) for name, part in one.keywords.items()},
+        labels=None if one.labels is None else map_leaves(each, one.labels),
+        raw=map_leaves(each, one.raw),
+    )
+
+
+def _answer(answer) -> torch.Tensor | None:
+    """The tensor that a model answers with, where there is one of rows."""
+    answer = getattr(answer, "logits", answer)
+    rows = torch.is_tensor(answer) and answer.ndim >= 1 and len(answer) == 1
+    return answer if rows else None

@@ -18,7 +18,7 @@ class EachToken:
 
     An item is the whole sequence with every target ignored but one, so that any attributor
     with `task="language_modeling"` attributes that token: its margin given the tokens before it.
-    Padding, and targets of -100, are no examples.
+    Padding, what is predicted from padding, and targets of -100 are no examples.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ class EachToken:
             target = torch.as_tensor(item.get("labels", item["input_ids"])).clone()
             mask = item.get("attention_mask")
             if mask is not None:
-                target[torch.as_tensor(mask) == 0] = IGNORE
+                hidden = torch.as_tensor(mask) == 0
+                hidden[1:] |= hidden[:-1].clone()  # nor what only padding stands before
+                target[hidden] = IGNORE
             return target, 1
         entries = list(item) if isinstance(item, (tuple, list)) else [item]
         if len(entries) >= 2:

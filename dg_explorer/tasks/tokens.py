@@ -127,17 +127,30 @@ class LanguageModelingTask(TokensTask):
         Whether labels are shifted already, where the form of the batch misleads.
     padding : "count" or "ignore", optional
         As for every task over tokens.
+    left_padding : "count" or "ignore", optional
+        What the first token of a row is that is padded on the left: predicted from padding, as
+        the losses of transformers train it, or not counted, as without padding. By default a
+        label there is refused; where the tokens are their own labels, it does not count.
     """
 
     name = "language_modeling"
     output_name = "sum of the margins of the next tokens"
 
-    def __init__(self, *, shifted: bool | None = None, padding: str | None = None):
+    def __init__(
+        self,
+        *,
+        shifted: bool | None = None,
+        padding: str | None = None,
+        left_padding: str | None = None,
+    ):
         super().__init__(padding=padding)
-        self.shifted = shifted
+        if left_padding not in (None, "count", "ignore"):
+            raise SettingError(f"left_padding={left_padding!r} must be 'count' or 'ignore'.")
+        self.shifted, self.left_padding = shifted, left_padding
 
     def settings(self) -> dict:
-        return super().settings() | ({} if self.shifted is None else {"shifted": self.shifted})
+        own = {"shifted": self.shifted, "left_padding": self.left_padding}
+        return super().settings() | {name: v for name, v in own.items() if v is not None}
 
     def _is_shifted(self, batch) -> bool:
         _, keywords, labels = parts_of(batch)
@@ -148,7 +161,9 @@ class LanguageModelingTask(TokensTask):
     def labels(self, batch):
         _, keywords, labels = parts_of(batch)
         if labels is not None:
-            return super().labels(batch)
+            labels = super().labels(batch)
+            behind = self._behind_padding(batch) if self.left_padding == "ignore" else None
+            return labels if behind is None else labels.masked_fill(behind, IGNORED)
         tokens = tokens_of(batch)
         if tokens is None:
             raise DataError(
@@ -156,11 +171,27 @@ class LanguageModelingTask(TokensTask):
                 "(example, token)."
             )
         mask = self._mask(keywords, tokens)
-        return tokens if mask is None else tokens.masked_fill(mask == 0, IGNORED)
+        if mask is None:
+            return tokens
+        hidden = mask == 0
+        if self.left_padding != "count":
+            hidden = hidden | self._behind_padding(batch)
+        return tokens.masked_fill(hidden, IGNORED)
+
+    def _behind_padding(self, batch) -> torch.Tensor | None:
+        """Which labels are predicted from padding and stand at none; None where all are real."""
+        _, keywords, labels = parts_of(batch)
+        labels = tokens_of(batch) if labels is None else labels
+        mask = None if labels is None or self._is_shifted(batch) else self._mask(keywords, labels)
+        if mask is None:
+            return None
+        behind = torch.zeros_like(mask, dtype=torch.bool)
+        behind[:, 1:] = (mask[:, 1:] != 0) & (mask[:, :-1] == 0)
+        return behind
 
     def by_labels(self, batch):
-        shifted = LanguageModelingTask(shifted=self._is_shifted(batch), padding=self.padding)
-        return shifted, self.labels(batch)
+        settings = {"padding": self.padding, "left_padding": self.left_padding}
+        return LanguageModelingTask(shifted=self._is_shifted(batch), **settings), self.labels(batch)
 
     def aligned(self, prediction, batch):
         logits, labels, counts = super().aligned(prediction, batch)
@@ -172,6 +203,28 @@ class LanguageModelingTask(TokensTask):
         super().check(prediction, batch)
         if self.shifted is None:
             self._check_shift(batch)
+
+    def _check_padding(self, batch) -> None:
+        super()._check_padding(batch)
+        _, _, labels = parts_of(batch)
+        behind = self._behind_padding(batch)
+        if self.left_padding is not None or labels is None or behind is None:
+            return
+        counts = labels != IGNORED
+        behind = behind & counts
+        if self.padding == "count":  # where labels at padding count too, all is as it was trained
+            behind[:, 1:] &= ~counts[:, :-1]
+        if wrong := int(behind.sum()):
+            told = {"shifted": self.shifted, "padding": self.padding}
+            count, ignore = (
+                LanguageModelingTask(**told, left_padding=way) for way in ("count", "ignore")
+            )
+            raise DataError(
+                f"{wrong} rows of a batch are padded on the left and their first token has a "
+                f"label, which would be predicted from padding. The losses of transformers train "
+                f"on it. Say what your training did: {count} or {ignore}; or set these labels to "
+                f"-100 in the data."
+            )
 
     def _check_shift(self, batch) -> None:
         _, _, labels = parts_of(batch)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ...data.batch import calling
+from ...data.padding import check_left_padding, has_left_padding
 from ...errors import DGExplorerError
 from ...memory import memory_advice
 from .explicit import Outputs
@@ -45,7 +46,7 @@ class Capture:
         CoupledBatchError
             Examples of a batch see each other, where so few as a proof takes did not show it.
         DataError
-            The model cannot be called with the batch.
+            The model cannot be called with the batch; or padding on the left changes its answers.
         UnsupportedModelError
             The batch does what none did before, and no way gives its gradients correctly.
         """
@@ -53,6 +54,10 @@ class Capture:
         read, outputs = Reading(self.model, self.plan), outputs or self.plan.task.output
         with memory_advice(advice), self._taking(batch):
             check_company(self.plan, self.model, batch)
+            if not self.plan.padding and has_left_padding(batch, self.model):
+                self.plan.padding = True
+                with undisturbed(self.model):
+                    check_left_padding(self.model, batch, self.plan.task.predict)
             for attempt in range(4):
                 try:
                     return read(batch, outputs, ids)

@@ -31,6 +31,7 @@ class Plan:
     watchful : what is done depends on the data (experts), so that the order of rows is checked in
         every batch and not only in the first of its shape
     company : examples in the largest batch that was split to see whether they know each other
+    padding : whether a row with padding on the left was served without it, too
     """
 
     task: Task
@@ -45,6 +46,7 @@ class Plan:
     errors: dict[str, float] = field(default_factory=dict)
     watchful: bool = False
     company: int = 0
+    padding: bool = False
     #: parameters of which the data decide what is done with them
     routed: set[str] = field(default_factory=set, repr=False)
     #: (signature of a batch, parameter, key) -> rows an example, where their order was checked
