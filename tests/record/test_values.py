@@ -214,3 +214,12 @@ def test_equal_rows_are_in_the_file_once_and_read_as_they_are(tmp_path, kind, od
     assert np.array_equal(opened.copy_to(tmp_path / "copy")["replay"]["who"].values, table)
     run.pack(tmp_path / "run.zip")
     assert np.array_equal(dg.Run.open(tmp_path / "run.zip")["replay"]["who"].values, table)
+
+
+def test_an_array_without_columns_comes_back_with_its_rows(run):
+    for epoch in range(3):
+        row = xr.Dataset({"none": (("epoch", "k"), np.zeros((1, 0), "f4"))}, {"epoch": [epoch]})
+        run.append("analyses/empty", row)
+    found = run["analyses/empty"].load()["none"]
+    assert found.shape == (3, 0)
+    assert found.dtype == np.float32

@@ -11,6 +11,7 @@ from torch import nn
 from dg_explorer import Recorder, Run
 from dg_explorer.checkpoints.store import load_checkpoint, load_initial, load_weights
 from dg_explorer.errors import CheckpointError, SettingError
+from dg_explorer.training.recorded_steps import ReplayMissingError, recorded_steps
 from dg_explorer.training.step.by_hand import UnsupportedOptimizerError
 
 
@@ -53,6 +54,19 @@ def test_the_training_can_be_replayed_from_the_record_alone(task, name):
             assert all(torch.equal(v, recorded[k]) for k, v in again.state_dict().items())
     state = load_checkpoint(run, 2).optimizer_state()
     assert set(state) == {k for k, _ in again.named_parameters()}
+
+
+def test_a_replay_without_the_order_of_the_examples_names_the_call_that_gives_it(task):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 1e-2)
+    with Recorder(run, model, optimizer, train=task.loader(0).dataset, replay=True) as rec:
+        for x, y, _ in task.loader(0):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        rec.epoch(0)
+    with pytest.raises(ReplayMissingError, match=r"order of the examples: call rec\.batch"):
+        recorded_steps(run, task.ids, task.y.numpy(), [])
 
 
 def test_the_record_says_plainly_that_there_is_no_replay_and_what_remains(task):

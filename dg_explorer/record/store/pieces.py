@@ -113,7 +113,8 @@ class Stored:
         first, stop, step = rows.indices(self.shape[0])
         row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         if not rest or row <= BLOCK or step != 1:
-            values = self._values(first * row, max(first, stop) * row, (-1, *self.shape[1:]))
+            shape = (max(first, stop) - first, *self.shape[1:])
+            values = self._values(first * row, max(first, stop) * row, shape)
             return outer(values[:: max(1, step)], (slice(None), *rest))
         # of a wide row only the span that is asked for
         low, high, place = _span(rest[0], self.shape[1])
