@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import shared
+from at_rest import still
 from guarded import assert_clean, guarded_page
 from lab_pages import Notebook, write_cells
 
@@ -72,13 +73,15 @@ def open_cells(page, lab, request):
 
 @pytest.fixture
 def open_offline(browser):
-    """Open a file with the network off; the page, once it has loaded."""
+    """Open a file with the network off; the page, once its board, if it has one, is drawn."""
     pages = []
 
     def open_offline(path) -> object:
         page = guarded_page(browser, allowed="$never", offline=True)
         pages.append(page)
         page.goto(Path(path).resolve().as_uri(), wait_until="load")
+        page.locator("body[data-ready], body:not(:has(#dg-host))").wait_for(state="attached")
+        still(page)
         return page
 
     yield open_offline

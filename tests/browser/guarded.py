@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+
+from at_rest import PATIENCE
 
 BROWSER_OPTIONS = [
     "--no-sandbox",
@@ -39,7 +42,7 @@ def guarded_page(browser, *, allowed: str, offline: bool = False):
         locale="en-US",
         timezone_id="UTC",
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE * 1000)
     context.add_init_script(SEEMS_REAL)
     if offline:
         context.set_offline(True)
@@ -51,6 +54,9 @@ def guarded_page(browser, *, allowed: str, offline: bool = False):
 
     context.route(re.compile(rf"^(https?|wss?)://(?!{allowed})"), refuse)
     page = context.new_page()
+    if slow := os.environ.get("SLOW_BROWSER"):  # so many times slower, as on a loaded machine
+        line = context.new_cdp_session(page)
+        line.send("Emulation.setCPUThrottlingRate", {"rate": float(slow)})
     page.outside = outside
     page.errors = []
     page.on("pageerror", lambda error: is_splash(error) or page.errors.append(str(error)))

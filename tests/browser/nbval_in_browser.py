@@ -10,7 +10,7 @@ from __future__ import annotations
 import nbformat
 import pytest
 import shared
-from board_acts import until
+from at_rest import resting_epoch, until
 from guarded import assert_clean, guarded_page
 from lab_pages import Notebook
 from nbval.plugin import IPyNbFile
@@ -119,9 +119,11 @@ class BoardAnswers(pytest.Item):
             test = int(
                 board.locator("[data-testid=dg-test][aria-selected=true]").get_attribute("data-id")
             )
-            epoch = int(slider.get_attribute("aria-valuenow"))
+            epoch = resting_epoch(board)
             told = "[explorer.selection.epoch, explorer.selection.test]"
             until(lambda: notebook.python(told) == [epoch, test])
+            # what the kernel is asked for has come
+            expect(board.locator(".dg-columns[data-stale]")).to_have_count(0)
             for side, ascending in (("dg-helped", False), ("dg-hurt", True)) if scored else ():
                 ids = shown_ids(board.get_by_test_id(side))
                 wanted = NAMED.format(epoch=epoch, test=test, ascending=ascending, k=len(ids))

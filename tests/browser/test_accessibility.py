@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from at_rest import still
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -18,9 +19,8 @@ LARGE = ", ".join(
     f".dg-whatif{part} {kind}:visible" for part in ("", "-bar") for kind in ("button", "select")
 )
 TABS = ["transition", "map", "gradients", "bias", "validity"]
-# once the view has been drawn, in words that name the rule, the element and what is wrong with it
-RUN = """part => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
-  .then(() => axe.run(part, {resultTypes: ['violations']})).then(({violations}) =>
+# in words that name the rule, the element and what is wrong with it
+RUN = """part => axe.run(part, {resultTypes: ['violations']}).then(({violations}) =>
   violations.flatMap(({id, nodes}) => nodes.map(({target, failureSummary}) => `${id} ${target}: ${failureSummary}`)))"""
 
 
@@ -54,6 +54,7 @@ def checked_run():
 
 
 def violations(page, part="html"):
+    still(page)
     return page.evaluate(RUN, part)
 
 
@@ -91,7 +92,9 @@ def test_an_answer_to_what_if_has_no_violation_and_its_controls_are_large_on_a_p
             page.set_viewport_size({"width": width, "height": 900})
             assert violations(page, ".dg-timeline") == [], (theme, width)
             assert violations(page, ".dg-head") == [], (theme, width)
-    for control in page.locator(LARGE).all():
+    controls = page.locator(LARGE)
+    expect(controls.first).to_be_visible()
+    for control in controls.all():
         assert control.bounding_box()["height"] >= 44, control
 
 

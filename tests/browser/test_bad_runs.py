@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from at_rest import still
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -44,7 +45,7 @@ def test_a_class_without_training_examples_never_shares_a_label(show):
 
     page = show(changed(tiny_run(), "train_examples", empty), test=1002)
     expect(page.get_by_test_id("dg-influencer").first).to_be_visible()
-    assert page.locator(".dg-tag-same").count() == 0
+    expect(page.locator(".dg-tag-same")).to_have_count(0)
 
 
 def test_dynamics_that_are_not_numbers_leave_gaps(show):
@@ -65,6 +66,7 @@ def test_scores_that_are_partly_nan_rank_the_others(show):
         data["score"].values[:, :, ::2] = np.nan
 
     page = show(changed(tiny_run(), "scores/trak", spoil))
+    expect(page.get_by_test_id("dg-influencer").first).to_be_visible()
     ids = page.get_by_test_id("dg-influencer").evaluate_all("rows => rows.map(r => +r.dataset.id)")
     assert ids
     assert all(id % 2 for id in ids)  # ids begin at 100: the even ones are lost
@@ -86,6 +88,7 @@ def test_names_of_any_script_stay_inside_the_board(show):
     page = show(new)
     for tab in ("transition", "map", "bias"):
         page.get_by_test_id(f"dg-tab-{tab}").click()
+        still(page)
         wide = page.evaluate(
             """() => [...document.querySelectorAll('.dg-slot')].filter(s => [...s.querySelectorAll('.dg-card, .dg-influencer, .dg-scatter-legend > *, .dg-mini-row, .dg-h2')]
                  .some(e => e.getBoundingClientRect().right > s.getBoundingClientRect().right + 1)).map(s => s.className)"""

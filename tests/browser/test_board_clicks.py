@@ -1,6 +1,7 @@
 """A click on a card selects that card, wherever the list stands and however the list is drawn."""
 
 import pytest
+from at_rest import still
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -22,10 +23,12 @@ def test_a_click_far_from_the_selected_card_selects_the_card_under_it(page):
     gallery = page.locator(".dg-left .dg-list")
     gallery.hover()
     page.mouse.wheel(0, -10_000)
-    expect(page.locator("[data-testid=dg-test][data-index='1']")).to_be_visible()
+    page.wait_for_function("list => list.scrollTop === 0", arg=gallery.element_handle())
+    still(page)
     # a real press: it focuses the list before the button is let go
     page.locator("[data-testid=dg-test][data-index='1']").click()
     expect(chosen(page)).to_have_attribute("data-id", "1001")
+    still(page)
     assert gallery.evaluate("list => list.scrollTop") == 0
 
 
@@ -34,6 +37,7 @@ def test_tab_still_brings_the_active_card_into_view(page):
     gallery = page.locator(".dg-left .dg-list")
     gallery.hover()
     page.mouse.wheel(0, -10_000)
+    page.wait_for_function("list => list.scrollTop === 0", arg=gallery.element_handle())
     expect(page.locator("[data-testid=dg-test][data-index='0']")).to_be_visible()
     page.get_by_test_id("dg-sort").focus()
     page.keyboard.press("Tab")
@@ -50,6 +54,7 @@ def test_a_rectangle_selects_and_undo_and_redo_walk_over_it(page):
     page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=4)
     page.mouse.up()
     expect(said).to_contain_text("selected")
+    still(page)  # not a number on the way
     selected = said.inner_text()
     page.get_by_test_id("dg-undo").click()
     expect(said).to_have_text("")
@@ -66,6 +71,7 @@ def test_a_search_and_a_filter_leave_what_passes_both(page):
         before = listed.inner_text()
         page.get_by_test_id(f"dg-filter-{verdict}").click()
         expect(listed).not_to_have_text(before)
+        still(page)
         numbers.append(int(listed.inner_text().split()[0]))
     assert sum(numbers) == 10
     assert min(numbers) > 0

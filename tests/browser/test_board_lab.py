@@ -1,7 +1,8 @@
 """The board in the newest JupyterLab, and in a Tab of ipywidgets."""
 
 import pytest
-from board_acts import BOARDS, BoardActs, close, open_boards, until
+from at_rest import until
+from board_acts import BOARDS, BoardActs, close, open_boards
 from playwright.sync_api import expect
 
 

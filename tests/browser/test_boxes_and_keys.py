@@ -1,8 +1,7 @@
 """A board in any box is wide enough to read, and its keys are its own."""
 
-import time
-
 import pytest
+from at_rest import still, until
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -20,22 +19,19 @@ INSIDE = """() => {
   return !!active?.closest('.dg-board'); }"""
 
 
-def until(holds, seconds=30):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 def test_in_a_row_of_boxes_it_takes_the_room_there_is(open_cells):
     notebook = open_cells(CELL, "ipywidgets.HBox([ex, ipywidgets.Button(description='beside')])")
     notebook.run_all()
     board = notebook.page.get_by_test_id("dg-board")
-    expect(board).to_be_visible()
-    beside = notebook.page.get_by_role("button", name="beside").bounding_box()
-    box = board.bounding_box()
-    assert box["width"] > 500
-    assert abs(beside["x"] - box["x"] - box["width"]) < 20
+    button = notebook.page.get_by_role("button", name="beside")
+    expect(button).to_be_visible()
+    expect(board.get_by_test_id("dg-influencer").first).to_be_visible()
+
+    def wide_and_beside_the_button():
+        box, beside = board.bounding_box(), button.bounding_box()
+        return box["width"] > 500 and abs(beside["x"] - box["x"] - box["width"]) < 20
+
+    until(wide_and_beside_the_button)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +53,7 @@ def test_in_any_parent_it_is_at_least_320_pixels_wide(open_offline, tmp_path, pa
            around.append(document.createElement('div')); }""",
         parent,
     )
+    still(page)
     assert page.get_by_test_id("dg-board").bounding_box()["width"] >= 320
 
 
@@ -65,14 +62,15 @@ def test_after_a_click_anywhere_letters_stay_on_the_board_and_chords_pass(open_c
     notebook.run_all()
     page = notebook.page
     board = page.get_by_test_id("dg-board")
-    expect(board).to_be_visible()
+    expect(board.get_by_test_id("dg-influencer").first).to_be_visible()
+    still(page)
     cells = page.evaluate(CELLS)
     for place in ("dg-h1", "dg-panel-note", "dg-card-body", "dg-tablist"):
         spot = board.locator(f".{place}").first
         if not spot.count() or not spot.is_visible():
             continue
         spot.click(position={"x": 3, "y": 3})
-        assert page.evaluate(INSIDE), place
+        page.wait_for_function(INSIDE)
         for key in "addxmby":  # a cell above, delete it, cut, to Markdown, below, to code
             page.keyboard.press(key)
         assert page.evaluate(CELLS) == cells
@@ -88,7 +86,7 @@ def test_what_loses_the_focus_by_leaving_the_page_leaves_it_to_the_board(open_ce
     page = notebook.page
     row = page.get_by_test_id("dg-test").first
     row.click()
-    assert page.evaluate(INSIDE)
+    page.wait_for_function(INSIDE)
     page.evaluate(
         "() => { const b = document.createElement('button'); b.id = 'leaving';"
         "document.querySelector('.dg-board').append(b); b.focus(); b.remove(); }"

@@ -45,7 +45,7 @@ def test_the_page_opens_with_the_board_alive_and_no_question_asked(browser, demo
     page = guarded_page(browser, allowed=rf"127\.0\.0\.1:{port}/")
     page.goto(address)
     card = page.get_by_test_id("dg-test").first
-    expect(card).to_be_visible(timeout=60_000)
+    expect(card).to_be_visible()
     card.click()
     expect(card).to_have_attribute("aria-selected", "true")
     slider = page.get_by_test_id("dg-timeline")
@@ -58,8 +58,8 @@ def test_the_page_opens_with_the_board_alive_and_no_question_asked(browser, demo
     assert scores.sizes["epoch"] >= 20
     row = scores.sel(epoch=1000, test=int(card.get_attribute("data-id")))
     best = int(row.train[row.argmax("train")])
-    expect(first).to_have_attribute("data-id", str(best), timeout=30_000)
-    assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0
+    expect(first).to_have_attribute("data-id", str(best))
+    expect(page.locator(".jp-Dialog, .Toastify__toast")).to_have_count(0)
     page.screenshot(path=screenshots / "demo.png")
     page.context.close()
     assert_clean(page)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from at_rest import still
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -12,7 +13,7 @@ from dg_explorer.testing import tiny_run
 NO_WEBGL = """const real = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
   return kind.startsWith("webgl") ? null : real.call(this, kind, ...rest); };"""
-# resolves once the canvas holds ink; the page's policy forbids wait_for_function, which evaluates text
+# resolves once the canvas holds ink
 INKED = """() => new Promise((done) => { const look = () => {
   const of = document.querySelector('.dg-right .dg-stage canvas');
   const { data } = of.getContext('2d').getImageData(0, 0, of.width, of.height);
@@ -48,6 +49,7 @@ def test_a_lasso_selects_and_escape_clears(open_offline, saved):
     drag(page, area, (0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98), (0.02, 0.02))
     count = page.locator(".dg-right .dg-h2 > :last-child")
     expect(count).to_contain_text("selected")
+    still(page)  # not a number on the way
     assert int(count.inner_text().split()[0]) >= 50
     page.keyboard.press("Escape")
     expect(count).to_have_text("")
@@ -86,8 +88,7 @@ def test_arrows_and_enter_choose_in_the_scatter(open_offline, saved):
 
 def test_the_scatter_is_drawn_without_webgl_too(open_offline, saved):
     page = open_offline(saved)
-    painted_with = page.locator(".dg-right .dg-stage").get_attribute("data-painter")
-    assert painted_with == "webgl"
+    expect(page.locator(".dg-right .dg-stage")).to_have_attribute("data-painter", "webgl")
     page.context.add_init_script(NO_WEBGL)
     page.reload()
     painted(page, "canvas")
@@ -112,6 +113,7 @@ def test_there_is_one_graphics_context_however_many_tabs_were_open(open_offline,
         expect(page.get_by_test_id(f"dg-tab-{tab}")).to_have_attribute("aria-selected", "true")
         panel = page.locator(f'.dg-tabpanel[data-view="{tab}"]')
         expect(panel).to_be_visible()
+        still(page)
         assert len(panel.inner_text()) > 40
     painters = page.locator(".dg-stage").evaluate_all("all => all.map(s => s.dataset.painter)")
     assert sorted(painters) == ["canvas", "webgl"]
@@ -123,6 +125,7 @@ def test_gainers_on_screen_are_those_of_the_record(open_offline, saved):
     page = open_offline(saved)
     page.get_by_test_id("dg-tab-transition").click()
     page.get_by_test_id("dg-range").click()
+    still(page)
     title = page.locator(".dg-tabpanel[data-view=transition] .dg-panel-title").inner_text()
     words = title.split("·")[0].replace("epoch", "").split("change")[0].split("→")
     ends = [int(word) for word in words]
@@ -130,6 +133,7 @@ def test_gainers_on_screen_are_those_of_the_record(open_offline, saved):
     change = (mean.sel(epoch=ends[1]) - mean.sel(epoch=ends[0])).to_series()
     shown = page.get_by_test_id("dg-gained").locator("[data-id]")
     ids = [int(i) for i in shown.evaluate_all("rows => rows.map(r => r.dataset.id)")]
+    assert ids
     assert ids == change[change > 0].nlargest(len(ids)).index.tolist()
 
 
@@ -162,9 +166,7 @@ def test_each_view_alone_holds_all_it_asks_for(open_offline, tmp_path):
         path = view(run).to_html(tmp_path / f"{view.__name__}.html")
         page = open_offline(path)
         expect(page.get_by_test_id("dg-board")).to_be_visible()
-        settle = "() => new Promise(done => setTimeout(() => requestAnimationFrame(done)))"
-        for _ in range(3):
-            page.evaluate(settle)
+        still(page)
         assert page.get_by_test_id("dg-errors").inner_text() == "", view.__name__
         assert "saved" not in page.get_by_test_id("dg-board").inner_text(), view.__name__
         slider = page.get_by_test_id("dg-timeline")

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 
 import nbformat
+from at_rest import until
 from playwright.sync_api import expect
 
 # as large as the first line of the table of sizes: what is embedded fills its budget
@@ -22,9 +22,7 @@ def test_it_weighs_less_than_three_megabytes_and_shows_the_board_when_opened(
     notebook = open_cells(CELL).run_all()
     expect(notebook.page.get_by_test_id("dg-board")).to_be_visible()
     # what the tabs show and the scores of other test examples follow a moment later
-    until = time.monotonic() + 30
-    while not notebook.python("len(ex._more)"):
-        assert time.monotonic() < until
+    until(lambda: notebook.python("len(ex._more)"))
     notebook.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     path = lab.folder / notebook.path
     assert path.stat().st_size <= 3_000_000
@@ -35,13 +33,13 @@ def test_it_weighs_less_than_three_megabytes_and_shows_the_board_when_opened(
     lab.end_kernels()
     again = open_nb(notebook.path)
     board = again.page.get_by_test_id("dg-board")
-    expect(board).to_be_visible(timeout=30_000)
+    expect(board).to_be_visible()
     board.get_by_test_id("dg-timeline").press("Home")
     expect(board).to_have_attribute("data-epoch", "0")
     expect(board.get_by_test_id("dg-influencer").first).to_be_visible()
     expect(board.get_by_test_id("dg-gained").locator("[data-id]").first).to_be_visible()
     board.get_by_test_id("dg-search").fill("#1007")
-    board.get_by_test_id("dg-test").first.click()
+    board.locator('[data-testid=dg-test][data-id="1007"]').click()
     expect(board.locator(".dg-middle")).to_contain_text("test example 1007")
     expect(board.get_by_test_id("dg-influencer").first).to_be_visible()
     expect(board.get_by_test_id("dg-notice")).to_contain_text("No kernel answers")
@@ -67,8 +65,8 @@ def test_saved_by_default_it_reopens_as_its_picture_which_the_board_itself_hides
     lab.end_kernels()
     again = open_nb(notebook.path).page
     again.expected = ["widget model not found"]
-    expect(again.locator(STILLS)).to_be_visible(timeout=30_000)
-    assert again.locator(STILLS).bounding_box()["width"] > 600
+    expect(again.locator(STILLS)).to_be_visible()
+    until(lambda: again.locator(STILLS).bounding_box()["width"] > 600)
 
 
 def test_executed_without_a_browser_all_that_is_to_be_saved_is_saved(lab):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from board_acts import until
+from at_rest import until
 from playwright.sync_api import expect
 
 import dg_explorer as dg
