@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import SettingError
 from .batch import Batch
-from .padding import Told, check_left_padding, has_left_padding, mask_of
+from .forward import as_written
+from .padding import Told, check_left_padding, has_left_padding, mask_of, shorter
 
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
 )
-
-
-@contextmanager
-def evaluating(model):
-    """Evaluation mode inside the block; each module gets its own mode back, frozen ones too.
-
-    Transformers take no fast path meanwhile: there, layers between give tensors without sizes,
-    and positions that are padded come out as zeros.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    model.eval()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes:
-            module.training = mode
-
-
-def compiled(module: nn.Module) -> bool:
-    """Whether a module runs as torch.compile made it, by its wrapper or in place."""
-    return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
-
-
-def as_written(model: nn.Module):
-    """A block in which a compiled model runs as its code says: what is compiled calls no hook."""
-    if any(map(compiled, model.modules())):
-        return torch.compiler.set_stance("force_eager")
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -193,7 +164,7 @@ class LayerOutputs:
         tried = {"first": [0], "last": [last], "both": [0, last], "two": [0] * 2, "three": [0] * 3}
         found, units = {}, {}
         for what, places in tried.items():
-            with self._listening() as heard, _last_units(model, self.modules) as sizes:
+            with self._listening() as heard, _last_units(model, self.modules, self.inputs) as sizes:
                 ask(model, batch.take(places))
             found[what], units = heard, sizes
         missing = [name for name in self.modules if name not in found["first"]]
@@ -202,10 +173,50 @@ class LayerOutputs:
                 f"The model does not call the layer {missing[0]!r} in evaluation mode, so it has "
                 f"no output there. Name another layer."
             )
-        return {
+        layouts = {
             name: _layout(name, {what: heard[name] for what, heard in found.items()}, units)
             for name in self.modules
         }
+        two = {name: _examples_first(found["two"][name], each, 2) for name, each in layouts.items()}
+        doubtful = {
+            name: rows
+            for name, rows in two.items()
+            if rows.ndim >= 3 and rows.shape[1] == rows.shape[-1]
+        }
+        looked = self._units_by_size(model, batch.take([0, 0]), ask, doubtful, layouts)
+        for name, unit in looked.items():
+            layouts[name] = replace(layouts[name], unit=unit)
+            doubtful.pop(name)
+        for name, rows in doubtful.items():
+            if units.get(name) is None or units[name].turned:
+                raise SettingError(
+                    f"{name!r} gives {tuple(rows.shape[1:])} for an example: which axis counts its "
+                    f"units cannot be told, as the sizes are equal and axes are moved after the "
+                    f"last layer with weights. Name the layer before they are moved, or put "
+                    f"nn.Identity() there and name that."
+                )
+        return layouts
+
+    def _units_by_size(
+        self, model, two: Batch, ask, doubtful: dict, layouts: dict
+    ) -> dict[str, int]:
+        """The axis of units where two axes have one size: that which shorter inputs leave alone."""
+        found: dict[str, int] = {}
+        for fewer in shorter(two) if doubtful else ():
+            with self._listening() as heard, suppress(Exception):
+                ask(model, fewer)  # a later layer may not take it: what was heard before counts
+            for name, rows in doubtful.items():
+                if name in found or name not in heard:
+                    continue
+                now = _examples_first(heard[name], layouts[name], 2)
+                if now.ndim != rows.ndim or len(now) != len(rows):
+                    continue
+                changed = [axis for axis in (1, -1) if now.shape[axis] != rows.shape[axis]]
+                if len(changed) == 1:
+                    found[name] = -changed[0]
+            if len(found) == len(doubtful):
+                break
+        return found
 
     def _pooled(self, output, layout: OutputLayout, n: int, mask_of_shape) -> torch.Tensor:
         rows = _examples_first(output, layout, n)
@@ -262,39 +273,92 @@ def _examples_first(output: torch.Tensor, layout: OutputLayout, n: int) -> torch
     return rows
 
 
-def _unit_axis(rows: torch.Tensor, last: tuple | None) -> int:
+@dataclass
+class Units:
+    """What the last module with weights gave before a layer's output: a sign of its unit axis.
+
+    Attributes
+    ----------
+    width : int
+        How many units.
+    first : bool
+        They come before the positions, as a convolution has them.
+    turned : bool
+        Axes were moved since.
+    """
+
+    width: int
+    first: bool
+    turned: bool = False
+
+
+def _unit_axis(rows: torch.Tensor, last: Units | None) -> int:
     """The axis of units: the width of the last layer with weights decides, then what it is."""
-    first = rows.ndim > 3 if last is None else last[1]
+    first = rows.ndim > 3 if last is None else last.first
     if rows.ndim < 3:
         return -1
     if last is not None:
-        at = [axis for axis in (1, -1) if rows.shape[axis] == last[0]]
+        at = [axis for axis in (1, -1) if rows.shape[axis] == last.width]
         if len(at) == 1:
             return at[0]
     return 1 if first else -1
 
 
+class _Turns(TorchFunctionMode):
+    """Notes whether axes are moved: where sizes are equal, only that tells them apart."""
+
+    _MOVES = ("transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "einsum")
+    _MOVES += ("reshape", "view", "flatten", "unflatten")
+    turned = False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        if name in self._MOVES or (name == "__get__" and "T" in str(func)):
+            self.turned = True
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
-def _last_units(model, layers: Iterable[str]) -> Iterator[dict[str, tuple[int, bool]]]:
-    """By layer: how many units the last module with weights gave, and whether they come first."""
-    last: list[tuple[int, bool]] = []
-    found: dict[str, tuple[int, bool]] = {}
+def _last_units(model, layers: Iterable[str], inputs: bool) -> Iterator[dict[str, Units]]:
+    """By layer: the units of the last module with weights before its output, or its input.
+
+    What goes into a module with weights is laid out as that module takes it.
+    """
+    last: list[Units] = []
+    found: dict[str, Units] = {}
     handles = []
     names = {module: name for name, module in model.named_modules()}
+    wanted, turns = set(layers), _Turns()
 
-    def note(module, args, out):
+    def keep(module):
+        if names[module] in wanted and last:
+            found[names[module]] = replace(last[0], turned=turns.turned)
+
+    def enter(module, args, kwargs):
+        into = args[0] if args else next(iter(kwargs.values()), None)
+        first = isinstance(module, _CHANNELS_FIRST)
+        if names[module] in wanted and (first or isinstance(module, nn.Linear)):
+            width = into.shape[1 if first and into.ndim > 1 else -1]
+            found[names[module]] = Units(width, first)
+        else:
+            keep(module)
+
+    def leave(module, args, out):
         out = out[0] if isinstance(out, tuple) and out else out
         if any(True for _ in module.parameters(recurse=False)) and torch.is_tensor(out):
             first = isinstance(module, _CHANNELS_FIRST)
-            last[:] = [(out.shape[1 if first and out.ndim > 1 else -1], first)]
-        if names[module] in wanted and last:
-            found[names[module]] = last[0]
+            last[:] = [Units(out.shape[1 if first and out.ndim > 1 else -1], first)]
+            turns.turned = False
+        if not inputs:
+            keep(module)
 
-    wanted = set(layers)
     try:
         for module in names:
-            handles.append(module.register_forward_hook(note))
-        yield found
+            if inputs:
+                handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave))
+        with turns:
+            yield found
     finally:
         for handle in handles:
             handle.remove()

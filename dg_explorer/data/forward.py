@@ -1,16 +1,51 @@
-"""A user's own `forward=`: what it returns is the prediction, or (prediction, labels)."""
+"""How a model is asked: in evaluation mode, as its code says, by a user's own `forward=`.
+
+What a `forward=` returns is the prediction, or (prediction, labels).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from torch import nn
 
 from .batch import Batch
 from .draws import PrivateDraws
-from .evaluation import evaluating
 from .leaves import is_array
+
+
+@contextmanager
+def evaluating(model):
+    """Evaluation mode inside the block; each module gets its own mode back, frozen ones too.
+
+    Transformers take no fast path meanwhile: there, layers between give tensors without sizes,
+    and positions that are padded come out as zeros.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    model.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes:
+            module.training = mode
+
+
+def compiled(module: nn.Module) -> bool:
+    """Whether a module runs as torch.compile made it, by its wrapper or in place."""
+    return hasattr(module, "_orig_mod") or module.__dict__.get("_compiled_call_impl") is not None
+
+
+def as_written(model: nn.Module):
+    """A block in which a compiled model runs as its code says: what is compiled calls no hook."""
+    if any(map(compiled, model.modules())):
+        return torch.compiler.set_stance("force_eager")
+    return nullcontext()
 
 
 class Prediction:

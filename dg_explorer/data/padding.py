@@ -6,7 +6,7 @@ And whether padding on the left changes what a model answers.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -189,6 +189,26 @@ def _attention_mask(batch, model) -> torch.Tensor | None:
     mask = _named(batch, model).get("attention_mask") if isinstance(batch, Batch) else None
     whole = torch.is_tensor(mask) and mask.ndim == 2 and mask.shape[1] > 0
     return mask if whole else None
+
+
+def shorter(batch: Batch) -> Iterator[Batch]:
+    """The batch, cut to half along each axis of its tensors that counts no examples, one by one."""
+    tensors, axes, rebuild = batch.tensors()
+    sides = {
+        (axis, size)
+        for tensor, counts in zip(tensors, axes, strict=True)
+        for axis, size in enumerate(tensor.shape)
+        if axis != counts and size > 1
+    }
+    for axis, size in sorted(sides, reverse=True):
+        yield rebuild(
+            [
+                t.narrow(axis, 0, size // 2)
+                if axis != counts and t.ndim > axis and t.shape[axis] == size
+                else t
+                for t, counts in zip(tensors, axes, strict=True)
+            ]
+        )
 
 
 def _shortened(one: Batch, length: int, cut: int) -> Batch:

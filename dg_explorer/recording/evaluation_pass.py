@@ -9,7 +9,8 @@ import torch
 import xarray as xr
 
 from ..data.batch import Batch, calling
-from ..data.evaluation import LayerOutputs, evaluating, in_order_of, on_device_of
+from ..data.evaluation import LayerOutputs, in_order_of, on_device_of
+from ..data.forward import evaluating
 from ..data.leaves import shapes
 from ..errors import DataError, SettingError
 from ..tasks import Task, as_task

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from dg_explorer.data.batch import Batch
-from dg_explorer.data.evaluation import LayerOutputs, evaluating
+from dg_explorer.data.evaluation import LayerOutputs
+from dg_explorer.data.forward import evaluating
 
 LENGTHS = (5, 2, 4, 3)
 

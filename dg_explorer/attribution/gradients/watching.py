@@ -10,7 +10,7 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
-from ...data.evaluation import as_written
+from ...data.forward import as_written
 from ...errors import SettingError
 from ...tasks.model_kinds import check_shaped
 
