@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import DataError
 
@@ -18,18 +20,23 @@ _MOVES = (
 )  # fmt: skip
 
 
-def logits_of(answer: Any) -> torch.Tensor:
+def logits_of(answer: Any, place: int | None = None) -> torch.Tensor:
     """The answer of a model as one tensor, in at least single precision.
 
-    A tensor is taken as it is; of a Hugging Face output or a dict the entry `logits` (or another
-    of `KEYS`, or its only tensor of numbers); of a tuple or list the first entry.
+    A tensor is taken as it is; of a Hugging Face output, a dict or a dataclass the entry `logits`
+    (or another of `KEYS`), of these and of a tuple or list the only tensor of numbers.
+
+    Parameters
+    ----------
+    place : int, optional
+        Which entry of a tuple or list it is, where there are several: see `place_of`.
 
     Raises
     ------
     DataError
         Several entries could be meant, or there are no real numbers.
     """
-    found = _entry(answer)
+    found = _entry(answer, place)
     if not torch.is_tensor(found):
         raise DataError(
             f"The model returns {type(answer).__name__} without a tensor that could be the "
@@ -45,9 +52,11 @@ def logits_of(answer: Any) -> torch.Tensor:
     return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
 
 
-def _entry(answer: Any) -> Any:
+def _entry(answer: Any, place: int | None) -> Any:
     if torch.is_tensor(answer):
         return answer
+    if dataclasses.is_dataclass(answer) and not isinstance(answer, Mapping):
+        answer = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
     if isinstance(answer, Mapping):
         for key in KEYS:
             if torch.is_tensor(answer.get(key)):
@@ -57,15 +66,94 @@ def _entry(answer: Any) -> Any:
             return next(iter(tensors.values()))
         raise DataError(
             f"The model returns a dict with {', '.join(map(str, answer))}, and it is not plain "
-            f"which entry is the answer. Call it 'logits', or say it: "
-            f"CustomTask(predict=lambda model, batch: model(...)['...'], ...)."
+            f"which entry is the answer. Call it 'logits', or say it: forward=lambda model, "
+            f"batch: model(batch[0])['...']."
         )
     for key in KEYS:
         if torch.is_tensor(getattr(answer, key, None)):
             return getattr(answer, key)
     if isinstance(answer, (tuple, list)) and answer:
-        return _entry(answer[0])
+        several = places_in(answer)
+        if place in several:
+            return answer[place]
+        if len(several) > 1:
+            shapes = ", ".join(str(tuple(answer[i].shape)) for i in several)
+            raise DataError(
+                f"The model returns {len(several)} tensors, of shapes {shapes}, and it is not "
+                f"plain which is the answer. Say it: forward=lambda model, batch: "
+                f"model(batch[0])[{several[-1]}], in the recorder and wherever data are given."
+            )
+        return answer[several[0]] if several else _entry(answer[0], None)
     return None
+
+
+def places_in(answer: Any) -> list[int]:
+    """Which entries of a tuple or list without names could be the answer: tensors of real numbers.
+
+    A single number is a loss.
+    """
+    named = any(torch.is_tensor(getattr(answer, key, None)) for key in KEYS)
+    if named or not isinstance(answer, (tuple, list)):
+        return []
+    return [
+        i for i, x in enumerate(answer) if torch.is_tensor(x) and x.ndim and x.is_floating_point()
+    ]
+
+
+def place_of(model: Any, ask: Callable, answer: Any, first: bool) -> int | None:
+    """Which entry of a tuple or list is the answer, where the model's own graph shows it.
+
+    An entry that only passes another one on, without weights, says no more than that one; one
+    that another is made from by weights is a state on the way to it. What is left must be one.
+
+    Parameters
+    ----------
+    ask : function () -> what the model returns
+    first : bool
+        The model's library puts the answer first.
+
+    Returns
+    -------
+    int, or None where there is no choice or no way to tell
+    """
+    several = places_in(answer)
+    if len(several) < 2:
+        return None
+    if first:
+        return several[0]
+    if not isinstance(model, nn.Module):
+        return None
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = {i: entry.grad_fn for i, entry in enumerate(ask()) if i in several}
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    nodes = {i: node for i, node in nodes.items() if node is not None}
+    behind = {i: _behind(node, set(nodes.values()) - {node}) for i, node in nodes.items()}
+    made = [i for i, (_, weights) in behind.items() if weights]
+    passed = {node for i in made for node in behind[i][0]}
+    last = [i for i in made if nodes[i] not in passed]
+    return last[0] if len(last) == 1 else None
+
+
+def _behind(node: Any, stops: set) -> tuple[set, bool]:
+    """Which of `stops` a step is made from, and whether weights come in on the way from them."""
+    met, weights, seen, todo = set(), False, {node}, [node]
+    while todo:
+        for before, _ in todo.pop().next_functions:
+            if before is None or before in seen:
+                continue
+            seen.add(before)
+            weights |= type(before).__name__ == "AccumulateGrad"
+            if before in stops:
+                met.add(before)
+            else:
+                todo.append(before)
+    return met, weights
 
 
 def last_operation(prediction: Any) -> str:

@@ -173,7 +173,7 @@ class ProbabilitiesTask(ClassificationTask):
     name = "probabilities"
 
     def read(self, answer):
-        p = logits_of(answer)
+        p = logits_of(answer, self._place)
         if p.numel() and (p.min() < 0 or p.max() > 1 + 1e-5):
             raise DataError(
                 f"The task 'probabilities' expects answers between 0 and 1; the model gave "

@@ -15,7 +15,7 @@ from .multilabel import MultilabelTask
 from .parts import labels_of, tokens_of
 from .regression import RegressionTask
 from .segmentation import SegmentationTask
-from .task import Task, answer_of
+from .task import Task, answer_of, answer_place
 from .tokens import (
     LanguageModelingTask,
     MaskedLanguageModelingTask,
@@ -43,6 +43,13 @@ def infer_task(model: Any, prediction: Any, batch: Any) -> Task:
     TaskUnclearError
         Several tasks are possible, or none.
     """
+    place = None if model is None else answer_place(model, batch, prediction)
+    task = _infer(model, prediction, place, batch)
+    task._place = place
+    return task
+
+
+def _infer(model: Any, prediction: Any, place: int | None, batch: Any) -> Task:
     kind = None if model is None else kind_of(model)
     if kind in _OF_MODELS:
         return _OF_MODELS[kind](model)
@@ -52,7 +59,7 @@ def infer_task(model: Any, prediction: Any, batch: Any) -> Task:
             f"that name. Say what is trained: task=CustomTask(output=..., loss=...), or one of "
             f"those by name."
         )
-    prediction, labels = logits_of(prediction), labels_of(batch)
+    prediction, labels = logits_of(prediction, place), labels_of(batch)
     if labels is None:
         _ask(
             "there are no labels",
@@ -76,7 +83,8 @@ def _by_shape(prediction: torch.Tensor, labels: torch.Tensor, batch: Any) -> Tas
         return ClassificationTask()
     if prediction.ndim == 2 and labels.shape == prediction.shape:
         return _of_as_many_labels(labels, real, last_operation(prediction), told)
-    if prediction.ndim == 3 and not real and labels.shape == prediction.shape[:2]:
+    tokens = (n, *prediction.shape[1:2]), (n, *prediction.shape[2:3])  # before or after classes
+    if prediction.ndim == 3 and not real and tuple(labels.shape) in tokens:
         return _of_tokens(prediction, labels, batch, told)
     if prediction.ndim == 4 and labels.shape in _pixels(prediction) and not real:
         return SegmentationTask()
@@ -228,7 +236,7 @@ class InferredTask(Task):
             settled = self._settled = _OF_MODELS[kind](model)
             return settled.predict(model, batch)
         answer = answer_of(model, batch)
-        return self.settle(model, answer, batch).read(answer)
+        return self.settle(model, answer, batch).taken(model, batch, answer)
 
     def __getattribute__(self, name):
         own = ("_settled", "settled", "is_settled", "settle", "predict", "check_model")

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from ..errors import DataError, SettingError
-from .answers import logits_of
+from .answers import logits_of, place_of
 from .identity import code_digest
+from .model_kinds import is_hugging_face
 from .parts import labels_of, parts_of
 
 #: column -> (what an example not seen has, dtype), for every measure that a task may record
@@ -56,6 +57,8 @@ class Task:
     #: what `measures` gives, names of `COLUMNS`; `output_column` is the output among them
     columns: tuple[str, ...] = ()
     output_column = "margin"
+    #: which entry of a tuple that the model returns is its answer, once that is seen
+    _place: int | None = None
 
     # ---------------------------------------------------------------- the model's answer
 
@@ -67,11 +70,17 @@ class Task:
 
     def predict(self, model: Callable, batch: Any) -> Any:
         """The model's answer to a batch (by `forward=` where that was given), read by `read`."""
-        return self.read(answer_of(model, batch))
+        return self.taken(model, batch, answer_of(model, batch))
+
+    def taken(self, model: Callable, batch: Any, answer: Any) -> Any:
+        """The prediction in what a model returned, settling once which part of it that is."""
+        if self._place is None:
+            self._place = answer_place(model, batch, answer)
+        return self.read(answer)
 
     def read(self, answer: Any) -> Any:
         """What a model returns as a prediction: half precision is widened, logits are unwrapped."""
-        return logits_of(answer)
+        return logits_of(answer, self._place)
 
     def check_model(self, model: Callable) -> None:
         """Raise `SettingError` where the model is plainly of another kind."""
@@ -203,6 +212,12 @@ def answer_of(model: Callable, batch: Any) -> Any:
         return batch.predict(model)
     inputs, keywords, _ = parts_of(batch)
     return model(*inputs, **keywords)
+
+
+def answer_place(model: Callable, batch: Any, answer: Any) -> int | None:
+    """Which entry of what a model returned is its answer; None where there is no choice."""
+    few = batch.take([0, 0]) if hasattr(batch, "take") else batch
+    return place_of(model, lambda: answer_of(model, few), answer, is_hugging_face(model))
 
 
 def mean_of(column: np.ndarray, there: np.ndarray) -> float:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import torch
 
+from ..data.batch import Batch
+from ..data.padding import shorter
 from ..errors import DataError, SettingError
-from .model_kinds import bare, kind_of
+from .answers import refuse_probabilities
+from .model_kinds import bare, is_hugging_face, kind_of
 from .parts import parts_of, tokens_of
 from .positions import IGNORED, PositionsTask
+from .task import Task, answer_of
 
 # fewer labels than this agree with their neighbours by accident
 _ENOUGH = 8
@@ -18,6 +23,9 @@ _ENOUGH = 8
 class TokensTask(PositionsTask):
     """Logits (example, token, class) and labels (example, token); -100 counts for nothing.
 
+    Where the sizes show that classes come before tokens, as torch's `cross_entropy` takes them,
+    they are turned; where there are as many classes as tokens, a shorter example shows it.
+
     Output and loss of a sequence are sums over its tokens; what is recorded is a mean over them.
 
     Parameters
@@ -25,19 +33,62 @@ class TokensTask(PositionsTask):
     padding : "count" or "ignore", optional
         What labels at padding (`attention_mask` 0) are that are not -100: trained on, as
         transformers' own losses do, or ignored. By default such labels are refused.
+    class_axis : 1 or 2, optional
+        Which axis of the logits counts classes, where that cannot be seen.
     """
 
     output_name, output_unit = "sum of the margins of its tokens", "log odds"
     loss_name = "cross-entropy of each token"
     loss_unit = "nats, recorded as nats a token"
 
-    def __init__(self, *, padding: str | None = None):
+    #: the axis of classes where there are as many tokens, once it was seen
+    _class_axis: int | None = None
+    _examples_first = False
+
+    def __init__(self, *, padding: str | None = None, class_axis: int | None = None):
         if padding not in (None, "count", "ignore"):
             raise SettingError(f"padding={padding!r} must be 'count' or 'ignore'.")
-        self.padding = padding
+        if class_axis not in (None, 1, 2):
+            raise SettingError(f"class_axis={class_axis!r} must be 1 or 2.")
+        self.padding, self.class_axis = padding, class_axis
 
     def settings(self) -> dict:
-        return {} if self.padding is None else {"padding": self.padding}
+        own = {"padding": self.padding, "class_axis": self.class_axis}
+        return {name: value for name, value in own.items() if value is not None}
+
+    def taken(self, model, batch, answer):
+        prediction = super().taken(model, batch, answer)
+        square = prediction.ndim == 3 and prediction.shape[1] == prediction.shape[2]
+        if self._class_axis is None and square:
+            whole = is_hugging_face(model)
+            self._class_axis = 2 if whole else _axis_left_alone(self, model, batch, prediction)
+        alike = prediction.ndim == 3 and prediction.shape[0] == prediction.shape[1] > 1
+        if alike and not self._examples_first and isinstance(batch, Batch):
+            self._check_examples_first(model, batch)
+        return prediction
+
+    def _check_examples_first(self, model, batch: Batch) -> None:
+        """As many examples as tokens: one example must give one row."""
+        with torch.no_grad():
+            one = self.read(answer_of(model, batch.take([0])))
+        if one.ndim != 3 or one.shape[0] != 1:
+            raise DataError(
+                f"The model answers with {tuple(one.shape)} for one example, so its first axis "
+                f"does not count examples. Turn it: forward=lambda model, batch: "
+                f"model(batch[0]).transpose(0, 1)."
+            )
+        self._examples_first = True
+
+    def _classes_last(self, prediction: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Logits (example, token, class), whichever way the model has them."""
+        _, tokens, last = prediction.shape
+        if self.class_axis is not None:
+            axis = self.class_axis
+        elif tokens == last:
+            axis = self._class_axis
+        else:
+            axis = 1 if last == labels.shape[1] else 2
+        return prediction.transpose(1, 2) if axis == 1 else prediction
 
     def labels(self, batch) -> torch.Tensor:
         """Labels (example, token) at their places in the batch, -100 where none counts."""
@@ -60,6 +111,7 @@ class TokensTask(PositionsTask):
     def aligned(self, prediction, batch):
         labels = self.labels(batch).to(prediction.device)
         counts = labels != IGNORED
+        prediction = self._classes_last(prediction, labels)
         return prediction, labels.masked_fill(~counts, 0).long(), counts
 
     def check(self, prediction, batch) -> None:
@@ -69,6 +121,17 @@ class TokensTask(PositionsTask):
                 f"the model gave {tuple(prediction.shape)}."
             )
         labels = self.labels(batch)
+        if (self.class_axis or self._class_axis) is None and (
+            prediction.shape[1] == prediction.shape[2] == labels.shape[-1]
+        ):
+            raise DataError(
+                f"The model answers with {tuple(prediction.shape)}: as many classes as tokens, "
+                f"and it takes no shorter example that would show which axis counts which. Pass "
+                f"{type(self).__name__}(class_axis=2) for logits (example, token, class), or "
+                f"(class_axis=1) for (example, class, token), as torch's cross_entropy has them."
+            )
+        if labels.ndim == 2:
+            prediction = self._classes_last(prediction, labels)
         if labels.is_floating_point() or labels.shape != prediction.shape[:2]:
             raise DataError(
                 f"The task {self.name!r} expects integer labels of shape "
@@ -81,7 +144,7 @@ class TokensTask(PositionsTask):
                 f"answers with {prediction.shape[2]} classes. Positions without a label have -100."
             )
         self._check_padding(batch)
-        super().check(prediction, batch)
+        refuse_probabilities(prediction, self.name)
 
     def _check_padding(self, batch) -> None:
         _, keywords, labels = parts_of(batch)
@@ -127,6 +190,8 @@ class LanguageModelingTask(TokensTask):
         Whether labels are shifted already, where the form of the batch misleads.
     padding : "count" or "ignore", optional
         As for every task over tokens.
+    class_axis : 1 or 2, optional
+        As for every task over tokens.
     left_padding : "count" or "ignore", optional
         What the first token of a row is that is padded on the left: predicted from padding, as
         the losses of transformers train it, or not counted, as without padding. By default a
@@ -141,9 +206,10 @@ class LanguageModelingTask(TokensTask):
         *,
         shifted: bool | None = None,
         padding: str | None = None,
+        class_axis: int | None = None,
         left_padding: str | None = None,
     ):
-        super().__init__(padding=padding)
+        super().__init__(padding=padding, class_axis=class_axis)
         if left_padding not in (None, "count", "ignore"):
             raise SettingError(f"left_padding={left_padding!r} must be 'count' or 'ignore'.")
         self.shifted, self.left_padding = shifted, left_padding
@@ -190,8 +256,10 @@ class LanguageModelingTask(TokensTask):
         return behind
 
     def by_labels(self, batch):
-        settings = {"padding": self.padding, "left_padding": self.left_padding}
-        return LanguageModelingTask(shifted=self._is_shifted(batch), **settings), self.labels(batch)
+        settings = self.settings() | {"shifted": self._is_shifted(batch)}
+        task = LanguageModelingTask(**settings)
+        task._place, task._class_axis = self._place, self._class_axis
+        return task, self.labels(batch)
 
     def aligned(self, prediction, batch):
         logits, labels, counts = super().aligned(prediction, batch)
@@ -215,7 +283,7 @@ class LanguageModelingTask(TokensTask):
         if self.padding == "count":  # where labels at padding count too, all is as it was trained
             behind[:, 1:] &= ~counts[:, :-1]
         if wrong := int(behind.sum()):
-            told = {"shifted": self.shifted, "padding": self.padding}
+            told = {name: v for name, v in self.settings().items() if name != "left_padding"}
             count, ignore = (
                 LanguageModelingTask(**told, left_padding=way) for way in ("count", "ignore")
             )
@@ -286,6 +354,17 @@ class SequenceToSequenceTask(TokensTask):
         if said or labels is None or inputs:
             return {}
         return {"decoder_input_ids": _shifted_right(model, labels)}
+
+
+def _axis_left_alone(task: Task, model, batch, answer: torch.Tensor) -> int | None:
+    """The axis of a square answer that a shorter example leaves as it was: that of classes."""
+    for fewer in shorter(batch.take([0, 0])) if isinstance(batch, Batch) else ():
+        with suppress(Exception), torch.no_grad():  # a size that the model does not take
+            found = task.read(answer_of(model, fewer))
+            changed = [axis for axis in (1, 2) if found.shape[axis] != answer.shape[axis]]
+            if found.ndim == 3 and len(changed) == 1:
+                return 3 - changed[0]
+    return None
 
 
 def _shifted_right(model, labels: torch.Tensor) -> torch.Tensor:
