@@ -115,6 +115,8 @@ class GradientWitness:
         self._answers: list[Answer] = []
         #: how the first answers that were given differ from the model's own, see `not_the_models`
         self.strange: tuple[str, Any] | None = None
+        #: whether answers that were given were the first tensor of what the model returned
+        self.first_answer = False
         self._orders: list[np.ndarray] = []
         self._sample: _Sample | None = None
         self._weights: dict[int, np.ndarray] = {}
@@ -153,6 +155,8 @@ class GradientWitness:
         given.seen, given.last_only = _pass_of(given.answers, self._watch.passes)
         if given.seen is None:
             self.strange = not_the_models(answers, self._watch.passes, self.model)
+        else:
+            self.first_answer = True
         if answers.requires_grad and answers.grad_fn is not None:
             answers.register_hook(given.add_slope)  # never called where backward has been
         self._answers.append(given)

@@ -260,6 +260,8 @@ class Recorder(TrainedTogether, Brief):
             self._witness.batch(logits, labels)
             if self._witness.strange is not None and not self._says_forward:
                 self._say_strange(*self._witness.strange)
+            if self._witness.first_answer:
+                self.task.takes_first()
         if self._replay is not None:
             self._replay.batch(ids)
 

@@ -110,7 +110,7 @@ def place_of(model: Any, ask: Callable, answer: Any, first: bool) -> int | None:
     ----------
     ask : function () -> what the model returns
     first : bool
-        The model's library puts the answer first.
+        The answer is the first: the model's library puts it there, or the training was seen to.
 
     Returns
     -------

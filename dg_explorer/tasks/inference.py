@@ -226,6 +226,7 @@ class InferredTask(Task):
         """Infer the task from the first batch; later ones change nothing."""
         if self._settled is None:
             self._settled = infer_task(model, answer, batch)
+            self._settled._first = self.__dict__.get("_first", False)
         return self._settled
 
     def predict(self, model, batch):

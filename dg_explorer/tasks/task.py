@@ -59,6 +59,7 @@ class Task:
     output_column = "margin"
     #: which entry of a tuple that the model returns is its answer, once that is seen
     _place: int | None = None
+    _first = False
 
     # ---------------------------------------------------------------- the model's answer
 
@@ -75,8 +76,12 @@ class Task:
     def taken(self, model: Callable, batch: Any, answer: Any) -> Any:
         """The prediction in what a model returned, settling once which part of it that is."""
         if self._place is None:
-            self._place = answer_place(model, batch, answer)
+            self._place = answer_place(model, batch, answer, self._first)
         return self.read(answer)
+
+    def takes_first(self) -> None:
+        """Note that the training was seen to take the first of what the model returns."""
+        self._first = True
 
     def read(self, answer: Any) -> Any:
         """What a model returns as a prediction: half precision is widened, logits are unwrapped."""
@@ -214,10 +219,10 @@ def answer_of(model: Callable, batch: Any) -> Any:
     return model(*inputs, **keywords)
 
 
-def answer_place(model: Callable, batch: Any, answer: Any) -> int | None:
+def answer_place(model: Callable, batch: Any, answer: Any, first: bool = False) -> int | None:
     """Which entry of what a model returned is its answer; None where there is no choice."""
     few = batch.take([0, 0]) if hasattr(batch, "take") else batch
-    return place_of(model, lambda: answer_of(model, few), answer, is_hugging_face(model))
+    return place_of(model, lambda: answer_of(model, few), answer, first or is_hugging_face(model))
 
 
 def mean_of(column: np.ndarray, there: np.ndarray) -> float:
