@@ -280,3 +280,9 @@ def _move(leaf, device, dtype):
         cast = dtype is not None and leaf.is_floating_point()
         return leaf.to(device=device, dtype=dtype) if cast else leaf.to(device)
     return leaf.to(device) if hasattr(leaf, "to") and not isinstance(leaf, type) else leaf
+
+
+def on_device_of(model, batch: Batch) -> Batch:
+    """A batch where the model is, floating point inputs in the model's own precision."""
+    parameter = next(iter(model.parameters()), None)
+    return batch if parameter is None else batch.to(parameter.device, parameter.dtype)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -45,7 +44,7 @@ class OutputLayout:
 class LayerOutputs:
     """The outputs of named layers, one row an example, whichever axis counts the examples.
 
-    Which axis that is, is seen once by serving one example twice and three times.
+    Seen once, by serving one example twice and three times.
 
     Parameters
     ----------
@@ -105,19 +104,22 @@ class LayerOutputs:
             if self._written_since(heard):  # only now is it known; from here on they are copied
                 with self._listening() as heard:
                     answer = ask(model, batch)
-            if not self._layouts:
+            first_time = not self._layouts
+            if first_time:
                 # only now, so that a task to be inferred has seen a whole batch
                 self._layouts = self._look(model, batch, ask)
         named = mask_of(batch, model)
         rows = {
             name: self._pooled(
-                heard[name],
-                self._layouts[name],
-                len(batch),
-                lambda shape, name=name: told.at(name, shape, named),
+                name, heard, len(batch), lambda shape, name=name: told.at(name, shape, named)
             )
             for name in self.modules
         }
+        if first_time and len(batch) > 1:
+            for place in (0, len(batch) - 1):
+                alone = self(model, batch.take([place]), predict)[1]
+                for name in self.modules:
+                    self._check_place(name, rows[name], alone[name], place)
         return answer, rows
 
     # ---------------------------------------------------------------- inside
@@ -149,13 +151,8 @@ class LayerOutputs:
 
     def _written_since(self, heard: dict[str, torch.Tensor]) -> set[str]:
         """The layers with an output that was changed in place after it was kept."""
-        written = {
-            name
-            for name, out in heard.items()
-            if name not in self._written
-            and not out.is_inference()
-            and out._version != self._versions[name]
-        }
+        new = {k: x for k, x in heard.items() if k not in self._written and not x.is_inference()}
+        written = {name for name, out in new.items() if out._version != self._versions[name]}
         self._written |= written
         return written
 
@@ -167,12 +164,15 @@ class LayerOutputs:
             with self._listening() as heard, _last_units(model, self.modules, self.inputs) as sizes:
                 ask(model, batch.take(places))
             found[what], units = heard, sizes
-        missing = [name for name in self.modules if name not in found["first"]]
-        if missing:
-            raise SettingError(
-                f"The model does not call the layer {missing[0]!r} in evaluation mode, so it has "
-                f"no output there. Name another layer."
-            )
+        for name in self.modules:
+            reached = sum(name in heard for heard in found.values())
+            if not reached:
+                raise SettingError(
+                    f"The model does not call the layer {name!r} in evaluation mode, so it has no "
+                    f"output there. Name another layer."
+                )
+            if reached < len(found):
+                raise _not_for_all(name, "none for some examples")
         layouts = {
             name: _layout(name, {what: heard[name] for what, heard in found.items()}, units)
             for name in self.modules
@@ -218,7 +218,23 @@ class LayerOutputs:
                 break
         return found
 
-    def _pooled(self, output, layout: OutputLayout, n: int, mask_of_shape) -> torch.Tensor:
+    def _check_place(self, name: str, rows, alone, place: int) -> None:
+        """Refuse a layer that gets the examples in another order than the batch gave them."""
+        near = 1e-2 * rows.abs().max() if rows.shape[1:] == alone.shape[1:] else -1
+        apart = (rows - alone).flatten(1).abs().amax(1) if near > 0 else rows.new_ones(len(rows))
+        # no row is that of the example alone: the batch changes it, for others to judge
+        moved = bool((apart <= near).any()) or bool(self._layouts[name].together)
+        if bool(rows.isfinite().all()) and near != 0 and apart[place] > near and moved:
+            raise SettingError(
+                f"The layer {name!r} gives its rows in another order than the batch gave the "
+                f"examples, as layers do that sort or share them out. Name another layer."
+            )
+
+    def _pooled(self, name: str, heard: dict, n: int, mask_of_shape) -> torch.Tensor:
+        layout, output = self._layouts[name], heard.get(name)
+        size = None if output is None else output.shape[layout.axis]
+        if size is None or (size % n if layout.together else size != n):
+            raise _not_for_all(name, f"{size or 0} rows for a batch of {n}")
         rows = _examples_first(output, layout, n)
         if rows.ndim <= 2:
             return rows.reshape(n, -1)
@@ -231,6 +247,13 @@ class LayerOutputs:
         weight = mask.to(rows.device, rows.dtype)[:, None]
         # `where`: attention that may look nowhere answers NaN at padding
         return torch.where(weight != 0, rows * weight, 0).sum(2) / weight.sum(2).clamp(min=1)
+
+
+def _not_for_all(name: str, gives: str) -> SettingError:
+    why = f"it gives {gives}, as an expert does that a router sends some to"
+    return SettingError(
+        f"Not every example goes through the layer {name!r}: {why}. Name one that all go through."
+    )
 
 
 def _layout(name: str, seen: dict[str, torch.Tensor], units: dict) -> OutputLayout:
@@ -372,16 +395,3 @@ def _tensor(out, name: str) -> torch.Tensor:
     if not torch.is_tensor(out) or out.ndim == 0:
         raise SettingError(f"{name!r} gives no tensor of examples and units; name another layer.")
     return out
-
-
-def on_device_of(model, batch: Batch) -> Batch:
-    """A batch where the model is, floating point inputs in the model's own precision."""
-    parameter = next(iter(model.parameters()), None)
-    return batch if parameter is None else batch.to(parameter.device, parameter.dtype)
-
-
-def in_order_of(ids: np.ndarray, seen: list[np.ndarray], blocks: list) -> np.ndarray:
-    """Rows of blocks, as they came with the ids `seen`, in the order of `ids`."""
-    came = np.concatenate(seen)
-    order = np.argsort(came)
-    return np.concatenate(blocks)[order[np.searchsorted(came[order], ids)]]

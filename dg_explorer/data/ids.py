@@ -213,3 +213,10 @@ def known_ids(ids, known: np.ndarray, kind: str) -> np.ndarray:
             f"to {known.max()}."
         )
     return ids
+
+
+def in_order_of(ids: np.ndarray, seen: list[np.ndarray], blocks: list) -> np.ndarray:
+    """Rows of blocks, as they came with the ids `seen`, in the order of `ids`."""
+    came = np.concatenate(seen)
+    order = np.argsort(came)
+    return np.concatenate(blocks)[order[np.searchsorted(came[order], ids)]]

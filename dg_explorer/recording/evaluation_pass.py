@@ -8,9 +8,10 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..data.batch import Batch, calling
-from ..data.evaluation import LayerOutputs, in_order_of, on_device_of
+from ..data.batch import Batch, calling, on_device_of
+from ..data.evaluation import LayerOutputs
 from ..data.forward import evaluating
+from ..data.ids import in_order_of
 from ..data.leaves import shapes
 from ..errors import DataError, SettingError
 from ..tasks import Task, as_task

@@ -10,7 +10,7 @@ from torch.nn.functional import softmax
 
 from ...arguments import checked
 from ...checkpoints.random_state import untouched_rng
-from ...data.evaluation import on_device_of
+from ...data.batch import on_device_of
 from ...data.forward import evaluating
 from ...data.ids import ids_of
 from ...errors import DataError, SettingError, ShuffledLoaderError
