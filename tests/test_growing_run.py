@@ -96,21 +96,18 @@ def test_a_live_board_goes_on_with_the_run_until_told_to_stop(recorder):
     previews = []
     board.observe(lambda change: previews.append(change), "_preview")
 
-    def wait_for(epoch):
-        end = time.monotonic() + 30
-        while board.selection.epoch != epoch:
-            assert time.monotonic() < end, board.selection.epoch
+    def until(holds):
+        end = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < end, (board.selection.epoch, len(previews))
             time.sleep(0.02)
 
     record(60)
-    wait_for(60)  # it stood at the end
+    until(lambda: board.selection.epoch == 60)  # it stood at the end
     board.selection.epoch = 20
     n = len(previews)
     record(65)
-    end = time.monotonic() + 30
-    while len(previews) == n:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: len(previews) > n)
     assert board.selection.epoch == 20  # it did not
     board.undo()
     assert board.selection.epoch == 60  # growing is no step to undo

@@ -7,6 +7,7 @@ import pytest
 
 
 # `critical` has no level, and retrains eleven times
+@pytest.mark.second_ring(sample=1)
 @pytest.mark.parametrize("level", ["transitions", "mislabels", "debiasing"])
 def test_the_level_is_reached_on_a_real_run(level):
     found = levels.LEVELS[level](0)

@@ -23,9 +23,9 @@ N_TRAIN, N_TEST = 23, 7
 PROJECTIONS = ("factored", "nystrom", "rademacher", "gaussian", "sparse")
 # more than the examples: random landmarks are all of them, so that scores are those of any order
 WIDTH = 66
-ATTRIBUTORS = (
-    {name: method_class(name) for name in METHODS}
-    | {
+METHODS_AS_THEY_ARE = {name: method_class(name) for name in METHODS}
+VARIANTS = (
+    {
         f"trak, {kind}": partial(TRAKAttributor, proj_dim=WIDTH, projection=kind)
         for kind in PROJECTIONS
     }
@@ -37,7 +37,13 @@ ATTRIBUTORS = (
 )
 
 
-@pytest.fixture(params=ATTRIBUTORS)
+ATTRIBUTORS = METHODS_AS_THEY_ARE | VARIANTS
+in_turn = pytest.mark.second_ring(sample=3)
+
+
+@pytest.fixture(
+    params=[*METHODS_AS_THEY_ARE, *(pytest.param(name, marks=in_turn) for name in VARIANTS)]
+)
 def attributor_class(request):
     return ATTRIBUTORS[request.param]
 

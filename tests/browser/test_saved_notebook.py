@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 # as large as the first line of the table of sizes: what is embedded fills its budget
 CELL = """import dg_explorer as dg
 from dg_explorer.testing import tiny_run
+from dg_explorer.widgets.answers import preview
+preview._EAGER_SECONDS = 60  # a busy machine would embed less
 ex = dg.explore(tiny_run(n_train=1000, n_test=300, epochs=60, every=1))
 ex"""
 

@@ -8,7 +8,9 @@ import json
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,18 +204,20 @@ def test_a_process_that_dies_is_told_in_words_and_loses_nothing_that_is_finished
 
 @pytest.mark.second_ring(sample=1)
 def test_a_paused_job_waits_and_a_cancelled_one_is_gone():
-    training = small(n_steps=4000)
+    training = small(n_steps=400)
     _, on_rows, first = held("first")
-    job = Jobs(training).start("retrain", asked_of(training, n=40, at_once=1), on_rows)
+    job = Jobs(training).start("retrain", asked_of(training, n=400, at_once=1), on_rows)
     assert first.wait(PATIENCE)
     job.pause()
-    with open(f"/proc/{job._process.pid}/stat") as stat:
-        assert stat.read().rpartition(")")[2].split()[0] in "TR"  # R: about to be stopped
+    end = time.monotonic() + PATIENCE
+    while Path(f"/proc/{job._process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < end, "it was not stopped"
+        time.sleep(0.01)
     assert job.state == "paused"
     job.resume()
     assert job.state == "running"
     job.cancel()
-    assert job.wait(1)
+    assert job.wait(PATIENCE)
     assert job.state == "cancelled"
     assert job._process.wait(PATIENCE) == -signal.SIGKILL
 

@@ -22,7 +22,7 @@ class Failed(AssertionError):
     """A process ended otherwise than by returning."""
 
 
-def launch(world: int, function, *arguments, limit: float = 120, fails: bool = False) -> list:
+def launch(world: int, function, *arguments, limit: float = 600, fails: bool = False) -> list:
     """`function(rank, world, *arguments)` in each process of a group; what each returned.
 
     Parameters
@@ -70,7 +70,7 @@ def _run(function, rank, world, store, results, arguments) -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     dist.init_process_group(
-        "gloo", f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        "gloo", f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=300)
     )
     try:
         value, wrong = function(rank, world, *arguments), None

@@ -66,6 +66,12 @@ def optimizer_of(model):
     return torch.optim.AdamW(model.parameters(), 0.05, weight_decay=0.1)
 
 
+def together(settings):
+    """Where a short wait is asked for, have it begin for all at the same moment."""
+    if "wait" in settings:
+        torch.distributed.barrier()
+
+
 def train(rank, world, path, n, settings):
     """One process of the training; `settings` say what is unusual about it."""
     bare = network(normalized=settings.get("normalized"), dropout=settings.get("dropout", 0.0))
@@ -82,13 +88,15 @@ def train(rank, world, path, n, settings):
         run = None if rank else dg.Run.open(path) if there else new_run(path, n)
         train_set, test = data(n)
         how = {"train": train_set, "test": test, "gradient_every": 1, "layers": ["0"]}
-        how["wait"] = settings.get("wait", 20)
+        how["wait"] = settings.get("wait", 120)
+        together(settings)
         recorder = dg.Recorder(run, model, optimizer, **how, replay=settings.get("replay", False))
     with recorder as rec:
         first = 0
         if settings.get("resume"):
             first = rec.resume() + 1
         for epoch in range(first, settings.get("epochs", EPOCHS)):
+            together(settings)
             served = batches(n, rank, world, epoch)
             for step in [[one] for one in served] if settings.get("singly") else in_steps(served):
                 for k, (x, y, ids) in enumerate(step):
@@ -254,7 +262,7 @@ def apart(rank, world, path):
     model = network()
     run = new_run(path, 9) if rank == 0 else None
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with dg.Recorder(run, model, optimizer, wait=20) as rec:
+    with dg.Recorder(run, model, optimizer, wait=120) as rec:
         for x, y, ids in batches(9, rank, world, 0):
             logits = model(x)
             F.cross_entropy(logits, y).backward()

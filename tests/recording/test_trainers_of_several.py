@@ -75,7 +75,7 @@ def by_transformers(rank, world, path):
     transformers.logging.set_verbosity_error()
     model = Net()
     seen = watched(model)
-    how = {"forward": ["inputs"], "label": "labels", "replay": True, "wait": 60}
+    how = {"forward": ["inputs"], "label": "labels", "replay": True, "wait": 300}
     recorder = dg.HuggingFaceRecorder(run_of(rank, path), train=dg.with_ids(Rows()), **how)
     arguments = transformers.TrainingArguments(
         output_dir=str(path.parent / "out"),
@@ -118,7 +118,7 @@ def by_lightning(rank, world, path):
     seen = watched(module.inner)
     # which Lightning shuffles all the same
     loader = DataLoader(dg.with_ids(TensorDataset(X, Y)), BATCH, shuffle=False)
-    recorder = dg.LightningRecorder(run_of(rank, path), replay=True, wait=60)
+    recorder = dg.LightningRecorder(run_of(rank, path), replay=True, wait=300)
     lightning.Trainer(
         max_epochs=EPOCHS,
         accelerator="cpu",
@@ -143,7 +143,7 @@ def by_accelerate(rank, world, path):
     optimizer = torch.optim.AdamW(model.parameters(), 0.02, eps=1e-3)
     loader = DataLoader(dg.with_ids(TensorDataset(X, Y)), BATCH, shuffle=True)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    with dg.Recorder(run_of(rank, path), model, optimizer, replay=True, wait=60) as rec:
+    with dg.Recorder(run_of(rank, path), model, optimizer, replay=True, wait=300) as rec:
         for epoch in range(EPOCHS):
             for x, y, ids in loader:
                 logits = model(x)

@@ -161,13 +161,13 @@ def test_requests_are_answered_in_binary_and_refusals_in_words(board, monkeypatc
 def test_a_slow_answer_does_not_hold_up_the_next(board, monkeypatch):
     sent, go = queue.Queue(), threading.Event()
     monkeypatch.setattr(board, "send", lambda content, buffers=None: sent.put(content["key"]))
-    monkeypatch.setitem(FAMILIES, "course", lambda sources, method: {"n": np.array([go.wait(20)])})
+    monkeypatch.setitem(FAMILIES, "course", lambda sources, method: {"n": np.array([go.wait(60)])})
     board._sources.kept.clear()
     for key in ("course/trak", "scores/trak/1003"):
         board._answer(board, {"kind": "get", "key": key}, [])
-    assert sent.get(timeout=20) == "scores/trak/1003"
+    assert sent.get(timeout=60) == "scores/trak/1003"
     go.set()
-    assert sent.get(timeout=20) == "course/trak"
+    assert sent.get(timeout=60) == "course/trak"
 
 
 def test_an_answer_from_before_a_refresh_is_not_sent(board, monkeypatch):
@@ -271,7 +271,7 @@ def test_a_selection_of_python_waits_until_the_browsers_is_taken_over(board, mon
 
     def slow(self, name, value):
         inside.set()
-        go.wait(10)
+        go.wait(60)
         return real(self, name, value)
 
     monkeypatch.setattr(type(board), "set_trait", slow)
@@ -279,11 +279,11 @@ def test_a_selection_of_python_waits_until_the_browsers_is_taken_over(board, mon
     hears = threading.Thread(target=board.set_state, args=({"_selection": theirs},))
     says = threading.Thread(target=board.selection.set, kwargs={"epoch": 10})
     hears.start()
-    inside.wait(10)
+    assert inside.wait(60)
     says.start()
     says.join(0.2)
     assert says.is_alive()  # the browser's value is only half taken over
     go.set()
-    hears.join(10)
-    says.join(10)
+    hears.join(60)
+    says.join(60)
     assert board.selection.epoch == board._selection["epoch"] == 10

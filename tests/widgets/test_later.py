@@ -10,6 +10,12 @@ from dg_explorer.widgets.answers.preview import LIVE_BYTES
 from dg_explorer.widgets.reading.blocks import unpack
 
 
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch):
+    """On a busy machine the time for what nobody asked for would end before the room."""
+    monkeypatch.setattr("dg_explorer.widgets.answers.preview._EAGER_SECONDS", 60)
+
+
 @pytest.fixture
 def board():
     return dg.explore(tiny_run())
@@ -42,9 +48,7 @@ def test_what_was_selected_meanwhile_is_not_left_out(board):
     assert f"scores/trak/{other}" in followed(board)
 
 
-def test_it_fits_beside_the_first_picture(monkeypatch):
-    # on a busy machine the time would end before the room
-    monkeypatch.setattr("dg_explorer.widgets.answers.preview._EAGER_SECONDS", 60)
+def test_it_fits_beside_the_first_picture():
     board = dg.explore(tiny_run(n_train=1000, n_test=300, epochs=60, every=1))
     board._answer(board, {"kind": "shown"}, [])
     followed(board)
