@@ -194,7 +194,7 @@ class Recorder(TrainedTogether, Brief):
         self.task.check_model(model)
         self._needs_batch = self.task.needs_batch  # asked at every step
         self._says_forward = forward is not None
-        self.steps_taken = 0
+        self.steps_taken = _steps_in(run)  # a recorder after another goes on counting
         self._passes = 0  # since the last step
         self._named_before = False  # a trainer says who is in a batch before it is taken
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
@@ -350,6 +350,15 @@ def whole_epoch(epoch) -> int:
             f"recorder.epoch(step)."
         )
     return int(epoch)
+
+
+def _steps_in(run: Run) -> int:
+    """How many optimizer steps the record holds, at its last epoch that says so."""
+    if "metrics" not in run or "steps_taken" not in run["metrics"]:
+        return 0
+    taken = run["metrics"]["steps_taken"].values
+    known = taken[np.isfinite(taken)]
+    return int(known[-1]) if len(known) else 0
 
 
 def _that_steps(optimizer):

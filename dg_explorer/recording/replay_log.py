@@ -10,9 +10,10 @@ batch of each slot (`micro`: 0, 1, ...), where several processes trained the pro
 Where a trainer clips, `clip_factor` is what the gradient was multiplied by. Of a model with dropout
 `random` holds where torch's generator stood at each pass. The attributes say the rest: the
 optimizer's class, the settings of its groups and the names of their parameters, whether algorithms
-were deterministic, what the trainer does beside (`trainer`), which rules give all weights
-(`weight_rules`, see `rules_of_weights`), and `missing`: what an exact replay lacks, empty where it
-lacks nothing. The weights and the optimizer state before step 0 are the checkpoint that
+were deterministic, what the trainer does beside (`trainer`), which batch norms and dropouts were
+in eval mode at the steps (`resting`), which rules give all weights (`weight_rules`, see
+`rules_of_weights`), and `missing`: what an exact replay lacks, empty where it lacks nothing. The
+weights and the optimizer state before step 0 are the checkpoint that
 `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
@@ -36,6 +37,7 @@ WITHOUT_REPLAY = (
     "optimizer's state: record with Recorder(..., replay=True). Methods that look at one "
     "checkpoint (trak, influence, tracin, gradient similarity) work on this run."
 )
+MIXES = "gradients of single examples: batch normalization mixes the examples of a step"
 # Steps at which it is seen what an optimizer's own step does to its settings.
 _LOOKS = 2
 
@@ -48,7 +50,6 @@ class ReplayLog:
         self._processes = processes
         self._model = model
         self._optimizer = optimizer
-        self._settings = _settings(model, optimizer)
         self._ids: list[np.ndarray] = []
         self._steps: list[Step] = []
         #: settings that the optimizer itself changes as it steps: its counters
@@ -59,7 +60,17 @@ class ReplayLog:
         #: what a trainer does that its callback knows
         self.trainer: TrainerFacts | None = None
         self._slots, self._written = _there(run)
-        self.missing = obstacles(model, optimizer)
+        there = run["replay"].attrs if "replay" in run else {}
+        #: as the first recorder of this run found it; settings that go on are compared with it
+        self._settings = json.loads(there.get("settings", "null")) or _settings(model, optimizer)
+        self.missing = json.loads(there.get("missing", "[]"))
+        if there.get("optimizer", type(optimizer).__name__) != type(optimizer).__name__:
+            self.follow(optimizer)
+        for what in obstacles(model, optimizer):
+            self.miss(what)
+        self._by_mode = [(n, m) for n, m in model.named_modules() if _mixes(m) or _draws(m)]
+        #: which layers answer otherwise in training were evaluating at the steps
+        self._resting: list[str] | None = None
         #: where the generator stood, of a model with dropout
         self.random: RandomWatch | None = None
         if processes == 1 and _drops(model) and next(model.parameters()).device.type == "cpu":
@@ -68,13 +79,20 @@ class ReplayLog:
             self.miss("the random masks of dropout, which are kept for one process on the CPU")
         #: norms of the gradients before they are clipped
         self.norms: NormWatch | None = None
-        said = run["replay"].attrs.get("weight_rules") if "replay" in run else None
+        said = there.get("weight_rules")
         self._rules = set(WEIGHT_RULES if said is None else json.loads(said))
+        if "resting" in there:
+            self._resting = json.loads(there["resting"])
 
     def batch(self, ids) -> None:
         """Note who is in the step to come; several batches before one step are accumulated."""
         ids = ids.cpu().numpy() if torch.is_tensor(ids) else ids
         self._ids.append(np.array(ids, dtype=np.int64).reshape(-1))
+
+    @property
+    def named(self) -> bool:
+        """Whether it was said who is in the step to come."""
+        return bool(self._ids)
 
     def follow(self, optimizer) -> None:
         """Another optimizer has taken over, which a replay by the first cannot follow."""
@@ -89,12 +107,23 @@ class ReplayLog:
         if not self._ids:
             self.miss("the order of the examples: call rec.batch(logits, labels, ids) in each step")
         self.accumulates = self.accumulates or len(self._ids) > 1
+        if self._by_mode:
+            self._look_at_modes()
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._steps.append(Step(self._ids, rates))
         self._ids = []
         if self._looks < _LOOKS:
             self._looks += 1
             self._look()
+
+    def _look_at_modes(self) -> None:
+        """See which batch norms and dropouts train, and which rest in eval mode."""
+        resting = [name for name, module in self._by_mode if not module.training]
+        if any(_mixes(module) and module.training for _, module in self._by_mode):
+            self.miss(MIXES)
+        if self._resting is not None and resting != self._resting:
+            self.miss("batch norm or dropout that is in training mode at some steps only")
+        self._resting = resting
 
     def _look(self) -> None:
         """See which settings the optimizer's own step changes."""
@@ -162,6 +191,8 @@ class ReplayLog:
         for i, rate in enumerate(rates):
             data["learning_rate" if i == 0 else f"learning_rate_{i}"] = ("step", rate)
         first = steps_taken - len(steps)
+        if first > self._written:
+            self.miss(f"steps {self._written} to {first - 1}, recorded without replay=True")
         weight = self._weights(steps, first, weights)
         if weight is not None:
             data["weight"] = (("step", "slot"), weight)
@@ -245,6 +276,7 @@ class ReplayLog:
             "threads": torch.get_num_threads(),
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "missing": json.dumps(self.missing),
+            "resting": json.dumps(self._resting or []),
             "processes": self._processes,
             "weight_rules": json.dumps(sorted(self._rules)),
         }
@@ -268,20 +300,27 @@ class ReplayLog:
 def obstacles(model, optimizer) -> list[str]:
     """What makes an exact replay impossible from the start, in words."""
     found = []
-    modules = list(model.modules())
-    if any("BatchNorm" in type(m).__name__ for m in modules):
-        found.append(
-            "gradients of single examples: batch normalization mixes the examples of a step"
-        )
+    if any(_mixes(m) and m.training for m in model.modules()):
+        found.append(MIXES)
     known = {id(p) for p in model.parameters()}
     if any(id(p) not in known for group in optimizer.param_groups for p in group["params"]):
         found.append("parameters that the optimizer updates and the model does not have")
     return found
 
 
+def _mixes(module) -> bool:
+    """Whether a layer normalises by the examples of a step while it is in training mode."""
+    name = type(module).__name__
+    return "BatchNorm" in name and "Frozen" not in name
+
+
+def _draws(module) -> bool:
+    return "Dropout" in type(module).__name__ and getattr(module, "p", 0) > 0
+
+
 def _drops(model) -> bool:
     """Whether the model has dropout."""
-    return any("Dropout" in type(m).__name__ and getattr(m, "p", 0) > 0 for m in model.modules())
+    return any(_draws(m) for m in model.modules())
 
 
 def _settings(model, optimizer) -> list[dict]:

@@ -127,6 +127,8 @@ class WatchedSteps:
             every_step=replay and several,  # which batch will be a short one is not known
             shared=several,
         )
+        if self.steps_taken:
+            self._witness.go_on_from(self.steps_taken)
         if gradient_every and (self._first or self._sharded):
             self._sampler = GradientSampler(
                 self.model, self.optimizer, gradient_every, lambda: watched.nested
@@ -188,20 +190,33 @@ class WatchedSteps:
         if witness is None or watched is None or watched.nested:
             return None
         self._rates = rates_of(optimizer)
+        closure = closure_of(args, kwargs)
+        named = self._replay is not None and self._replay.named  # else the closure says who it is
         if self._replay is not None:
             if self.steps_taken == 0:
                 whole = self._whole()
                 self._keeping.write(lambda: save_initial(self.run, *whole))
-            self._replay.step()
-            witness.every_step |= self._replay.accumulates
+            if named or closure is None:
+                self._note_step(self._replay)
         self.steps_taken += 1
         self._passes = 0
-        if closure_of(args, kwargs) is None:
+        if closure is None:
             self._look_at_step()
             return None
         if self._replay is None or not self._replay.accumulates:
             witness.forget()  # but not the batches that a trainer has added up
-        return look_after_closure(args, kwargs, self._look_at_step)
+
+        def after_closure() -> None:
+            if self._replay is not None and not named:
+                self._note_step(self._replay)
+            self._look_at_step()
+
+        return look_after_closure(args, kwargs, after_closure)
+
+    def _note_step(self, replay: ReplayLog) -> None:
+        replay.step()
+        if self._witness is not None:
+            self._witness.every_step |= replay.accumulates
 
     def _look_at_step(self) -> None:
         """Have the witness look at the gradients; its own passes are none of the training's."""

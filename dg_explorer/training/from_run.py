@@ -157,6 +157,8 @@ def training_of_run(
     change_gradient = change_gradient or steps.clip
     if steps.draws is not None:
         start.train()
+    for name in steps.resting:
+        start.get_submodule(name).eval()
     rule = _rule(steps, start, optimizer, change_gradient, change_theta)
     own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
     proof = prove_replay(run, own, rule, take=verify, progress=progress)

@@ -98,7 +98,8 @@ class PassWatch:
         return taken
 
     def _before(self, module, arguments) -> None:
-        if not torch.compiler.is_compiling() and torch.is_grad_enabled():
+        within = functorch.peek_interpreter_stack() is not None
+        if not (within or torch.compiler.is_compiling()) and torch.is_grad_enabled():
             self._rng = rng_state()
 
     def _after(self, module, arguments, keywords, returned) -> None:
@@ -152,14 +153,19 @@ class RandomWatch:
             handle.remove()
 
     def _before(self, module, arguments) -> None:
-        if self.awake and torch.is_grad_enabled():
+        if self._trains():
             now = torch.get_rng_state()
             same = self._last is not None and torch.equal(now, self._last)
             self._here.append("" if same else b64encode(now.numpy().tobytes()).decode())
 
     def _after(self, module, arguments, returned) -> None:
-        if self.awake and torch.is_grad_enabled():
+        if self._trains():
             self._last = torch.get_rng_state()
+
+    def _trains(self) -> bool:
+        """Whether this is a pass that may be the training's, and no derivative of somebody's."""
+        within = functorch.peek_interpreter_stack() is not None
+        return self.awake and torch.is_grad_enabled() and not within
 
     def _after_step(self, *_) -> None:
         self._steps.append(self._here)

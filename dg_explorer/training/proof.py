@@ -216,11 +216,13 @@ def _made_from(own: OwnSteps) -> str:
     """A digest of what a proof depends on: data, order, loss, version, and the model's answers."""
     digest = hashlib.sha256()
     batch = torch.as_tensor(own.steps.batches[0][:8])
-    drops = own.steps.draws is not None
+    training = [module for module in own.model.modules() if module.training]
+    if own.steps.draws is not None:
+        own.model.eval()  # which draws nothing
     with torch.no_grad():
-        answers = (own.model.eval() if drops else own.model)(own.inputs[batch])
-    if drops:
-        own.model.train()
+        answers = own.model(own.inputs[batch])
+    for module in training:
+        module.training = True
     answers = answers_of(answers)
     for part in (own.inputs, own.labels, answers.detach()):
         digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class RecordedSteps(Brief):
         Which of `WEIGHT_RULES` give all weights.
     draws : Draws or None
         Where the generator stood at each pass, of a model with dropout.
+    resting : list of str
+        Layers that were in eval mode as the model trained: batch norms, dropouts.
     clip : Clipping or None
         What a trainer did to the gradients.
     optimizer : str
@@ -84,6 +86,7 @@ class RecordedSteps(Brief):
     torch: str
     threads: int
     ids: np.ndarray
+    resting: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -198,6 +201,7 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         torch=log.attrs.get("torch", "?"),
         threads=int(log.attrs.get("threads", 0)),
         ids=np.asarray(train_ids),
+        resting=json.loads(log.attrs.get("resting", "[]")),
     )
 
 
@@ -220,6 +224,9 @@ def _log(run):
         )
     log = run["replay"].load()
     missing = json.loads(log.attrs.get("missing", "[]"))
+    taken, known = max(steps_at_epochs(run).values(), default=0), log.sizes["step"]
+    if known < taken:
+        missing.append(f"steps {known} to {taken - 1}, recorded without replay=True")
     if missing:
         raise ReplayMissingError(
             f"An exact replay of this run is impossible; it lacks {'; '.join(missing)}. {REMAINING}"

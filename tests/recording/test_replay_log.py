@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dg_explorer import Recorder, Run
+from dg_explorer import Recorder, Run, training_of_run
 from dg_explorer.checkpoints.store import load_checkpoint, load_initial, load_weights
-from dg_explorer.errors import CheckpointError, SettingError
+from dg_explorer.errors import CheckpointError, DGExplorerError, SettingError
 from dg_explorer.training.recorded_steps import ReplayMissingError, recorded_steps
 from dg_explorer.training.step.by_hand import UnsupportedOptimizerError
 
@@ -140,3 +140,64 @@ def test_what_no_derivative_goes_through_is_said_before_the_training():
     mixing = nn.Sequential(model, nn.BatchNorm1d(2))
     with pytest.warns(UserWarning, match="lacks gradients of single examples"):
         Recorder(run, mixing, torch.optim.SGD(model.parameters()), replay=True)
+
+
+def _go_on(task, run, model, optimizer, epochs, *, named=True, **settings):
+    with Recorder(run, model, optimizer, train=task.train, test=task.test, **settings) as rec:
+        for epoch in epochs:
+            for x, y, ids in task.loader(epoch):
+                logits = model(x)
+                optimizer.zero_grad()
+                F.cross_entropy(logits, y).backward()
+                if named:
+                    rec.batch(logits, y, ids)
+                optimizer.step()
+            rec.epoch(epoch)
+
+
+def test_a_training_that_goes_on_in_another_cell_is_one_training(task):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2, eps=1e-3)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    _go_on(task, run, model, optimizer, (0, 1), replay=True)
+    _go_on(task, run, model, optimizer, (2, 3), replay=True)
+    assert run["metrics"].steps_taken.values.tolist() == [4, 8, 12, 16]
+    assert run["replay"].step.values.tolist() == list(range(16))
+    kept = load_initial(run).weights
+    assert all(torch.equal(kept[name], value) for name, value in start.items())
+    order = [i for e in range(4) for _, _, ids in task.loader(e) for i in ids.tolist()]
+    assert [i for row in run["replay"].train_id.values for i in row if i >= 0] == order
+    proof = training_of_run(run, model, train=task.train, test=task.test).proof
+    assert proof.counts() == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"replay": True}, {}, "steps 4 to 7, recorded without replay=True"),
+        ({}, {"replay": True}, "before its first step"),
+        ({"replay": True, "named": False}, {"replay": True}, "order of the examples"),
+    ],
+)
+def test_what_one_of_two_recorders_left_out_is_missing(task, first, second, words):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    _go_on(task, run, model, optimizer, (0,), **first)
+    _go_on(task, run, model, optimizer, (1,), **second)
+    with pytest.raises(DGExplorerError, match=words):
+        training_of_run(run, model, train=task.train, test=task.test)
+
+
+@pytest.mark.parametrize("what", ["settings", "optimizer"])
+def test_a_recorder_that_goes_on_with_another_optimizer_says_so(task, what):
+    run, model = task.run(), task.model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    _go_on(task, run, model, optimizer, (0,), replay=True)
+    if what == "settings":
+        optimizer.param_groups[0]["weight_decay"] = 0.1
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    _go_on(task, run, model, optimizer, (1,), replay=True)
+    words = {"settings": "optimizer's settings", "optimizer": "AdamW took over at step 4"}[what]
+    with pytest.raises(ReplayMissingError, match=words):
+        training_of_run(run, model, train=task.train, test=task.test)

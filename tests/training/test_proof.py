@@ -17,6 +17,7 @@ from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.training.flat_model import NotDeterministicError
 from dg_explorer.training.loss.trained_loss import TrainedLossError
+from dg_explorer.training.recorded_steps import ReplayMissingError
 from dg_explorer.training.replay import Replay
 from dg_explorer.training.step.by_hand import UnsupportedOptimizerError
 from dg_explorer.training.training import margin
@@ -559,3 +560,83 @@ def test_a_step_in_single_precision_is_checked_in_double_precision():
     training = training_of_run(run, network(torch.float32), train=data[0], test=data[1])
     assert training.optimizer.generic
     assert training.proof.all_bits
+
+
+class Resting(nn.Module):
+    """Batch norm and one of two dropouts are left in eval mode, as people do who fine-tune."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+        self.drop, self.never = nn.Dropout(0.3), nn.Dropout(0.9)
+        self.norm(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) * 2 + 1)
+
+    def forward(self, x):
+        return self.b(self.never(self.drop(torch.tanh(self.norm(self.a(x))))))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        self.never.eval()
+        return self
+
+
+def _trained_by_closures(weights, recorder=None):
+    """A step's closure says who is in it; batches of 8."""
+    torch.manual_seed(3)
+    model = Resting().double().train()
+    optimizer = adamw(model)
+    recording = recorder and recorder(model, optimizer)
+    for epoch in range(2):
+        for ids in torch.randperm(24, generator=torch.Generator().manual_seed(epoch)).split(8):
+
+            def closure(ids=ids):
+                optimizer.zero_grad()
+                answers = model(X[ids])
+                losses = F.cross_entropy(answers, Y[ids], reduction="none") * weights[ids]
+                losses.mean().backward()
+                if recording:
+                    recording.batch(answers, Y[ids], ids)
+                return losses.mean()
+
+            optimizer.step(closure)
+        if recording:
+            recording.epoch(epoch)
+    return model
+
+
+def test_layers_in_eval_mode_and_steps_with_a_closure_are_replayed_as_they_trained():
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+
+    def recorder(model, optimizer):
+        return Recorder(run, model, optimizer, train=TRAIN, test=TEST, replay=True)
+
+    ones = torch.ones(24).double()
+    model = _trained_by_closures(ones, recorder)  # whose recorder nobody has closed
+    nn.Module.train(model)  # as a model comes from its constructor
+    training = training_of_run(run, model, train=TRAIN, test=TEST)
+    (found,) = add_unrolled_scores(run, training, epochs=[1], windows=None).score.values
+    for train in (0, 13):
+        h = 1e-5 * (torch.arange(24) == train)
+        more, less = (
+            margin(_trained_by_closures(ones + sign * h).eval()(XT), YT) for sign in (1, -1)
+        )
+        slope = ((more - less) / 2e-5).detach().numpy()
+        np.testing.assert_allclose(found[:, train], slope, rtol=1e-5, atol=1e-8)
+
+
+def test_a_batch_norm_that_begins_to_train_later_is_missed():
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).double().eval()
+    optimizer = sgd(model)
+    with Recorder(run, model, optimizer, train=TRAIN, test=TEST, replay=True) as recorder:
+        for epoch in range(2):
+            model.train(epoch == 1)
+            answers = model(X)
+            optimizer.zero_grad()
+            F.cross_entropy(answers, Y).backward()
+            recorder.batch(answers, Y, torch.arange(24))
+            optimizer.step()
+            recorder.epoch(epoch)
+    with pytest.raises(ReplayMissingError, match="mixes the examples"):
+        training_of_run(run, model, train=TRAIN, test=TEST)
