@@ -8,6 +8,7 @@ import pickle
 import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from torch import nn
 from dg_explorer.checkpoints import model_checkpoints
 from dg_explorer.checkpoints.foreign import pickled_data
 from dg_explorer.checkpoints.reading import CheckpointWarning
-from dg_explorer.errors import CheckpointError, UnsafeCheckpointError
+from dg_explorer.errors import CheckpointError, SettingError, UnsafeCheckpointError
 
 
 def net(seed):
@@ -100,6 +101,25 @@ def test_a_counter_of_saves_keeps_the_optimizers_steps(tmp_path):
     found = model_checkpoints(tmp_path)
     assert seeds_of(found) == {0: 0, 1: 1}
     assert (found.unit, found.counts_from, found.steps) == ("number", 0, {0: 6, 1: 12})
+
+
+@pytest.mark.parametrize("suffix", ["model{}.safetensors", "pytorch_model{}.bin"])
+def test_of_two_models_in_a_checkpoint_the_one_that_is_named_is_read(tmp_path, suffix):
+    write = save_file if "safetensors" in suffix else torch.save
+    for save in (0, 1):
+        inside = tmp_path / f"checkpoint_{save}"
+        inside.mkdir()
+        write(state(save), inside / suffix.format(""))
+        write(state(save + 5), inside / suffix.format("_1"))
+        (inside / "random_states_0.pkl").write_bytes(b"never opened")
+    second = Path(suffix.format("_1")).stem
+    for folder in (tmp_path, tmp_path / "checkpoint_0"):
+        with pytest.raises(CheckpointError, match=rf"holds 2 models.*key='{second}'"):
+            model_checkpoints(folder)
+    assert seeds_of(model_checkpoints(tmp_path, key=second)) == {0: 5, 1: 6}
+    assert seeds_of(model_checkpoints(tmp_path, key=suffix.format(""))) == {0: 0, 1: 1}
+    with pytest.raises(SettingError, match="is one checkpoint"):
+        model_checkpoints(tmp_path / "checkpoint_0", pattern=suffix.format("_1"))
 
 
 def test_one_file_without_a_number_says_what_to_pass(tmp_path):

@@ -36,6 +36,7 @@ FOLDER_FILES = (
     "adapter_model.bin",
 )
 DEPTH = 4  # folders below the one given in which checkpoints are looked for
+_MODEL = re.compile(r"model(_\d+)?\.safetensors|pytorch_model(_\d+)?\.bin")  # accelerate's
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 Loader = Callable[..., dict]
@@ -65,6 +66,8 @@ def folder_loader(folder: Path) -> Loader | None:
     """How to read a folder that is one checkpoint, or None where it is not."""
     if foreign.is_distributed(folder):
         return lambda **how: state_dict_of(foreign.read_distributed(folder), str(folder), **how)
+    if models_in(folder):
+        return lambda key=None, **how: file_loader(model_of(folder, key))(**how)
     for index in sorted(folder.glob("*.index.json")):
         return lambda **_: _sharded(index)
     for name in FOLDER_FILES:
@@ -77,6 +80,36 @@ def folder_loader(folder: Path) -> Loader | None:
     if any(re.match(r"mp_rank_\d+_model_states", p.name) for p in files):
         return lambda **_: _deepspeed(folder)
     return file_loader(files[0]) if len(files) == 1 else None
+
+
+def models_in(folder: Path) -> list[Path]:
+    """The weights of each model, where accelerate wrote several into one checkpoint; else none."""
+    if not any(folder.glob("random_states_*.pkl")):
+        return []
+    models = [p for p in sorted(folder.iterdir()) if p.is_file() and _MODEL.fullmatch(p.name)]
+    models = [p for p in models if p.suffix == models[0].suffix]
+    return models if len(models) > 1 else []
+
+
+def model_of(folder: Path, key: str | None) -> Path:
+    """The file of the one model that is meant; `CheckpointError` where that is not said."""
+    models = models_in(folder)
+    for path in models:
+        if key in (path.name, path.stem):
+            return path
+    held = "; ".join(f"{p.name} ({_tensors(p)})" for p in models)
+    asked = " or ".join(f"key={p.stem!r}" for p in models)
+    said = "" if key is None else f", none of them {key!r}"
+    raise CheckpointError(
+        f"{folder} holds {len(models)} models{said}: {held}. Say which is meant: {asked}, to "
+        f"Run.from_checkpoints, or model_checkpoints({str(folder.parent)!r}, "
+        f"key={models[-1].stem!r}) for checkpoints=."
+    )
+
+
+def _tensors(path: Path) -> str:
+    state = state_dict_of(safe_load(path), str(path))
+    return few((f"{name} {list(x.shape)}" for name, x in state.items()), 2)
 
 
 def entries_of(folder: Path) -> tuple[list[Path], Loader | None]:

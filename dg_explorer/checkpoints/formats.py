@@ -120,7 +120,8 @@ def model_checkpoints(
     weights : "trained" or "averaged"
         Which of the two, where the training also kept an average of the weights (EMA, SWA).
     key : str, optional
-        Which entry of a checkpoint's dict holds the weights, where it is none of the usual.
+        Which entry of a checkpoint's dict holds the weights, where it is none of the usual; or
+        which of several models that accelerate wrote into one checkpoint: `model_1`.
 
     Returns
     -------
@@ -244,6 +245,11 @@ def _of_folder(folder: Path, pattern: str | None, how: dict) -> ModelCheckpoints
     if moments is None:
         places = folders.places_below(folder)
         if not places and whole is not None:
+            if pattern is not None:
+                raise SettingError(
+                    f"pattern= chooses among the names of a folder; {folder} is one checkpoint."
+                )
+            _check_model(folder, how)
             return _lone(folder, whole, how)
         if len(places) == 1:
             found = _of_folder(places[0], pattern, how)
@@ -273,8 +279,15 @@ def _of_folder(folder: Path, pattern: str | None, how: dict) -> ModelCheckpoints
     left += [f"Left out: {few(names, 4)}: {why}." for why, names in reasons.items()]
     found = ModelCheckpoints(loaders, moments.left_out, moments=moments, notes=left)
     first = next(p for p in entries if p.name in moments.labels)
+    _check_model(first, how)
     _tell_averages(found, folders.averages_of(first), how)
     return found
+
+
+def _check_model(path: Path, how: dict) -> None:
+    """`CheckpointError` where a checkpoint holds several models and none of them is named."""
+    if path.is_dir() and folders.models_in(path):
+        folders.model_of(path, how["key"])
 
 
 def _tell_averages(found: ModelCheckpoints, beside: str | None, how: dict) -> None:
