@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dg_explorer as dg
+from dg_explorer.analysis.examples.mislabeled import RIGHT_NAMED
 from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.out_of_fold import out_of_fold_margins
 from dg_explorer.training.step.by_hand import OptimizerSettings
@@ -55,6 +56,30 @@ def test_the_top_of_the_ranking_is_not_the_late_class(late_class):
     named = top.index[top.action != "keep"]
     assert (named >= 950).sum() <= 2
     assert flipped[named].mean() > 0.9
+
+
+def test_of_labels_that_are_all_right_no_more_are_named_than_is_said():
+    generator = torch.Generator().manual_seed(2)
+    label = torch.randint(0, 4, (400,), generator=generator)
+    x = (torch.randn(4, 20, generator=generator) * 0.45)[label]
+    x = x + torch.randn(400, 20, generator=generator)  # classes overlap: accuracy is 80 %
+    run = dg.Run.create(name="right", train_examples={"label": label.numpy()})
+    torch.manual_seed(0)
+    model = nn.Linear(20, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+    with dg.Recorder(
+        run, model, optimizer, train=TensorDataset(x, label), checkpoint_every=0, gradient_every=0
+    ) as recorder:
+        for epoch in range(8):
+            F.cross_entropy(model(x), label).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            recorder.batch(model(x), label, torch.arange(400))
+            recorder.epoch(epoch)
+    found = dg.find_mislabeled(run)
+    named = int((found.action != "keep").sum())
+    assert 0 < named <= RIGHT_NAMED * 400
+    assert found.attrs["may_be_right"] == run["analyses/mislabeled"].attrs["may_be_right"] == named
 
 
 def small_training(n=12, **how):
