@@ -55,22 +55,23 @@ export class Overlay {
     paper.clearRect(0, 0, this.#width, this.#height);
     paper.lineCap = "round";
     paper.globalAlpha = 0.85;
-    for (const { to, helps, strength } of links) {
-      stroke(
-        paper,
-        theme.colour(helps ? "helped" : "hurt"),
-        0.8 + 1.6 * strength,
-        helps ? [] : [4, 3],
-      );
+    for (const { to, helps, strength } of test ? links : []) {
+      const width = 0.8 + 1.6 * strength;
+      stroke(paper, theme.colour(helps ? "helped" : "hurt"), width, helps ? [] : [4, 3]);
       paper.beginPath();
-      if (test) {
-        paper.moveTo(...test);
-        paper.lineTo(...to);
-      } else paper.arc(...to, 6, 0, 2 * Math.PI);
+      paper.moveTo(...test!);
+      paper.lineTo(...to);
       paper.stroke();
     }
     paper.globalAlpha = 1;
     paper.lineCap = "butt";
+    for (const { to, helps } of test ? [] : links) {
+      // on a ground of their own: among points of all colours a thin ring is not seen
+      stroke(paper, theme.colour("bg"), 6);
+      circle(paper, to, 9);
+      stroke(paper, theme.colour(helps ? "helped" : "hurt"), 2.6, helps ? [] : [4, 2.5]);
+      circle(paper, to, 9);
+    }
     paper.lineJoin = "round";
     paper.font = `650 13px ${theme.colour("font")}`;
     paper.textAlign = "center";
@@ -87,9 +88,7 @@ export class Overlay {
     ] as const) {
       if (!at) continue;
       stroke(paper, theme.colour("fg"), width, dash);
-      paper.beginPath();
-      paper.arc(at[0], at[1], radius, 0, 2 * Math.PI);
-      paper.stroke();
+      circle(paper, at, radius);
     }
     if (this.#outline) this.#lasso(paper, this.#outline, theme.colour("accent"));
   }
@@ -105,6 +104,12 @@ export class Overlay {
     stroke(paper, colour, 1.5, [4, 3]);
     paper.stroke();
   }
+}
+
+function circle(paper: CanvasRenderingContext2D, at: Spot, radius: number): void {
+  paper.beginPath();
+  paper.arc(at[0], at[1], radius, 0, 2 * Math.PI);
+  paper.stroke();
 }
 
 function stroke(
