@@ -24,7 +24,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "browser: opens a real browser")
     config.addinivalue_line(
         "markers",
-        "second_ring(sample=2): a large matrix; so many of its cases are drawn in the first ring",
+        "second_ring(sample=2, of_class=False): a large matrix, of a test's parameters or of a "
+        "class's tests; so many of its cases are drawn in the first ring",
     )
     config.pluginmanager.register(Rings(config))
     if config.option.notebooks_in_browser:

@@ -45,16 +45,22 @@ class Rings:
 
 
 def drawn(items: list, seed: int) -> list:
-    """The items of the first ring, and of each function of the second as many as it asks for."""
-    functions: dict[str, list] = {}
+    """The items of the first ring, and of each matrix of the second as many as it asks for.
+
+    A matrix is a function with its parameters, or with `of_class=True` all tests of a class.
+    """
+    matrices: dict[str, list] = {}
     kept = []
     for item in items:
         marker = item.get_closest_marker("second_ring")
         if marker is None:
             kept.append(item)
         else:
-            functions.setdefault(item.nodeid.partition("[")[0], []).append((item, marker))
-    for name, cases in sorted(functions.items()):
+            name = item.nodeid.partition("[")[0]
+            if marker.kwargs.get("of_class"):
+                name = name.rpartition("::")[0]
+            matrices.setdefault(name, []).append((item, marker))
+    for name, cases in sorted(matrices.items()):
         count = cases[0][1].kwargs.get("sample", SAMPLE)
         chosen = random.Random(f"{seed} {name}").sample(cases, min(count, len(cases)))
         kept += [item for item, _ in chosen]

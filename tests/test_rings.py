@@ -14,6 +14,17 @@ import pytest
 def test_a_matrix(case):
     pass
 
+@pytest.mark.second_ring(sample=2, of_class=True)
+class TestAClass:
+    def test_one(self):
+        pass
+
+    def test_two(self):
+        pass
+
+    def test_three(self):
+        pass
+
 @pytest.mark.second_ring
 def test_a_slow_claim():
     pass
@@ -43,7 +54,7 @@ def ran(pytester):
 
 
 def test_all_rings_run_every_case(ran):
-    assert len(ran("--all-rings")) == 42
+    assert len(ran("--all-rings")) == 45
 
 
 def test_a_sample_is_drawn_by_its_seed(ran):
@@ -51,9 +62,10 @@ def test_a_sample_is_drawn_by_its_seed(ran):
     assert first == ran("--ring-seed=1")
     assert first != ran("--ring-seed=2")
     assert sum(name.startswith("test_a_matrix") for name in first) == 3
+    assert sum(name.startswith("TestAClass") for name in first) == 2
     assert {"test_a_plain_claim", "test_a_slow_claim"} <= set(first)
 
 
 def test_all_workers_draw_the_same_cases(pytester, ran):
     result = pytester.runpytest_subprocess("-p", "no:nbval", "-p", "no:cacheprovider", "-n", "2")
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=7)

@@ -11,5 +11,6 @@ def notebook(browser, lab):
     close(notebook, lab)
 
 
+@pytest.mark.second_ring(sample=4, of_class=True)
 class TestNotebook7(BoardActs):
     pass

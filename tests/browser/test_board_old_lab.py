@@ -23,6 +23,10 @@ def notebook(browser, lab):
     close(notebook, lab)
 
 
+def test_it_is_that_version(notebook):
+    assert notebook.page.evaluate("jupyterapp.version") == "4.4.9"
+
+
+@pytest.mark.second_ring(sample=4, of_class=True)
 class TestLab449(BoardActs):
-    def test_it_is_that_version(self, page):
-        assert page.evaluate("jupyterapp.version") == "4.4.9"
+    pass

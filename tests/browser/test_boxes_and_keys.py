@@ -2,6 +2,9 @@
 
 import pytest
 from at_rest import still, until
+from board_acts import close
+from guarded import guarded_page
+from lab_pages import Notebook, write_cells
 from playwright.sync_api import expect
 
 import dg_explorer as dg
@@ -19,9 +22,17 @@ INSIDE = """() => {
   return !!active?.closest('.dg-board'); }"""
 
 
-def test_in_a_row_of_boxes_it_takes_the_room_there_is(open_cells):
-    notebook = open_cells(CELL, "ipywidgets.HBox([ex, ipywidgets.Button(description='beside')])")
-    notebook.run_all()
+@pytest.fixture(scope="module")
+def notebook(browser, lab):
+    """A board in a row of boxes, between other cells."""
+    page = guarded_page(browser, allowed=rf"127\.0\.0\.1:{lab.port}/")
+    row = "ipywidgets.HBox([ex, ipywidgets.Button(description='beside')])"
+    notebook = Notebook(page, lab, write_cells(lab, "boxes and keys", CELL, row, "'last'"), "doc")
+    yield notebook.run_all()
+    close(notebook, lab)
+
+
+def test_in_a_row_of_boxes_it_takes_the_room_there_is(notebook):
     board = notebook.page.get_by_test_id("dg-board")
     button = notebook.page.get_by_role("button", name="beside")
     expect(button).to_be_visible()
@@ -57,9 +68,7 @@ def test_in_any_parent_it_is_at_least_320_pixels_wide(open_offline, tmp_path, pa
     assert page.get_by_test_id("dg-board").bounding_box()["width"] >= 320
 
 
-def test_after_a_click_anywhere_letters_stay_on_the_board_and_chords_pass(open_cells):
-    notebook = open_cells(CELL, "ex", "'last'")
-    notebook.run_all()
+def test_after_a_click_anywhere_letters_stay_on_the_board_and_chords_pass(notebook):
     page = notebook.page
     board = page.get_by_test_id("dg-board")
     expect(board.get_by_test_id("dg-influencer").first).to_be_visible()
@@ -80,9 +89,7 @@ def test_after_a_click_anywhere_letters_stay_on_the_board_and_chords_pass(open_c
     page.wait_for_function(SAVED)
 
 
-def test_what_loses_the_focus_by_leaving_the_page_leaves_it_to_the_board(open_cells):
-    notebook = open_cells(CELL, "ex")
-    notebook.run_all()
+def test_what_loses_the_focus_by_leaving_the_page_leaves_it_to_the_board(notebook):
     page = notebook.page
     row = page.get_by_test_id("dg-test").first
     row.click()

@@ -160,16 +160,15 @@ ALONE = [
 ]
 
 
-def test_each_view_alone_holds_all_it_asks_for(open_offline, tmp_path):
-    run = tiny_run()
-    for view in ALONE:
-        path = view(run).to_html(tmp_path / f"{view.__name__}.html")
-        page = open_offline(path)
-        expect(page.get_by_test_id("dg-board")).to_be_visible()
-        still(page)
-        assert page.get_by_test_id("dg-errors").inner_text() == "", view.__name__
-        assert "saved" not in page.get_by_test_id("dg-board").inner_text(), view.__name__
-        slider = page.get_by_test_id("dg-timeline")
-        if slider.count():
-            slider.press("Home")
-            expect(page.get_by_test_id("dg-board")).to_have_attribute("data-epoch", "0")
+@pytest.mark.second_ring(sample=2)
+@pytest.mark.parametrize("view", ALONE)
+def test_a_view_alone_holds_all_it_asks_for(open_offline, tmp_path, view):
+    page = open_offline(view(tiny_run()).to_html(tmp_path / "view.html"))
+    board = page.get_by_test_id("dg-board")
+    expect(board).to_be_visible()
+    assert page.get_by_test_id("dg-errors").inner_text() == ""
+    assert "saved" not in board.inner_text()
+    slider = page.get_by_test_id("dg-timeline")
+    if slider.count():
+        slider.press("Home")
+        expect(board).to_have_attribute("data-epoch", "0")
