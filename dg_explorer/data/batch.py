@@ -77,7 +77,7 @@ class Batch(Brief):
         if self.remake is not None:
             return self.remake(at)
         cut = {key: _cut(leaf, axis, at) for key, (leaf, axis) in self._cuttable().items()}
-        return self._with(lambda leaf: cut.get(id(leaf), leaf), self.ids[at])
+        return self.changed(lambda leaf: cut.get(id(leaf), leaf), self.ids[at])
 
     def to(self, device, dtype: torch.dtype | None = None) -> Batch:
         """The batch on a device; floating point tensors in `dtype` where it is one.
@@ -95,7 +95,7 @@ class Batch(Brief):
 
         remake = self.remake
         again = None if remake is None else lambda at: remake(at).to(device, dtype)
-        return dataclasses.replace(self._with(move, self.ids), remake=again)
+        return dataclasses.replace(self.changed(move, self.ids), remake=again)
 
     def tensors(self) -> tuple[list[torch.Tensor], list[int | None], Callable]:
         """The tensors of the batch, the axis of each that counts examples, and the way back.
@@ -117,13 +117,13 @@ class Batch(Brief):
         def rebuild(tensors, ids=None) -> Batch:
             instead = dict(zip(keys, tensors, strict=True))
             ids = self.ids if ids is None else ids
-            return self._with(lambda leaf: instead.get(id(leaf), leaf), ids)
+            return self.changed(lambda leaf: instead.get(id(leaf), leaf), ids)
 
         return [leaf for leaf, _ in found.values()], [axis for _, axis in found.values()], rebuild
 
     # ---------------------------------------------------------------- inside
 
-    def _with(self, change: Callable, ids: np.ndarray) -> Batch:
+    def changed(self, change: Callable, ids: np.ndarray) -> Batch:
         """The same batch with `change(leaf)` for each leaf."""
 
         def each(_, leaf):

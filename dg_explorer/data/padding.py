@@ -5,7 +5,6 @@ And whether padding on the left changes what a model answers.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import torch
@@ -13,7 +12,6 @@ from torch import nn
 
 from ..errors import DataError
 from .batch import Batch
-from .leaves import map_leaves
 from .roles import signature_of
 
 #: parts of the names of masks that are true at padding, as torch's attention layers take them
@@ -214,17 +212,11 @@ def shorter(batch: Batch) -> Iterator[Batch]:
 def _shortened(one: Batch, length: int, cut: int) -> Batch:
     """A batch of one example without its first positions."""
 
-    def each(_, leaf):
+    def cut_off(leaf):
         along = torch.is_tensor(leaf) and leaf.ndim >= 2 and leaf.shape[:2] == (1, length)
         return leaf[:, cut:] if along else leaf
 
-    return dataclasses.replace(
-        one,
-        inputs=tuple(map_leaves(each, part) for part in one.inputs),
-        keywords={name: map_leaves(each, part) for name, part in one.keywords.items()},
-        labels=None if one.labels is None else map_leaves(each, one.labels),
-        raw=map_leaves(each, one.raw),
-    )
+    return one.changed(cut_off, one.ids)
 
 
 def _answer(answer) -> torch.Tensor | None:

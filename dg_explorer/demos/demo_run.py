@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tqdm.auto import tqdm
 
 from ..arguments import Brief
 from ..data.ids import WithIds
+from ..recording import Recorder
 from ..run import Run
 
 
@@ -76,6 +78,63 @@ class DemoRun(Brief):
                     optimizer.step()
                 each(epoch + 1, model)
         return model
+
+
+def in_full_batches(
+    run: Run,
+    recipe,
+    seed: int,
+    train: WithIds,
+    test: WithIds,
+    *,
+    model: Callable,
+    optimizer: Callable,
+    layers: list[str],
+    replay: bool = False,
+    progress: bool = True,
+) -> DemoRun:
+    """Train on all examples at each step, and record the steps that the recipe names.
+
+    Parameters
+    ----------
+    recipe : with a name, `steps` and `recorded_steps`
+    model : function (recipe, seed) -> module
+    optimizer : function (module, recipe) -> torch optimizer
+    replay : bool
+        Every step can be trained again; the recorder is told of each.
+    """
+    net = model(recipe, seed)
+    opt = optimizer(net, recipe)
+    inputs, labels = train.dataset.tensors
+    ids = torch.from_numpy(train.ids)
+    recorded = set(recipe.recorded_steps())
+    recorder = Recorder(run, net, opt, train=train, test=test, layers=layers, replay=replay)
+    with one_thread(), recorder as rec:
+        bar = tqdm(range(recipe.steps + 1), desc=f"training {recipe.name}", disable=not progress)
+        for step in bar:
+            logits = net(inputs)
+            if replay or step in recorded:
+                rec.batch(logits, labels, ids)
+            if step in recorded:
+                rec.epoch(step)
+            if step == recipe.steps:
+                break
+            loss = F.cross_entropy(logits, labels)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+    return DemoRun(
+        run=run,
+        model=lambda: model(recipe, seed),
+        optimizer=lambda net: optimizer(net, recipe),
+        train=train,
+        test=test,
+        batches=lambda step: [np.arange(len(train))],
+        epochs=recipe.steps,
+        recipe=recipe.name,
+        seed=seed,
+        settings=asdict(recipe),
+    )
 
 
 @contextmanager

@@ -14,13 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
-from tqdm.auto import tqdm
 
 from ..data.ids import with_ids
-from ..recording import Recorder
 from ..run import Run
 from .answer_circle import add_answer_circle
-from .demo_run import DemoRun, one_thread
+from .demo_run import in_full_batches
 
 LAYERS = ["hidden", "fc2"]  # the quadratic units, and the logits
 
@@ -133,37 +131,12 @@ def make(path=None, *, recipe: Recipe = FAST, seed: int = 0, progress=True, over
         overwrite=overwrite,
     )
     run.set_attrs(about=f"(a + b) mod {recipe.p}", recipe=recipe.name)
-    opt = optimizer(net, recipe)
-    inputs, labels = train.dataset.tensors
-    ids = torch.from_numpy(train.ids)
-    record_at = set(recipe.recorded_steps())
-    recorder = Recorder(run, net, opt, test=test, train=train, layers=LAYERS, replay=True)
-    with one_thread(), recorder as rec:
-        bar = tqdm(range(recipe.steps + 1), desc=f"training {recipe.name}", disable=not progress)
-        for step in bar:
-            logits = net(inputs)
-            rec.batch(logits, labels, ids)
-            if step in record_at:
-                rec.epoch(step)
-            if step == recipe.steps:
-                break
-            loss = F.cross_entropy(logits, labels)
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
+    demo = in_full_batches(
+        run, recipe, seed, train, test, model=model, optimizer=optimizer,
+        layers=LAYERS, replay=True, progress=progress,
+    )  # fmt: skip
     add_answer_circle(run, recipe.p)
-    return DemoRun(
-        run=run,
-        model=lambda: model(recipe, seed),
-        optimizer=lambda net: optimizer(net, recipe),
-        train=train,
-        test=test,
-        batches=lambda step: [np.arange(len(train))],
-        epochs=recipe.steps,
-        recipe=recipe.name,
-        seed=seed,
-        settings=asdict(recipe),
-    )
+    return demo
 
 
 def _about(recipe: Recipe, net: nn.Module) -> dict:

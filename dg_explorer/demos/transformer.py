@@ -11,15 +11,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
-from tqdm.auto import tqdm
 
 from ..data.ids import with_ids
-from ..recording import Recorder
 from ..run import Run
-from .demo_run import DemoRun, one_thread
+from .demo_run import in_full_batches
 from .grokking import examples
 
 
@@ -130,37 +127,10 @@ def make(path=None, *, recipe: Recipe = RECIPE, seed: int = 0, progress=True, ov
         overwrite=overwrite,
     )
     run.set_attrs(about=about, recipe=recipe.name)
-    net = model(recipe, seed)
-    opt = optimizer(net, recipe)
-    tokens, labels = train.dataset.tensors
-    ids = torch.from_numpy(train.ids)
-    recorded = set(recipe.recorded_steps())
-    recorder = Recorder(run, net, opt, train=train, test=test, layers=["relu"])
-    with one_thread(), recorder as rec:
-        bar = tqdm(range(recipe.steps + 1), desc=f"training {recipe.name}", disable=not progress)
-        for step in bar:
-            logits = net(tokens)
-            if step in recorded:
-                rec.batch(logits, labels, ids)
-                rec.epoch(step)
-            if step == recipe.steps:
-                break
-            loss = F.cross_entropy(logits, labels)
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-    return DemoRun(
-        run=run,
-        model=lambda: model(recipe, seed),
-        optimizer=lambda net: optimizer(net, recipe),
-        train=train,
-        test=test,
-        batches=lambda step: [np.arange(len(train))],
-        epochs=recipe.steps,
-        recipe=recipe.name,
-        seed=seed,
-        settings=asdict(recipe),
-    )
+    return in_full_batches(
+        run, recipe, seed, train, test, model=model, optimizer=optimizer,
+        layers=["relu"], progress=progress,
+    )  # fmt: skip
 
 
 def _twin(ids: np.ndarray, train_ids: np.ndarray, p: int) -> np.ndarray:
