@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from dg_explorer.testing import tiny_run
-from dg_explorer.widgets.answers.exposure import exposure
+from dg_explorer.widgets.answers.trajectories import exposure
 from dg_explorer.widgets.reading.reader import RunReader
 
 TEST, AT = 1003, 50

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ...errors import DataError, MissingGroupError, UnknownExampleError
+from ...record.kept import members
 from ...record.schema import is_exact_in_browsers
 from ...run import Run
 
@@ -60,6 +61,11 @@ class RunReader:
     def family(self, prefix: str) -> list[str]:
         """The members of a family of groups: `family("scores/")` gives method names."""
         return sorted(g[len(prefix) :] for g in self._groups if g.startswith(prefix))
+
+    def newest(self, family: str) -> str | None:
+        """The newest answer of a family, such as "exposures/unrolled"; None where there is none."""
+        there = members(self._groups, family)
+        return there[-1] if there else None
 
     def ids(self, split: str) -> np.ndarray:
         """The ids of a split in the record's order; those of the dynamics where no table is.
