@@ -7,6 +7,7 @@ import torch
 
 from ..errors import DataError
 from ..tasks import InferredTask, Task
+from ..tasks.answers import logits_of
 from .table import ExampleTable
 
 # one reduction for so many steps: each begins with cold caches, so few large ones are cheapest
@@ -37,6 +38,11 @@ class LogitBuffer:
         logits = logits.detach()
         if not torch.is_tensor(ids):
             ids = torch.tensor(ids)  # a copy, so that the caller's array may change
+        if ids.is_floating_point():
+            raise DataError(
+                f"batch(..., ids) takes whole numbers, and was given {ids.dtype}. Pass the ids "
+                f"that the batch itself carries: for inputs, labels, ids in loader."
+            )
         # in-place changes raise a tensor's version; the sum tells whether any of the three changed
         version = logits._version + labels._version + ids._version
         entry = (logits, labels, ids, version, when)
@@ -97,6 +103,24 @@ class LogitBuffer:
             found = self.task.measures(prediction, batch)
         classes = as_array(self.task.class_labels(batch))
         self.table.fill(ids.cpu().numpy(), classes, arrays(found), when)
+
+
+def as_tensors(logits, labels) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `batch` was given where it is no tensor: arrays, lists, or all that a model returns.
+
+    Raises
+    ------
+    DataError
+        There are no numbers in it.
+    """
+    answers = logits if isinstance(logits, np.ndarray) else logits_of(logits)
+    try:
+        return torch.as_tensor(answers), torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"batch(logits, labels, ids) takes the model's answers and the labels as tensors or "
+            f"arrays, and was given {type(logits).__name__} and {type(labels).__name__} ({error})."
+        ) from error
 
 
 def arrays(measures: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..arguments import Brief, checked
 from ..checkpoints.store import going_on_from
@@ -18,7 +19,7 @@ from ..training.step.choose import check_optimizer
 from .evaluation_pass import find_layers
 from .gradient_witness import GradientWitness
 from .keeping import Keeping
-from .logit_buffer import LogitBuffer
+from .logit_buffer import LogitBuffer, as_tensors
 from .optimizer_watch import OptimizerWatch
 from .ranks.processes import Processes
 from .ranks.sharded import is_sharded
@@ -252,6 +253,8 @@ class Recorder(TrainedTogether, Brief):
             # functions of the user's own want the whole batch, as the data give it
             self.order(ids)
             return
+        if not (torch.is_tensor(logits) and torch.is_tensor(labels)):
+            logits, labels = as_tensors(logits, labels)
         self._passes += 1
         self._buffer.add(logits, labels, ids, (self.steps_taken << _PASSES) + self._passes)
         if self._named_before:

@@ -105,7 +105,10 @@ class ReplayLog:
     def step(self) -> None:
         """Note that the optimizer is about to step."""
         if not self._ids:
-            self.miss("the order of the examples: call rec.batch(logits, labels, ids) in each step")
+            self.miss(
+                "the order of the examples: call rec.batch(logits, labels, ids) in each step, "
+                "before optimizer.step()"
+            )
         self.accumulates = self.accumulates or len(self._ids) > 1
         if self._by_mode:
             self._look_at_modes()

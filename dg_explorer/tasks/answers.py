@@ -47,6 +47,11 @@ def logits_of(answer: Any, place: int | None = None) -> torch.Tensor:
             "The model answers with complex numbers, and a loss needs real ones. Say how it reads "
             "them: CustomTask(predict=lambda model, batch: model(batch[0]).abs(), ...)."
         )
+    if not found.is_floating_point():
+        raise DataError(
+            f"The model's answers are whole numbers ({found.dtype}), which no loss has a slope "
+            f"by: classes that were chosen already (argmax)? Give the logits."
+        )
     if found.ndim == 0:  # one number for one example, of a model that squeezes its answers
         found = found.reshape(1)
     return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found

@@ -396,3 +396,44 @@ def test_a_new_recorder_takes_over_from_one_that_a_crashed_cell_left(task):
     assert len(optimizer._optimizer_step_pre_hooks) == hooks
     rec.close()
     assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda z, y, i: (z.detach().numpy(), y.numpy(), i.tolist()),
+        lambda z, y, i: ((z, None), y.tolist(), i.numpy()),
+        lambda z, y, i: ({"logits": z, "hidden": z[:, :1]}, y, i),
+    ],
+    ids=["arrays", "tuple", "dict"],
+)
+def test_a_batch_is_taken_as_arrays_or_as_all_that_the_model_returns(task, give):
+    rows = []
+    for given in (give, lambda *tensors: tensors):
+        run, model = task.run(), task.model()
+        with Recorder(run, model, torch.optim.SGD(model.parameters(), 0.1)) as recorder:
+            logits = model(task.x)
+            F.cross_entropy(logits, task.y).backward()
+            recorder.batch(*given(logits, task.y, task.ids))
+            recorder.epoch(0)
+        rows.append(run["dynamics/train"].load())
+    assert rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize(
+    ("give", "words"),
+    [
+        (lambda z, y, i: (z.argmax(1), y, i), "argmax"),
+        (lambda z, y, i: (z, y, i.float()), "whole numbers, and was given torch.float32"),
+        (lambda z, y, i: (z, ["a"] * len(y), i), "and list"),
+        (lambda z, y, i: (None, y, i), "NoneType"),
+    ],
+)
+def test_what_is_no_batch_is_refused_in_words(task, give, words):
+    model = task.model()
+    with (
+        pytest.raises(DataError, match=words),
+        Recorder(task.run(), model, torch.optim.SGD(model.parameters(), 0.1)) as recorder,
+    ):
+        recorder.batch(*give(model(task.x), task.y, task.ids))
+        recorder.epoch(0)
