@@ -124,8 +124,13 @@ def training_of_run(
         if value is not None and not callable(value):
             raise SettingError(f"{name}={value!r}: a function of (answers, labels).")
     how = {"forward": forward, "label": label}
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    precision = None if weight is None else weight.dtype  # in which inputs are evaluated, too
     batches, test_batches = (
-        list(Served.of(data, split=split, run=run, model=model, by_position=True, **how))
+        [
+            batch.to("cpu", precision)
+            for batch in Served.of(data, split=split, run=run, model=model, by_position=True, **how)
+        ]
         for split, data in (("train", train), ("test", test))
     )
     task = _task(run, task, model, batches[0])

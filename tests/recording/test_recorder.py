@@ -431,9 +431,6 @@ def test_a_batch_is_taken_as_arrays_or_as_all_that_the_model_returns(task, give)
 )
 def test_what_is_no_batch_is_refused_in_words(task, give, words):
     model = task.model()
-    with (
-        pytest.raises(DataError, match=words),
-        Recorder(task.run(), model, torch.optim.SGD(model.parameters(), 0.1)) as recorder,
-    ):
+    recorder = Recorder(task.run(), model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(DataError, match=words):
         recorder.batch(*give(model(task.x), task.y, task.ids))
-        recorder.epoch(0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import dg_explorer as dg
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
@@ -344,6 +344,25 @@ def test_frozen_weights_in_the_optimizers_groups_stand_still():
     )
     assert training.proof.all_bits
     assert_exact(training, train, [0, 5, 12])
+
+
+def test_a_stream_of_examples_is_named_before_training(tmp_path):
+    import transformers
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(TRAIN)
+
+    run = new_run()
+    trainer = transformers.Trainer(
+        Net(),
+        transformers.TrainingArguments(str(tmp_path), max_steps=2, report_to=[], use_cpu=True),
+        train_dataset=Stream(),
+        callbacks=[dg.HuggingFaceRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)],
+    )
+    with pytest.raises(SettingError, match="an iterable dataset, whose order nobody draws"):
+        trainer.train()
+    assert "metrics" not in run
 
 
 @pytest.mark.parametrize(

@@ -640,3 +640,19 @@ def test_a_batch_norm_that_begins_to_train_later_is_missed():
             recorder.epoch(epoch)
     with pytest.raises(ReplayMissingError, match="mixes the examples"):
         training_of_run(run, model, train=TRAIN, test=TEST)
+
+
+def test_examples_in_single_precision_are_replayed_by_a_model_in_double_precision():
+    single = with_ids(TensorDataset(X.float(), Y))
+    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
+    model = network()
+    optimizer = sgd(model)
+    with Recorder(run, model, optimizer, train=single, test=TEST, replay=True) as recorder:
+        for epoch in range(2):
+            answers = model(X.float().double())
+            optimizer.zero_grad()
+            F.cross_entropy(answers, Y).backward()
+            recorder.batch(answers, Y, torch.arange(24))
+            optimizer.step()
+            recorder.epoch(epoch)
+    assert training_of_run(run, model, train=single, test=TEST).proof.all_bits

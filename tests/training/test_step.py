@@ -307,6 +307,16 @@ def test_a_step_whose_derivative_is_not_seen_is_refused_with_the_figure(kind):
         check_step(rule, state, gradient, 0, None)
 
 
+def test_a_step_at_rate_0_as_a_warm_up_begins_is_no_step_whose_derivative_is_not_seen():
+    rule = rule_of(
+        lambda p: torch.optim.AdamW(p, 0.5, eps=1e-3),
+        change_gradient=lambda gradient, theta, kept: {n: g / 2 for n, g in gradient.items()},
+    )
+    theta = flat(network())
+    gradient = torch.linspace(-1, 1, len(theta)).double()
+    assert check_step(rule, rule.initial_state(theta), gradient, 0, 0.0) < 1e-6
+
+
 class Adaptive(Counting):
     """Keeps a number that depends on the gradient among its settings, as Prodigy does."""
 

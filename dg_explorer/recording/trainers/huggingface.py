@@ -17,6 +17,8 @@ from ..trainer_facts import TrainerFacts
 from .drawn import Drawn
 from .refused import refuse
 
+STREAM = "an iterable dataset, whose order nobody draws (give one with __len__ and __getitem__)"
+
 
 class HuggingFaceRecorder(transformers.TrainerCallback):
     """Records a model that `transformers.Trainer` trains.
@@ -64,7 +66,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         loader: Any = kwargs.get("train_dataloader")
         replay = self._settings.get("replay")
         if replay:
-            refuse("transformers.Trainer", _in_the_way(args, model))
+            refuse("transformers.Trainer", _in_the_way(args, model) | {STREAM: _streams(loader)})
         self._recorder = Recorder(self.run, model, optimizer, **self._settings)
         self.run = self._recorder.run
         by_epoch = self.run.time_unit == "epoch"
@@ -126,6 +128,14 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         self._recorder.close()
         if self._drawn is not None:
             self._drawn.close()
+
+
+def _streams(loader) -> bool:
+    """Whether the trainer's examples come without a length, in an order that nobody draws."""
+    try:
+        return len(loader) < 0
+    except TypeError:
+        return True
 
 
 def _in_the_way(args, model) -> dict[str, bool]:

@@ -53,15 +53,16 @@ def step_error(
     def of(sign):
         at = [t + sign * h * d for t, d in zip((theta, memory, gradient), to, strict=True)]
         new, _ = rule._take(at[0], at[1], step, lr, lambda _: at[2], rounding=False)
-        return torch.cat([part.detach() for part in new])
+        return [part.detach() for part in new]
 
-    finite = (of(1) - of(-1)) / (2 * h)
+    finite = (torch.cat(of(1)) - torch.cat(of(-1))) / (2 * h)
     loss, one = _Fixed(gradient, to[2]), torch.ones(1, 1, dtype=torch.float64)
     exact = rule.forwards((theta, memory), (to[0][None], to[1][None]), step, lr, loss, one)
     missed = (torch.cat([part[0] for part in exact]) - finite).norm()
     error = float(missed / finite.norm()) if finite.norm() > 0 else float(missed)
     alone = rule.forwards((theta, memory), (0 * to[0][None], 0 * to[1][None]), step, lr, loss, one)
-    if float(alone[0].abs().max()) == 0 and float(gradient.abs().max()) > 0:
+    still = float(alone[0].abs().max()) == 0 and float(gradient.abs().max()) > 0
+    if still and not torch.equal(of(0)[0], theta):  # a rate of 0 moves nothing, and rightly so
         return 1.0
     return error
 
