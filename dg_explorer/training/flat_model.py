@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from ..errors import DGExplorerError
 from .passes import answers_of
@@ -55,8 +57,7 @@ class FlatModel:
         self.names = list(moved)
         self.shapes = [p.shape for p in moved.values()]
         self.sizes = [p.numel() for p in moved.values()]
-        still = {n: p.detach() for n, p in there.items() if n not in moved}
-        self.buffers = dict(module.named_buffers()) | still
+        self._places = _places_of(module, self.names)
         self.theta = torch.cat([p.detach().reshape(-1) for p in moved.values()])
 
     def unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -69,5 +70,45 @@ class FlatModel:
 
     def __call__(self, theta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Logits of a batch; models that return an object are read at its ``.logits``."""
-        out = functional_call(self.module, (self.unflatten(theta), self.buffers), (inputs,))
-        return answers_of(out)
+        with _in_place_of(self._places, self.unflatten(theta)):
+            return answers_of(self.module(inputs))
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a module and its parts look for tensors: a table, a name there, and what is in it."""
+
+    moved: list[tuple[dict, str, str]]  # the last is the name of the parameter
+    still: list[tuple[dict, str, torch.Tensor]]
+    own: list[tuple[dict, str, Any]]
+
+
+def _places_of(module: nn.Module, moved: Collection[str]) -> _Places:
+    names = {id(p): name for name, p in module.named_parameters()}
+    places = _Places([], [], [])
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):
+            for name, tensor in table.items():
+                places.own.append((table, name, tensor))
+                if tensor is None or table is part._buffers:
+                    continue
+                of = names[id(tensor)]  # one name for a parameter that is in several places
+                if of in moved:
+                    places.moved.append((table, name, of))
+                else:
+                    places.still.append((table, name, tensor.detach()))
+    return places
+
+
+@contextmanager
+def _in_place_of(places: _Places, parameters: dict[str, torch.Tensor]) -> Iterator[None]:
+    """A module with other parameters, as `torch.func.functional_call` at a tenth of its time."""
+    try:
+        for table, name, of in places.moved:
+            table[name] = parameters[of]
+        for table, name, tensor in places.still:
+            table[name] = tensor
+        yield
+    finally:  # also what a pass has put there
+        for table, name, tensor in places.own:
+            table[name] = tensor

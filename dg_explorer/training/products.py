@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch.func import grad, jvp, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.func import grad, jvp, vjp, vmap
 
 from ..errors import DGExplorerError
 from .flat_model import FlatModel
+from .loss.curvature import LossCurvature, are_classes, curvature_of
 from .trace import trace
 from .training import Training
 
@@ -50,6 +51,7 @@ class LossProducts:
 
     def __init__(self, training: Training, flat: FlatModel, *, block: int = 32):
         self.training, self.flat, self.block = training, flat, block
+        self._classes = are_classes(training.labels)
         self._uses: dict[tuple, int] = {}
         self._traced: dict[tuple, Callable] = {}
         self._way: Callable | None = None
@@ -86,8 +88,7 @@ class LossProducts:
         """
         examples = self._examples(theta, batch, share)
         if self._way is None and self.training.draws is None:
-            inputs, labels, *share_of = (part[:4] for part in examples)
-            self._way = self._choose(theta, inputs, labels, *share_of)
+            self._way = self._choose(theta, *(part[:4] for part in examples))
         if weights is not None and share is not None:
             weights = weights * share.to(weights)
         parts = []
@@ -95,13 +96,13 @@ class LossProducts:
             block = slice(start, start + self.block)
             by = None if weights is None else weights[block]
             if graph is not None:
-                with sdpa_kernel(SDPBackend.MATH):
+                with only_math():
                     parts.append(graph.along(directions[block], by))
                 continue
             if self.training.draws is None:
                 parts.append(self._run(theta, directions[block], by, *examples))
                 continue
-            with sdpa_kernel(SDPBackend.MATH):  # one plain pass, in which dropout draws as it did
+            with only_math():  # one plain pass, in which dropout draws as it did
                 graph = self._graph(theta, examples, step)
                 parts.append(graph.along(directions[block], by))
         products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -109,20 +110,21 @@ class LossProducts:
 
     def graph(self, theta, batch, share=None, step=None) -> GradientGraph:
         """The gradient of the batch's loss, still to be differentiated."""
-        with sdpa_kernel(SDPBackend.MATH):
+        with only_math():
             return self._graph(theta, self._examples(theta, batch, share), step)
 
     def _graph(self, theta, examples, step=None) -> GradientGraph:
         inputs, labels, *weights = examples
-        return GradientGraph(self._losses(inputs, labels, step), theta, *weights)
+        model = self._model(inputs, step)
+        return GradientGraph(model, self._curvature(labels, *weights), theta)
 
     def gradient(self, theta, batch, share=None, step=None) -> torch.Tensor:
         """The gradient of the batch's loss."""
         theta = theta.detach().requires_grad_()
         inputs, labels, *weights = self._examples(theta, batch, share)
         with torch.enable_grad():
-            losses = self._losses(inputs, labels, step)(theta)
-            mean = (losses * weights[0] if weights else losses).mean()
+            answers = self._model(inputs, step)(theta)
+            mean = self._curvature(labels, *weights).mean(answers, *(weights or [None]))
             return torch.autograd.grad(mean, theta)[0]
 
     def _examples(self, theta, batch, share):
@@ -134,7 +136,7 @@ class LossProducts:
 
     def _run(self, theta, directions, by, *examples):
         if len(directions) <= _FEW:
-            with sdpa_kernel(SDPBackend.MATH):
+            with only_math():
                 return self._graph(theta, examples).along(directions, by)
         given = (theta, directions, *examples) if by is None else (theta, directions, by, *examples)
         run = self._many if by is None else self._many_weighted
@@ -150,10 +152,10 @@ class LossProducts:
         """The fast way if it agrees with going backwards twice on a few examples."""
         generator = torch.Generator().manual_seed(0)
         direction = torch.randn(theta.shape, generator=generator, dtype=theta.dtype).to(theta)
+        at = (self._model(inputs), self._curvature(labels, weights), theta, direction)
         try:
-            with sdpa_kernel(SDPBackend.MATH):
-                losses = self._losses(inputs, labels)
-                wanted, _ = _reverse_twice(losses, theta, direction, weights)
+            with only_math():
+                wanted, _ = _reverse_twice(*at)
         except (NotImplementedError, RuntimeError) as error:
             raise NoSecondDerivativeError(
                 f"The loss of {type(self.flat.module).__name__} cannot be differentiated twice: "
@@ -161,42 +163,42 @@ class LossProducts:
                 "influence functions need one derivative only."
             ) from error
         try:
-            with sdpa_kernel(SDPBackend.MATH):
-                got, _ = _reverse_over_forward(losses, theta, direction, weights)
+            with only_math():
+                got, _ = _reverse_over_forward(*at)
         except NotImplementedError:
             return _reverse_twice
         tolerance = 1e-8 if theta.dtype == torch.float64 else 1e-3
         agrees = (got - wanted).norm() <= tolerance * wanted.norm() + 1e-12
         return _reverse_over_forward if agrees else _reverse_twice
 
-    def _losses(self, inputs, labels, step=None):
+    def _model(self, inputs, step=None) -> Callable:
         draws = self.training.draws
         if draws is None or step is None:
-            return lambda vector: self.training.loss(self.flat(vector, inputs), labels)
+            return lambda vector: self.flat(vector, inputs)
         passes = self.training.passes(step)
 
-        def losses(vector):
+        def answers(vector):
             found = []
             for k, rows in enumerate(passes):
                 after = (step, k + 1) if k + 1 < len(passes) else (step + 1, 0)
                 with draws.at(step, k, after):
-                    answers = self.flat(vector, inputs[rows])
-                found.append(self.training.loss(answers, labels[rows]))
+                    found.append(self.flat(vector, inputs[rows]))
             return torch.cat(found)[torch.cat(passes).argsort()]
 
-        return losses
+        return answers
+
+    def _curvature(self, labels, weights=None) -> LossCurvature:
+        return curvature_of(self.training.loss, labels, weights, classes=self._classes)
 
     def _many(self, theta, directions, inputs, labels, weights=None):
-        losses, way = self._losses(inputs, labels), self._chosen()
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-            return vmap(lambda direction: way(losses, theta, direction, weights))(directions)
+        model, loss, way = self._model(inputs), self._curvature(labels, weights), self._chosen()
+        with only_math():  # the fused kernels have no second derivative
+            return vmap(lambda direction: way(model, loss, theta, direction))(directions)
 
     def _many_weighted(self, theta, directions, by, inputs, labels, weights=None):
-        losses, way = self._losses(inputs, labels), self._chosen()
-        with sdpa_kernel(SDPBackend.MATH):
-            return vmap(lambda direction, b: way(losses, theta, direction, weights, b))(
-                directions, by
-            )
+        model, loss, way = self._model(inputs), self._curvature(labels, weights), self._chosen()
+        with only_math():
+            return vmap(lambda direction, b: way(model, loss, theta, direction, b))(directions, by)
 
     def _chosen(self) -> Callable:
         return self._way or _reverse_twice  # which holds for every loss
@@ -239,19 +241,22 @@ class GradientGraph:
 
     Parameters
     ----------
-    losses : callable ``theta -> (example,)``
-    weights : Tensor, shape (example,), optional
-        Of the losses in their mean.
+    model : callable ``theta -> answers``
+    loss : LossCurvature
     """
 
-    def __init__(self, losses, theta: torch.Tensor, weights: torch.Tensor | None = None):
-        self.theta = theta.detach().requires_grad_()
+    def __init__(self, model: Callable, loss: LossCurvature, theta: torch.Tensor):
+        self.theta, self._loss = theta.detach().requires_grad_(), loss
         with torch.enable_grad():
-            self._values = losses(self.theta)
-            ones = torch.ones_like(self._values)
-            self._weights = (ones if weights is None else weights.detach().clone()).requires_grad_()
-            mean = (self._values * self._weights).mean()
-            (self.gradient,) = torch.autograd.grad(mean, self.theta, create_graph=True)
+            self._answers = model(self.theta)
+            weights = loss.weights
+            if weights is None:
+                weights = self._answers.new_ones(len(self._answers))
+            self._weights = weights.detach().clone().requires_grad_()
+            slope = loss.slope(self._answers, self._weights)
+            (self.gradient,) = torch.autograd.grad(
+                self._answers, self.theta, slope, create_graph=True
+            )
 
     def along(
         self, directions: torch.Tensor, by: torch.Tensor | None = None
@@ -262,11 +267,11 @@ class GradientGraph:
         """
         found = []
         for i, direction in enumerate(directions):
-            # seen from the losses, moving weights are one more way in which the gradient moves
+            # seen from the answers, moving weights are one more way in which the gradient moves
             outputs, along = [self.gradient], [direction]
             if by is not None:
-                outputs.append(self._values)
-                along.append(by[i] / len(self._values))
+                outputs.append(self._answers)
+                along.append(self._loss.slope_of(self._answers, by[i]))
             inputs = (self.theta, self._weights)
             found.append(
                 torch.autograd.grad(
@@ -277,29 +282,42 @@ class GradientGraph:
         return products, slopes
 
 
-def _reverse_over_forward(losses, theta, direction, weights=None, by=None):
-    def mean_slope(vector):
-        values, slopes, *_ = jvp(losses, (vector,), (direction,))
-        slopes = slopes / len(slopes)
-        mean = (slopes if weights is None else slopes * weights).sum()
-        return (mean if by is None else mean + (values * by).mean()), slopes
-
-    return grad(mean_slope, has_aux=True)(theta)
+def _reverse_over_forward(model, loss, theta, direction, by=None):
+    (answers, moved), back = vjp(lambda v: jvp(model, (v,), (direction,)), theta)
+    slope, change, slopes = loss.along(answers, moved, by)
+    return back((change, slope))[0], slopes
 
 
-def _reverse_twice(losses, theta, direction, weights=None, by=None):
-    def mean(values, by):
-        return (values if by is None else by * values).mean()
-
-    def slope(vector):
-        return grad(lambda v: mean(losses(v), weights))(vector) @ direction
+def _reverse_twice(model, loss, theta, direction, by=None):
+    def slope(vector, weights):
+        return grad(lambda v: loss.mean(model(v), weights))(vector) @ direction
 
     # Each example's slope is the derivative by its weight of the weighted loss's slope.
-    def weighted(weight):
-        return grad(lambda v: mean(losses(v), weight))(theta) @ direction
-
-    ones = torch.ones_like(losses(theta))
-    product = grad(slope)(theta)
+    ones = torch.ones_like(loss.losses(model(theta)))
+    product = grad(slope)(theta, loss.weights)
     if by is not None:
-        product = product + grad(lambda v: (losses(v) * by).mean())(theta)
-    return product, grad(weighted)(ones)
+        product = product + grad(lambda v: loss.mean(model(v), by))(theta)
+    return product, grad(slope, argnums=1)(theta, ones)
+
+
+@contextmanager
+def only_math() -> Iterator[None]:
+    """Attention by plain products, which have a second derivative.
+
+    As `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, at a tenth of its time.
+    """
+    cuda = torch.backends.cuda
+    kinds = [
+        (cuda.flash_sdp_enabled, cuda.enable_flash_sdp, False),
+        (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp, False),
+        (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, False),
+        (cuda.math_sdp_enabled, cuda.enable_math_sdp, True),
+    ]
+    before = [enabled() for enabled, _, _ in kinds]
+    for _, enable, wanted in kinds:
+        enable(wanted)
+    try:
+        yield
+    finally:
+        for (_, enable, _), was in zip(kinds, before, strict=True):
+            enable(was)
