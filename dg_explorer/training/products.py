@@ -14,8 +14,8 @@ from .loss.curvature import LossCurvature, are_classes, curvature_of
 from .trace import trace
 from .training import Training
 
-# A shape is traced once it has come so often: tracing costs about ten passes of 32 directions.
-_TRACE_AFTER = 5
+# A shape is traced once it has come so often: tracing costs about three passes.
+_TRACE_AFTER = 2
 # So few directions cost less one after another than the transforms of a function for all.
 _FEW = 2
 
@@ -36,7 +36,8 @@ class LossProducts:
     operations (layer norm, in torch 2.13) give a wrong answer that way without an error, so it
     is compared with differentiating backwards twice on the first batch, which is the way taken
     where they differ. Few directions are taken backwards twice in any case: one graph of the
-    gradient serves them all.
+    gradient serves them all. What comes again with the same shapes is run as a list of operations
+    (`trace`), where that gives the same.
 
     Parameters
     ----------
@@ -61,14 +62,12 @@ class LossProducts:
         batch: torch.Tensor | None,
         share: torch.Tensor | None = None,
         step: int | None = None,
-        directions: int = 0,
     ) -> BatchProducts:
         """The loss of a batch; `share` is the weight that the trained loss gives to each slot.
 
-        `step` is its step, which decides the random numbers of a model with dropout. Where the
-        number of `directions` to come is told and small, the graph of a gradient serves them too.
+        `step` is its step, which decides the random numbers of a model with dropout.
         """
-        return BatchProducts(self, batch, share, step, 0 < directions <= _FEW)
+        return BatchProducts(self, batch, share, step)
 
     def __call__(
         self,
@@ -78,7 +77,6 @@ class LossProducts:
         share: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
         step: int | None = None,
-        graph: GradientGraph | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian products, shape (direction, parameter), and slopes, (direction, example).
 
@@ -95,23 +93,13 @@ class LossProducts:
         for start in range(0, len(directions), self.block):
             block = slice(start, start + self.block)
             by = None if weights is None else weights[block]
-            if graph is not None:
-                with only_math():
-                    parts.append(graph.along(directions[block], by))
-                continue
             if self.training.draws is None:
                 parts.append(self._run(theta, directions[block], by, *examples))
                 continue
             with only_math():  # one plain pass, in which dropout draws as it did
-                graph = self._graph(theta, examples, step)
-                parts.append(graph.along(directions[block], by))
+                parts.append(self._graph(theta, examples, step).along(directions[block], by))
         products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
         return products, slopes if share is None else slopes * share.to(slopes)
-
-    def graph(self, theta, batch, share=None, step=None) -> GradientGraph:
-        """The gradient of the batch's loss, still to be differentiated."""
-        with only_math():
-            return self._graph(theta, self._examples(theta, batch, share), step)
 
     def _graph(self, theta, examples, step=None) -> GradientGraph:
         inputs, labels, *weights = examples
@@ -120,8 +108,13 @@ class LossProducts:
 
     def gradient(self, theta, batch, share=None, step=None) -> torch.Tensor:
         """The gradient of the batch's loss."""
+        examples = self._examples(theta, batch, share)
+        if self.training.draws is not None:
+            return self._gradient(theta, *examples, step=step)
+        return self._listed("gradient", self._gradient, theta.detach(), *examples)
+
+    def _gradient(self, theta, inputs, labels, *weights, step=None) -> torch.Tensor:
         theta = theta.detach().requires_grad_()
-        inputs, labels, *weights = self._examples(theta, batch, share)
         with torch.enable_grad():
             answers = self._model(inputs, step)(theta)
             mean = self._curvature(labels, *weights).mean(answers, *(weights or [None]))
@@ -135,17 +128,21 @@ class LossProducts:
         return [part for part in (inputs, labels, weights) if part is not None]
 
     def _run(self, theta, directions, by, *examples):
-        if len(directions) <= _FEW:
-            with only_math():
-                return self._graph(theta, examples).along(directions, by)
-        given = (theta, directions, *examples) if by is None else (theta, directions, by, *examples)
-        run = self._many if by is None else self._many_weighted
-        key = (tuple(examples[0].shape), len(directions), by is None)
+        few = len(directions) <= _FEW
+        if by is None:
+            run = self._few if few else self._many
+            return self._listed("product", run, theta, directions, *examples)
+        run = self._few_weighted if few else self._many_weighted
+        return self._listed("tangent", run, theta, directions, by, *examples)
+
+    def _listed(self, what: str, function: Callable, *given: torch.Tensor):
+        """A function, as its list of operations once these shapes have come before."""
+        key = (what, *(part.shape for part in given))
         if key not in self._traced:
             self._uses[key] = self._uses.get(key, 0) + 1
             if self._uses[key] < _TRACE_AFTER:
-                return run(*given)
-            self._traced[key] = trace(run, *given)
+                return function(*given)
+            self._traced[key] = trace(function, *given, check=[_other(part) for part in given])
         return self._traced[key](*given)
 
     def _choose(self, theta, inputs, labels, weights=None):
@@ -190,6 +187,14 @@ class LossProducts:
     def _curvature(self, labels, weights=None) -> LossCurvature:
         return curvature_of(self.training.loss, labels, weights, classes=self._classes)
 
+    def _few(self, theta, directions, *examples):
+        with only_math():
+            return self._graph(theta, examples).along(directions)
+
+    def _few_weighted(self, theta, directions, by, *examples):
+        with only_math():
+            return self._graph(theta, examples).along(directions, by)
+
     def _many(self, theta, directions, inputs, labels, weights=None):
         model, loss, way = self._model(inputs), self._curvature(labels, weights), self._chosen()
         with only_math():  # the fused kernels have no second derivative
@@ -204,32 +209,30 @@ class LossProducts:
         return self._way or _reverse_twice  # which holds for every loss
 
 
+def _other(given: torch.Tensor) -> torch.Tensor:
+    """Other numbers of the same kind: the rows in another order, weights a little off."""
+    other = given.flip(0) if given.ndim > 1 or not given.is_floating_point() else 1.01 * given
+    return other.contiguous()
+
+
 class BatchProducts:
     """`BatchLoss` of one batch, by `LossProducts`."""
 
-    def __init__(self, products: LossProducts, batch, share, step, few: bool):
+    def __init__(self, products: LossProducts, batch, share, step):
         self._products, self._batch, self._share, self._step = products, batch, share, step
         self.dtype = products.flat.theta.dtype
         self._gradient: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._few = few
-        self._graph: GradientGraph | None = None
 
     def gradient(self, theta: torch.Tensor) -> torch.Tensor:
         """Shape (parameter,); asked for again at the same weights, it is not taken again."""
         if self._gradient is None or not torch.equal(self._gradient[0], theta):
-            at = (theta, self._batch, self._share, self._step)
-            self._graph = self._products.graph(*at) if self._few else None
-            graph = self._graph
-            gradient = self._products.gradient(*at) if graph is None else graph.gradient.detach()
+            gradient = self._products.gradient(theta, self._batch, self._share, self._step)
             self._gradient = (theta.detach().clone(), gradient)
         return self._gradient[1]
 
     def product(self, theta, directions) -> tuple[torch.Tensor, torch.Tensor]:
         """Hessian times each direction, and each direction's slope by example weight."""
-        graph = self._graph
-        if graph is not None and not torch.equal(graph.theta, theta):
-            graph = None
-        return self._products(theta, self._batch, directions, self._share, None, self._step, graph)
+        return self._products(theta, self._batch, directions, self._share, None, self._step)
 
     def tangent(self, theta, directions, weights) -> torch.Tensor:
         """How the gradient moves along directions of the parameters and of the weights."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
 
 _aten = torch.ops.aten
 _ZEROS = {_aten._efficientzerotensor.default, _aten.zeros.default, _aten.zeros_like.default}
@@ -19,6 +24,7 @@ _VIEWS = {
     _aten._unsafe_view.default,
     _aten.unsqueeze.default,
 }
+_IDLE = {_aten.alias.default, _aten.detach.default}
 # Results that share memory with their first argument.
 _SHARING = _VIEWS | {
     _aten.squeeze.dims,
@@ -44,34 +50,109 @@ _FRESH = {*_IN_PLACE, _aten.mm.default, _aten.bmm.default, _aten.exp.default}
 _PRODUCTS = {_aten.mm.default, _aten.bmm.default, _aten.mul.Tensor}
 
 
-def trace(function: Callable, *examples: torch.Tensor) -> Callable:
-    """The function as traced on these arguments, or itself where tracing changes its values.
+def trace(
+    function: Callable, *examples: torch.Tensor, check: Sequence[torch.Tensor] | None = None
+) -> Callable:
+    """The function as the operations it ran on these arguments, or itself where that differs.
 
-    Nested transforms of a function (a Hessian product, batched) spend more time in Python than
-    in arithmetic when the model is small, and multiply by tangents known to be zero. Only to be
-    called with arguments of the same shapes.
+    Transforms of a function (a Hessian product, batched) and graphs of gradients spend more time
+    in Python and in the engine than in arithmetic when the model is small, and multiply by
+    tangents known to be zero. Only to be called with arguments of the same shapes.
+
+    Parameters
+    ----------
+    check : sequence of tensors, optional
+        Arguments on which both must give the same; others than `examples` show what does not
+        depend on the arguments in the list of operations, but does in the function.
     """
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    wanted = function(*examples)
+    given = examples if check is None else check
     try:
-        # A bound method would be traced with one argument too many.
-        traced = make_fx(lambda *arguments: function(*arguments))(*examples)
+        traced = _operations(function, examples)
         _drop_zeros(traced)
         _write_in_place(traced)
-        again = traced(*examples)
+        again = traced(*given)
     except Exception:  # tracing fails in many ways; the function itself is always right
         return function
-    pairs = zip(_tuple(again), _tuple(wanted), strict=True)
-    return traced if all(torch.allclose(a, b, equal_nan=True) for a, b in pairs) else function
+    pairs = zip(_tuple(again), _tuple(function(*given)), strict=True)
+    return traced if all(_close(a, b) for a, b in pairs) else function
 
 
 def _tuple(value):
     return value if isinstance(value, tuple) else (value,)
 
 
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    same = torch.isfinite(b)
+    if not torch.equal(same, torch.isfinite(a)):
+        return False
+    a, b = a[same], b[same]
+    return float((a - b).norm()) <= 100 * torch.finfo(b.dtype).eps * float(b.norm())
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a result was like."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class _Recorder(TorchDispatchMode):
+    """Writes down each operation on tensors that is run.
+
+    A tensor that none of them made is a constant. Results that are held by nothing else are let go.
+    """
+
+    def __init__(self, examples: Sequence[torch.Tensor]):
+        super().__init__()
+        self.graph, self.constants = fx.Graph(), torch.nn.Module()
+        self._nodes = WeakTensorKeyDictionary()
+        for i, example in enumerate(examples):
+            self._note(example, self.graph.placeholder(f"given_{i}"))
+
+    def node(self, value: Any) -> Any:
+        """The node that made a tensor; of anything else itself."""
+        if not torch.is_tensor(value):
+            return value
+        if value not in self._nodes:
+            name = f"constant_{len(list(self.constants.buffers()))}"
+            self.constants.register_buffer(name, value.detach())
+            self._note(value, self.graph.get_attr(name))
+        return self._nodes[value]
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        node = self.graph.call_function(func, *tree_map(self.node, (args, kwargs)))
+        if isinstance(made, (tuple, list)):
+            for i, part in enumerate(made):
+                self._note(part, self.graph.call_function(operator.getitem, (node, i)))
+        else:
+            self._note(made, node)
+        return made
+
+    def _note(self, tensor: Any, node: fx.Node) -> None:
+        if not torch.is_tensor(tensor):
+            raise TypeError(f"{node} gives a number, on which the next operations may depend.")
+        node.meta["val"] = _Seen(tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        self._nodes[tensor] = node
+
+
+def _operations(function: Callable, examples: Sequence[torch.Tensor]) -> fx.GraphModule:
+    # Each argument is a tensor of its own, lest two that are one be taken for each other.
+    examples = [example.detach() for example in examples]
+    recorder = _Recorder(examples)
+    with recorder:
+        made = function(*examples)
+    recorder.graph.output(tree_map(recorder.node, made))
+    return fx.GraphModule(recorder.constants, recorder.graph)
+
+
 def _drop_zeros(traced: fx.GraphModule) -> None:
-    """Remove products with tensors of zeros, sums with them, and powers 0 and 1."""
+    """Remove products with tensors of zeros, sums with them, powers 0 and 1, and idle views."""
     zero: set[fx.Node] = set()
     one: set[fx.Node] = set()
     for node in list(traced.graph.nodes):
@@ -79,6 +160,9 @@ def _drop_zeros(traced: fx.GraphModule) -> None:
             continue
         inputs = [a for a in node.args if isinstance(a, fx.Node)]
         target = node.target
+        if target in _IDLE or (target in _VIEWS and node.meta["val"] == inputs[0].meta["val"]):
+            node.replace_all_uses_with(inputs[0])
+            continue
         # A tensor that is written into later is no constant.
         if target in _ZEROS:
             if not any(_writes(user) for user in node.users):

@@ -320,7 +320,7 @@ class UnrolledAttributor:
                 adjoint = _with_new(adjoint, by_theta, after)
             epoch, batch = self._steps[step]
             lr: Any = optimizer.lr_at(step, n_steps)  # as its own `backwards` takes it
-            loss = products.of(batch, training.slot_weight(step), step, begun)
+            loss = products.of(batch, training.slot_weight(step), step)
             adjoint, by_weight = optimizer.backwards(before, after, adjoint, step, lr, loss)
             if self._following is not None:
                 by_weight = self._following.scores(step, batch, by_weight)
