@@ -14,8 +14,8 @@ from .loss.curvature import LossCurvature, are_classes, curvature_of
 from .trace import trace
 from .training import Training
 
-# A shape is traced once it has come so often: tracing costs about three passes.
-_TRACE_AFTER = 2
+# A shape is traced once it has come so often: that costs 30 to 150 ms.
+_TRACE_AFTER = 10
 # So few directions cost less one after another than the transforms of a function for all.
 _FEW = 2
 

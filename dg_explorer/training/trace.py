@@ -125,6 +125,8 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if _shape_depends_on_values(func, args):
+            raise TypeError(f"The shape that {func} gives depends on the numbers given.")
         made = func(*args, **kwargs)
         node = self.graph.call_function(func, *tree_map(self.node, (args, kwargs)))
         if isinstance(made, (tuple, list)):
@@ -139,6 +141,13 @@ class _Recorder(TorchDispatchMode):
             raise TypeError(f"{node} gives a number, on which the next operations may depend.")
         node.meta["val"] = _Seen(tuple(tensor.shape), tensor.stride(), tensor.dtype)
         self._nodes[tensor] = node
+
+
+def _shape_depends_on_values(func, args) -> bool:
+    """Whether the next operations may be others for other numbers, as where experts are routed."""
+    if func is _aten.index.Tensor:  # by whole numbers, as many as there are
+        return any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])
+    return torch.Tag.dynamic_output_shape in func.tags
 
 
 def _operations(function: Callable, examples: Sequence[torch.Tensor]) -> fx.GraphModule:

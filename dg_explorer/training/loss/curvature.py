@@ -67,9 +67,7 @@ class LossCurvature:
         slopes : Tensor, shape (example,)
             How each example's loss, over the number of examples, moves.
         """
-        slope, change = jvp(
-            grad(lambda z: self.mean(z, self.weights)), (answers,), (moved,)
-        )
+        slope, change = jvp(grad(lambda z: self.mean(z, self.weights)), (answers,), (moved,))
         slopes = jvp(self.losses, (answers,), (moved,))[1]
         if by is not None:
             change = change + grad(lambda z: self.mean(z, by))(answers)
