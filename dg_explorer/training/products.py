@@ -15,7 +15,7 @@ from .trace import trace
 from .training import Training
 
 # A shape is traced once it has come so often: that costs 30 to 150 ms.
-_TRACE_AFTER = 10
+_TRACE_AFTER = 5
 # So few directions cost less one after another than the transforms of a function for all.
 _FEW = 2
 
@@ -98,7 +98,8 @@ class LossProducts:
                 continue
             with only_math():  # one plain pass, in which dropout draws as it did
                 parts.append(self._graph(theta, examples, step).along(directions[block], by))
-        products, slopes = (torch.cat(part) for part in zip(*parts, strict=True))
+        one = len(parts) == 1
+        products, slopes = parts[0] if one else map(torch.cat, zip(*parts, strict=True))
         return products, slopes if share is None else slopes * share.to(slopes)
 
     def _graph(self, theta, examples, step=None) -> GradientGraph:

@@ -45,6 +45,7 @@ _IN_PLACE = {
     _aten.mul.Scalar: _aten.mul_.Scalar,
     _aten.div.Tensor: _aten.div_.Tensor,
     _aten.neg.default: _aten.neg_.default,
+    _aten.baddbmm.default: _aten.baddbmm_.default,
 }
 _FRESH = {*_IN_PLACE, _aten.mm.default, _aten.bmm.default, _aten.exp.default}
 _PRODUCTS = {_aten.mm.default, _aten.bmm.default, _aten.mul.Tensor}
@@ -69,6 +70,7 @@ def trace(
     try:
         traced = _operations(function, examples)
         _drop_zeros(traced)
+        _add_in_products(traced)
         _write_in_place(traced)
         again = traced(*given)
     except Exception:  # tracing fails in many ways; the function itself is always right
@@ -192,6 +194,26 @@ def _drop_zeros(traced: fx.GraphModule) -> None:
                 if a in neutral and not node.kwargs and _shape(b) == _shape(node) is not None:
                     node.replace_all_uses_with(b)
                     break
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
+
+
+def _add_in_products(traced: fx.GraphModule) -> None:
+    """Let a batch of products of matrices be added where it is made, in one pass instead of two."""
+    for node in list(traced.graph.nodes):
+        if node.target is not _aten.add.Tensor or node.kwargs:
+            continue
+        for made, other in (node.args, node.args[::-1]):
+            product = made
+            while isinstance(product, fx.Node) and product.target is _aten._unsafe_view.default:
+                product = product.args[0]
+            fits = isinstance(product, fx.Node) and product.target is _aten.bmm.default
+            if not fits or not isinstance(other, fx.Node) or other is made:
+                continue
+            alone = len(product.users) == len(made.users) == 1
+            if alone and _shape(product) == _shape(other) == _shape(node):
+                node.target, node.args = _aten.baddbmm.default, (other, *product.args)
+                break
     traced.graph.eliminate_dead_code()
     traced.recompile()
 

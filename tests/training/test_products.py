@@ -71,6 +71,21 @@ def test_an_operation_list_gives_what_the_function_gives_for_other_numbers():
     torch.testing.assert_close(listed(*other), function(*other), rtol=1e-12, atol=1e-12)
 
 
+def test_a_sum_with_products_is_made_where_they_are_and_spares_its_arguments():
+    def function(a, b, c):
+        made = a @ b
+        return made + c, (a @ b) + 2 * c, made + (b @ a), made
+
+    given = _draws(2, 3, 3), _draws(2, 3, 3) - 1, _draws(2, 3, 3) + 1
+    listed = trace(function, *given, check=[g.flip(0) for g in given])
+    assert isinstance(listed, torch.fx.GraphModule)
+    assert any("baddbmm" in str(node.target) for node in listed.graph.nodes)
+    before = [g.clone() for g in given]
+    for a, b in zip(listed(*given), function(*given), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert all(map(torch.equal, given, before))
+
+
 def test_a_number_that_leaves_torch_is_noticed_with_other_arguments():
     def function(x):
         return x * float(x.numpy().sum())
