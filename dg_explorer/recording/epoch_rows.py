@@ -12,6 +12,7 @@ from ..data.served import Served
 from ..errors import SettingError
 from ..record.policy import Rows
 from ..tasks import COLUMNS, InferredTask
+from ..training.precision import SCALED
 from .evaluation_pass import evaluation_pass, feature_row
 from .optimizer_watch import rates_of
 from .watched_steps import WatchedSteps
@@ -75,8 +76,9 @@ class EpochRows(WatchedSteps):
                 self._append(f"features/{layer}", row)
         self._append_gradients(epoch)
         if self._replay is not None and self._witness is not None:
-            if self._witness.autocast:
-                self._replay.miss("the precision of each operation: it was chosen by autocast")
+            if self._witness.scaled:
+                self._replay.miss(SCALED)
+                self._tell(f"replay=True will not allow an exact replay; it lacks {SCALED}.")
             weights = self._witness.take_weights()
             table = self._tables["train"]
             labels = table.columns.get("tokens")

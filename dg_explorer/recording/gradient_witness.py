@@ -121,8 +121,8 @@ class GradientWitness:
         self._sample: _Sample | None = None
         self._weights: dict[int, np.ndarray] = {}
         self._due = self.step
-        #: whether a pass ran under autocast
-        self.autocast = False
+        #: whether the loss was scaled before the backward pass, and gradients back before the step
+        self.scaled = False
         #: whether anything is wanted of the step to come; at nearly every step nothing is
         self.awake = True
         self._watch.start()
@@ -226,8 +226,14 @@ class GradientWitness:
         elif without:
             why = why or "what rec.batch was given is not what the model returned"
         if fits and not without and {f.kind for f in fits} <= WEIGHED:
-            found = self._weights[sample.step] = example_weights(fits)
-            if self.for_replay and np.abs(found - 1).max() > EVEN:
+            found = example_weights(fits)
+            self.scaled |= _scaled_and_back(found, sample.gradient)
+            # of slopes in half precision weights are seen no closer than rounding lets them
+            room = max(EVEN, *(f.allowed if f.rounded else 0.0 for f in fits))
+            if np.abs(found - 1).max() <= room:
+                found = np.ones(len(found))
+            self._weights[sample.step] = found
+            if self.for_replay and np.abs(found - 1).max() > room:
                 self.every_step = True
         if sample.also and sample.gradient is not None:
             read = ", ".join(map(repr, sample.also))
@@ -256,7 +262,6 @@ class GradientWitness:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         fit, why, compared = None, "", self.step == self._due
         also: list = []
-        self.autocast |= any(seen.autocast[1] for seen in passes)
         if not compared:
             pass  # only the weights are wanted
         elif self.shared:
@@ -301,6 +306,15 @@ class GradientWitness:
             return False
         sample.answers.append(Answer(answers.detach(), labels.detach(), seen, last_only))
         return True
+
+
+def _scaled_and_back(weights: np.ndarray, gradient: GradientFit | None) -> bool:
+    """Whether a power of two was put on the loss and taken off the gradient, as GradScaler does."""
+    if gradient is None or gradient.kind != "scaled" or not 0 < gradient.factor < 0.6:
+        return False
+    power = np.log2(1 / gradient.factor)
+    whole = abs(power - round(power)) < 0.05
+    return whole and abs(float(np.median(weights)) * gradient.factor - 1) < 0.5
 
 
 def _pass_of(answers: torch.Tensor, passes: list[Pass]) -> tuple[Pass | None, bool]:

@@ -8,7 +8,8 @@ batch of each slot (`micro`: 0, 1, ...), where several processes trained the pro
 `weight` of each in the step's loss (NaN: 1 / examples of the step). Of examples with several labels
 `n_trained` counts those that are trained, after a shift; what a loss is divided by is 1 / `weight`.
 Where a trainer clips, `clip_factor` is what the gradient was multiplied by. Of a model with dropout
-`random` holds where torch's generator stood at each pass. The attributes say the rest: the
+`random` holds where torch's generator stood at each pass. In mixed precision `autocast` holds what
+was in force at each pass of a step ("" for none). The attributes say the rest: the
 optimizer's class, the settings of its groups and the names of their parameters, whether algorithms
 were deterministic, what the trainer does beside (`trainer`), which batch norms and dropouts were
 in eval mode at the steps (`resting`), which rules give all weights (`weight_rules`, see
@@ -26,8 +27,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ..training.loss.trained_loss import WEIGHT_RULES, rules_of_weights
+from ..training.loss.trained_loss import ROUNDED, WEIGHT_RULES, nearest_rule, rules_of_weights
 from ..training.passes import RandomWatch
+from ..training.precision import NARROW, PrecisionWatch, as_text
 from .gradient_witness import EVEN
 from .ranks.steps import Step
 from .trainer_facts import NormWatch, TrainerFacts
@@ -77,6 +79,10 @@ class ReplayLog:
             self.random = RandomWatch(model, optimizer)
         elif _drops(model):
             self.miss("the random masks of dropout, which are kept for one process on the CPU")
+        #: which autocast was in force, by pass
+        self.precision = PrecisionWatch(model, optimizer, lambda: self.narrow())
+        #: called before the first pass in float16
+        self.narrow: Callable[[], None] = lambda: self.miss(NARROW)
         #: norms of the gradients before they are clipped
         self.norms: NormWatch | None = None
         said = there.get("weight_rules")
@@ -196,21 +202,27 @@ class ReplayLog:
         first = steps_taken - len(steps)
         if first > self._written:
             self.miss(f"steps {self._written} to {first - 1}, recorded without replay=True")
-        weight = self._weights(steps, first, weights)
+        precisions = self._precisions(steps)
+        n = None
+        if counts is not None:
+            n = np.zeros(table.shape, dtype=np.int32)
+            n[table >= 0] = counts(table[table >= 0])
+        rounded = [any(passes) for passes in precisions]
+        weight = self._weights(steps, first, weights, n, rounded)
         if weight is not None:
             data["weight"] = (("step", "slot"), weight)
         if self.accumulates:
             data["micro"] = self._by_slot(steps, [step.places for step in steps])
         if self._processes > 1:
             data["rank"] = self._by_slot(steps, [step.rank for step in steps])
-        if counts is not None:
-            n = np.zeros(table.shape, dtype=np.int32)
-            n[table >= 0] = counts(table[table >= 0])
+        if n is not None:
             data["n_trained"] = (("step", "slot"), n)
         if self.norms is not None:
             data["clip_factor"] = ("step", self.norms.take(len(steps)))
         if self.random is not None:
             data["random"] = ("step", self._random(steps))
+        if any(map(any, precisions)):
+            data["autocast"] = ("step", np.array(list(map(as_text, precisions)), dtype=object))
         self._name_rules(steps, weight, data.get("n_trained"))
         # steps that a resumed training takes again are in the record already
         known = 0 if overwrite else max(0, self._written - first)
@@ -219,8 +231,12 @@ class ReplayLog:
             self._run.append("replay", rows.isel(step=slice(known, None)), overwrite=overwrite)
         self._written = max(self._written, steps_taken)
 
-    def _weights(self, steps, first: int, found) -> np.ndarray | None:
-        """The weight of each slot in its step's loss; NaN where all weigh the same, their mean."""
+    def _weights(self, steps, first: int, found, counts, rounded) -> np.ndarray | None:
+        """The weight of each slot in its step's loss; NaN where all weigh the same, their mean.
+
+        In mixed precision a weight is seen to a hundredth or so: it is then taken to be the one
+        that a rule gives.
+        """
         table = np.full((len(steps), self._slots), np.nan)
         for k, step in enumerate(steps):
             own = found.get(first + k) if step.weights is None else step.weights
@@ -232,9 +248,32 @@ class ReplayLog:
                     self.miss("how gradients of several batches were accumulated into one step")
                 elif not step.even:
                     self.miss("what an example weighs where processes have batches of other sizes")
-            elif np.abs(own - 1).max() > EVEN:
-                table[k, : len(step.ids)] = own / len(step.ids)
+                continue
+            own = own / len(step.ids)
+            if rounded[k]:
+                n = np.ones(len(own)) if counts is None else counts[k, : len(own)]
+                micro = step.by_slot(step.places)
+                own = nearest_rule(own, n, micro, self._accumulate, ROUNDED)
+            if np.abs(own * len(own) - 1).max() > EVEN:
+                table[k, : len(own)] = own
         return None if np.isnan(table).all() else table
+
+    @property
+    def _accumulate(self) -> int:
+        """Batches of a whole step."""
+        return 1 if self.trainer is None else self.trainer.accumulate
+
+    def _precisions(self, steps: list[Step]) -> list[tuple[str, ...]]:
+        """Which autocast was in force at the passes of each step."""
+        seen = self.precision.take(len(steps))
+        seen = [()] * (len(steps) - len(seen)) + seen
+        for passes, step in zip(seen, steps):
+            if len(set(passes)) > 1 and (len(passes) != len(step.passes) or self._processes > 1):
+                self.miss(
+                    "the precision of each batch: autocast was in force at some passes of a step, "
+                    "which are not those of its batches (evaluate under torch.no_grad)"
+                )
+        return seen
 
     def _random(self, steps: list[Step]) -> np.ndarray:
         """Where the generator stood at each pass of each step, as text."""
@@ -246,7 +285,6 @@ class ReplayLog:
 
     def _name_rules(self, steps: list[Step], weight, counts) -> None:
         """Keep the rules that give the weights of all steps; of one process, so far."""
-        accumulate = 1 if self.trainer is None else self.trainer.accumulate
         for k, step in enumerate(steps):
             slots = len(step.ids)
             if not slots:
@@ -255,7 +293,7 @@ class ReplayLog:
             own = np.where(np.isnan(own), 1 / slots, own)
             n = np.ones(slots) if counts is None else counts[1][k, :slots]
             micro = step.by_slot(step.places)
-            self._rules &= rules_of_weights(own, n, micro, accumulate)
+            self._rules &= rules_of_weights(own, n, micro, self._accumulate)
         if self._processes > 1:
             self._rules = set()
 
@@ -305,6 +343,12 @@ def obstacles(model, optimizer) -> list[str]:
     found = []
     if any(_mixes(m) and m.training for m in model.modules()):
         found.append(MIXES)
+    if narrow := _narrow(optimizer):
+        found.append(
+            f"weights in single precision: those in {narrow} lose every step that is smaller than "
+            f"half of their last place, and no derivative says which; keep them in float32 and "
+            f"train under torch.autocast(..., dtype=torch.bfloat16)"
+        )
     known = {id(p) for p in model.parameters()}
     if any(id(p) not in known for group in optimizer.param_groups for p in group["params"]):
         found.append("parameters that the optimizer updates and the model does not have")
@@ -319,6 +363,13 @@ def _mixes(module) -> bool:
 
 def _draws(module) -> bool:
     return "Dropout" in type(module).__name__ and getattr(module, "p", 0) > 0
+
+
+def _narrow(optimizer) -> str:
+    """The half precision of the weights that train; "" where they have more."""
+    trained = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
+    kinds = {p.dtype for p in trained} & {torch.float16, torch.bfloat16}
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def _drops(model) -> bool:

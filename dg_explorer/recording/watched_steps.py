@@ -12,6 +12,7 @@ from ..errors import DataError, SettingError
 from ..record.run import Run
 from ..tasks import InferredTask, Task
 from ..training.loss.trained_loss import TrainedLossWarning, conclude
+from ..training.precision import NARROW
 from .gradient_sampling import GradientSampler
 from .gradient_witness import GradientWitness
 from .keeping import Keeping
@@ -136,8 +137,10 @@ class WatchedSteps:
         if replay:
             world = 1 if self._processes is None else self._processes.world
             self._replay = ReplayLog(self.run, self.model, self.optimizer, world)
+            self._replay.narrow = self._say_narrow
             if self._replay.random is not None:
                 self._handles.append(self._replay.random)
+            self._handles.append(self._replay.precision)
             if self._replay.missing:
                 lacks = "; ".join(self._replay.missing)
                 self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
@@ -222,12 +225,13 @@ class WatchedSteps:
         """Have the witness look at the gradients; its own passes are none of the training's."""
         if self._witness is None:
             return
-        random = None if self._replay is None else self._replay.random
-        if random is not None:
-            random.awake = False
+        log = self._replay
+        watches = () if log is None else [w for w in (log.random, log.precision) if w is not None]
+        for watch in watches:
+            watch.awake = False
         self._witness.before_step()
-        if random is not None:
-            random.awake = True
+        for watch in watches:
+            watch.awake = True
 
     def _loss_of(self, answers, labels):
         """The loss that is recorded, of answers as `batch` gets them."""
@@ -253,6 +257,12 @@ class WatchedSteps:
         self._keeping.write(lambda: self.run.set_attrs(**said))
         if found.contradicts:
             self._tell(f"{found.words} What is recorded as the loss is {found.recorded}.")
+
+    def _say_narrow(self) -> None:
+        """Say before the first pass in float16 that it cannot be taken again."""
+        if self._replay is not None:
+            self._replay.miss(NARROW)
+            self._tell(f"replay=True cannot follow {NARROW}.")
 
     def _say_strange(self, how: str, place) -> None:
         """Refuse answers that are not the model's own, or say that something was done to them."""

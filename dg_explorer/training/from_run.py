@@ -166,6 +166,8 @@ def training_of_run(
         start.get_submodule(name).eval()
     rule = _rule(steps, start, optimizer, change_gradient, change_theta)
     own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
+    if steps.precisions is not None:  # frozen weights may be in half precision themselves
+        start.to(next(p.dtype for n, p in start.named_parameters() if n in steps.trained))
     proof = prove_replay(run, own, rule, take=verify, progress=progress)
     taken = steps_at_epochs(run)
     labels_of_epochs = {n: epoch for epoch, n in taken.items() if n <= len(steps)}
@@ -194,6 +196,7 @@ def training_of_run(
         one_start=True,
         carried=steps.trained,
         draws=steps.draws,
+        mixed="" if steps.precisions is None else steps.precisions.words,
         denominators=_denominators(steps, task, labels),
         own=own,
         proof=proof,

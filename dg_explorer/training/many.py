@@ -47,6 +47,13 @@ def train_many(
             "This training drops units at random; trained with other weights of its examples for "
             "many models at once, it would draw others. Its exact scores draw as it did."
         )
+    if training.mixed:
+        raise NotDeterministicError(
+            f"This training was in mixed precision ({training.mixed}); trained with other weights "
+            f"of its examples for many models at once, it would be in single precision, which is "
+            f"another training. Its exact scores follow it. To train it again, pass a function "
+            f"(kept, seed) -> outputs that trains as you did."
+        )
     flat = training.start()
     state = training.optimizer.initial_state(starts)
     n_steps = _count_steps(training, batches)

@@ -19,6 +19,7 @@ from ..arguments import Brief
 from ..checkpoints.loading import load_into
 from .loss.known_losses import cross_entropy, recorded_loss
 from .passes import answers_of
+from .precision import OFF, under
 from .recorded_steps import RecordedSteps
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
@@ -28,6 +29,12 @@ EVEN = 1e-5
 # What the rules of `OptimizerSettings` remember, by torch's name, in the order of their state.
 _MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 _MEMORY["adamw"] = _MEMORY["adam"]
+
+
+# How a training in mixed precision may take its loss: under the autocast of the pass, or after it,
+# of the answers as they come or made float32; in one, or as a mean of each example's. A last bit
+# that differs in single precision becomes one in half. The record does not say; the proof tries.
+LOSS_TAKEN = ("within", "after", "widened", "within, each", "after, each", "widened, each")
 
 
 class OwnSteps(Brief):
@@ -66,6 +73,8 @@ class OwnSteps(Brief):
         self._remembered: dict = {}
         self._used = torch.zeros(0)
         self.at = 0
+        #: in mixed precision, one of `LOSS_TAKEN`: what the loss was taken of, and where
+        self.loss_taken = LOSS_TAKEN[0]
         #: steps at which a recorded state is taken instead of one's own, where bits differ
         self.anchors: dict[int, Callable[[], tuple[dict, dict | None]]] = {}
         trained = steps.trained
@@ -160,15 +169,34 @@ class OwnSteps(Brief):
         for k in range(int(micro.max(initial=0)) + 1):
             mine = micro == k
             batch = torch.as_tensor(places[mine])
-            with self._drawing(step, k, last=k == micro.max(initial=0)):
+            said = self.precision(step, k)
+            with self._drawing(step, k, last=k == micro.max(initial=0)), self.under(said):
                 answers = answers_of(self.model(self.inputs[batch]))
             share = np.ones(len(batch)) if weights is None else weights[mine]
-            if np.ptp(share) < EVEN * abs(share).max():  # as the trainer took it, to the bit
-                yield _divided(self._mean(answers, batch), float(share.sum() / n))
-                continue
-            losses = self.loss(answers, self.labels[batch])
-            share = torch.as_tensor(share, dtype=losses.dtype)
-            yield (losses * share.to(losses.device)).sum() / n
+            where, _, each = self.loss_taken.partition(", ")
+            with self.under(said if where == "within" else OFF):
+                if said and where == "widened":
+                    answers = answers.float()
+                loss = self._loss(answers, batch, share, n, each=bool(said and each))
+            yield loss
+
+    def _loss(self, answers, batch, share: np.ndarray, n: int, *, each: bool) -> torch.Tensor:
+        """What a batch adds to the loss of a step of n slots; `each`: as a mean of losses."""
+        if np.ptp(share) < EVEN * abs(share).max():  # as the trainer took it, to the bit
+            mean = self.loss(answers, self.labels[batch]).mean() if each else None
+            mean = self._mean(answers, batch) if mean is None else mean
+            return _divided(mean, float(share.sum() / n))
+        losses = self.loss(answers, self.labels[batch])
+        share_of = torch.as_tensor(share, dtype=losses.dtype)
+        return (losses * share_of.to(losses.device)).sum() / n
+
+    def precision(self, step: int, k: int = 0) -> str:
+        """The autocast that was in force at a pass; see `autocast_now`."""
+        return OFF if self.steps.precisions is None else self.steps.precisions.at(step, k)
+
+    def under(self, said: str):
+        """The named autocast on the device of the model, whatever is in force around."""
+        return under(self._parameters[0].device.type, said, alone=True)
 
     def _drawing(self, step: int, k: int, *, last: bool):
         """The random numbers of a pass, where the model draws any."""
@@ -184,9 +212,11 @@ class OwnSteps(Brief):
     def recorded_losses(self, rows: np.ndarray) -> np.ndarray:
         """The loss that is recorded of some examples, at the weights as they are."""
         batch = torch.as_tensor(rows)
+        said = self.precision(self.at)
         with _threads(self.steps.threads), torch.no_grad():
-            answers = self.model(self.inputs[batch])
-            answers = answers_of(answers)
+            with self.under(said):
+                answers = answers_of(self.model(self.inputs[batch]))
+            answers = answers.float() if said else answers
             return recorded_loss(answers, self.labels[batch]).double().cpu().numpy()
 
     def without_gradient(self) -> list[str]:

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from ..checkpoints.random_state import restore_rng, rng_state
 from ..tasks.answers import logits_of
+from .precision import autocast_now, under
 
 # Passes without a backward pass (an evaluation that kept its gradients on) may come between.
 MOST = 64
@@ -35,6 +36,8 @@ class Pass:
     slope : derivative of the trained loss by the answers, once a backward pass has been
     others : what else the model returned that has a gradient, by its place there
     slopes : derivatives of the trained loss by those
+    within : derivative of the trained loss by the answers as they were before a cast at the end:
+        a loss that the model itself takes knows nothing of the cast that a trainer adds
     """
 
     arguments: tuple
@@ -45,10 +48,28 @@ class Pass:
     slope: torch.Tensor | None = None
     others: dict = field(default_factory=dict)
     slopes: dict = field(default_factory=dict)
+    within: torch.Tensor | None = None
 
     def add_slope(self, slope: torch.Tensor) -> None:
         """Take what a backward pass brings; several add up, as gradients do."""
         self.slope = slope.detach() if self.slope is None else self.slope + slope.detach()
+
+    def watch_within(self, answers: torch.Tensor) -> None:
+        """Look at what the answers were cast from."""
+        node = answers.grad_fn
+        if node is None or node.name() != "ToCopyBackward0":
+            return
+        inner, place = node.next_functions[0]
+
+        def take(slopes) -> None:
+            slope = slopes[place]
+            if slope is not None:
+                self.within = (
+                    slope.detach() if self.within is None else self.within + slope.detach()
+                )
+
+        if inner is not None:
+            inner.register_prehook(take)
 
     def watch_others(self, returned, answers: torch.Tensor) -> None:
         """Look at what else the model returned: a second head, a hidden layer."""
@@ -94,6 +115,8 @@ class PassWatch:
 
     def take(self) -> list[Pass]:
         """The passes that had a backward pass since the last call."""
+        for seen in self.passes:
+            seen.slope = seen.within if seen.slope is None else seen.slope
         taken, self.passes = [p for p in self.passes if p.slope is not None], []
         return taken
 
@@ -112,6 +135,7 @@ class PassWatch:
             arguments, keywords = (), {}
         seen = Pass(arguments, keywords, answers.detach(), self._rng, _autocast(answers))
         answers.register_hook(seen.add_slope)
+        seen.watch_within(answers)
         if self._repeatable:
             seen.watch_others(returned, answers)
         self.passes = [*self.passes[-MOST:], seen]
@@ -331,7 +355,8 @@ def gradients_of(model, passes: list[Pass], parameters: list) -> list[torch.Tens
     total = [torch.zeros_like(p) for p in parameters]
     for seen in passes:
         answers, _ = _again(model, seen)
-        found = torch.autograd.grad(answers, parameters, grad_outputs=seen.slope, allow_unused=True)
+        slope = None if seen.slope is None else seen.slope.to(answers.dtype)
+        found = torch.autograd.grad(answers, parameters, grad_outputs=slope, allow_unused=True)
         total = [t if g is None else t + g for t, g in zip(total, found, strict=True)]
     return total
 
@@ -353,11 +378,11 @@ def _again(model, seen: Pass) -> tuple[torch.Tensor, Any]:
 def _as_it_was(seen: Pass):
     """The random numbers and the precision of a pass, and afterwards those of now."""
     now = rng_state()
-    device, enabled, dtype = seen.autocast
+    device, said = seen.autocast
     try:
         if seen.rng is not None:
             restore_rng(seen.rng)
-        with torch.enable_grad(), torch.autocast(device, dtype=dtype, enabled=enabled):
+        with torch.enable_grad(), under(device, said):
             yield
     finally:
         restore_rng(now)
@@ -365,7 +390,7 @@ def _as_it_was(seen: Pass):
 
 def _autocast(tensor: torch.Tensor) -> tuple:
     device = tensor.device.type
-    return device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    return device, autocast_now(device)
 
 
 def _transformed(tensor: torch.Tensor) -> bool:

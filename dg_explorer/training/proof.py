@@ -21,8 +21,9 @@ from ..errors import RunError
 from ..tasks.identity import code_digest, model_digest, unknown_in
 from .flat_model import NotDeterministicError
 from .loss.trained_loss import trained_loss
-from .own_steps import OwnSteps
+from .own_steps import LOSS_TAKEN, OwnSteps
 from .passes import answers_of
+from .precision import OFF
 from .proof_table import GROUP, ReplayProof, Segment, read_proof, segments_of
 from .recorded_steps import REMAINING, ReplayMissingError
 from .step.by_hand import OptimizerSettings, UnsupportedOptimizerError
@@ -81,6 +82,8 @@ def prove_replay(
         )
     made_from = _made_from(own)
     table = _there(run, made_from)
+    if table is not None and "loss_taken" in table:
+        own.loss_taken = str(table.loss_taken.values[-1])
     done = [] if table is None else table.epoch.values[table.proved | (table.moved == 0)].tolist()
     anchored = [] if own.remembers else segments
     own.anchors = {s.first: _reader(run, s.begin) for s in anchored if s.begin is not None}
@@ -89,7 +92,7 @@ def prove_replay(
     total = segments[-1].last
     for segment in segments:
         if segment.end not in done:
-            row = _take(run, own, segment, rule, made_from)
+            row = _take_again(run, own, segment, rule, made_from)
             table = _keep(run, table, row)
             if bool(row.moved > 0) and not bool(row.proved):
                 raise _mismatch(run, own, segment, row)
@@ -107,6 +110,27 @@ def _reader(run, epoch: int) -> Callable[[], tuple[dict, dict | None]]:
         return checkpoint.weights, checkpoint.optimizer
 
     return read
+
+
+def _take_again(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Dataset:
+    """One segment taken again, in mixed precision with the loss taken in each way until one fits.
+
+    The way that fits the first such segment to the bit, or nearest, is that of the training.
+    """
+    mixed = own.steps.precisions
+    known = mixed is None or not mixed.within(segment.first, segment.last)
+    if known or mixed.within(0, segment.first):
+        return _take(run, own, segment, rule, made_from)
+    tried: dict[str, xr.Dataset] = {}
+    for way in LOSS_TAKEN:
+        own.loss_taken = way
+        tried[way] = _take(run, own, segment, rule, made_from)
+        if bool(tried[way].bits):
+            return tried[way]
+    last, own.loss_taken = way, min(tried, key=lambda way: tried[way].distance.item())
+    if own.loss_taken != last:  # and stand where it leads
+        return _take(run, own, segment, rule, made_from)
+    return tried[own.loss_taken]
 
 
 def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Dataset:
@@ -141,6 +165,8 @@ def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Data
         "bits": all(torch.equal(got[n].cpu(), recorded[n].cpu()) for n in names),
         "worst_tensor": worst,
     }
+    if own.steps.precisions is not None:
+        columns["loss_taken"] = own.loss_taken
     return xr.Dataset(
         {name: ("epoch", np.array([value])) for name, value in columns.items()},
         {"epoch": [segment.end]},
@@ -219,7 +245,7 @@ def _made_from(own: OwnSteps) -> str:
     training = [module for module in own.model.modules() if module.training]
     if own.steps.draws is not None:
         own.model.eval()  # which draws nothing
-    with torch.no_grad():
+    with torch.no_grad(), own.under(OFF):
         answers = own.model(own.inputs[batch])
     for module in training:
         module.training = True
@@ -228,6 +254,8 @@ def _made_from(own: OwnSteps) -> str:
         digest.update(part.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for batch in own.steps.batches:
         digest.update(batch.tobytes())
+    if own.steps.precisions is not None:
+        digest.update(own.steps.precisions.digest())
     if own.steps.weights is not None:
         digest.update(np.concatenate(own.steps.weights).tobytes())
     said = (code_digest(own.loss), own.kind, str(torch.__version__))
@@ -274,7 +302,9 @@ def first_difference(run, own: OwnSteps, segment: Segment) -> str:
             own.take()
         now = own.recorded_losses(rows)
         off = np.abs(now - losses)
-        wrong = np.flatnonzero(~(off <= ANSWERS_TOLERANCE * (1 + np.abs(losses))))
+        # a batch of another size rounds its products in half precision otherwise
+        room = 4 * torch.finfo(torch.bfloat16).eps if own.precision(step) else ANSWERS_TOLERANCE
+        wrong = np.flatnonzero(~(off <= room * (1 + np.abs(losses))))
         if len(wrong):
             i = wrong[np.argmax(off[wrong])]
             told = (
@@ -338,6 +368,8 @@ def _likely(run) -> str:
         reasons.append(f"From step {step} on {what}.")
     usual = (
         "Usual reasons: random augmentation or dropout, another loss than mean cross-entropy, "
-        "gradient clipping, layers frozen or unfrozen on the way, another precision, other data."
+        "gradient clipping, layers frozen or unfrozen on the way, another precision, autocast "
+        "round several steps (it keeps the weights of the first; put it round the forward pass "
+        "alone), other data."
     )
     return f"What the recorder saw: {' '.join(reasons)}" if reasons else usual

@@ -11,8 +11,9 @@ import torch
 
 from ..arguments import Brief
 from ..errors import DGExplorerError
-from .loss.trained_loss import TrainedLossError
+from .loss.trained_loss import ROUNDED, TrainedLossError
 from .passes import Draws
+from .precision import Precisions
 from .step.by_hand import UnsupportedOptimizerError
 from .step.choose import check_optimizer
 from .step.clipping import Clipping
@@ -62,6 +63,8 @@ class RecordedSteps(Brief):
         Where the generator stood at each pass, of a model with dropout.
     resting : list of str
         Layers that were in eval mode as the model trained: batch norms, dropouts.
+    precisions : Precisions or None
+        Which autocast was in force at each pass; None where there was none at all.
     clip : Clipping or None
         What a trainer did to the gradients.
     optimizer : str
@@ -79,6 +82,7 @@ class RecordedSteps(Brief):
     counts: np.ndarray | None
     rules: list[str]
     draws: Draws | None
+    precisions: Precisions | None
     clip: Clipping | None
     rates: np.ndarray
     optimizer: str
@@ -194,6 +198,7 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         counts=_counts(log, batches, len(train_ids)),
         rules=json.loads(log.attrs.get("weight_rules", "[]")),
         draws=Draws([json.loads(s) for s in log["random"].values]) if "random" in log else None,
+        precisions=_precisions(log),
         clip=Clipping(**trainer["clip"]) if trainer.get("clip") else None,
         rates=rates,
         optimizer=log.attrs["optimizer"],
@@ -270,6 +275,13 @@ def _micro(log, batches) -> list[np.ndarray] | None:
     return found if any(row.any() for row in found) else None
 
 
+def _precisions(log) -> Precisions | None:
+    if "autocast" not in log:
+        return None
+    # before the first step under autocast there was nothing to write down
+    return Precisions([s if isinstance(s, str) else "" for s in log["autocast"].values])
+
+
 def _counts(log, batches, n_train: int) -> np.ndarray | None:
     if "n_trained" not in log:
         return None
@@ -289,9 +301,15 @@ def _weights(log, batches, labels, micro) -> list[np.ndarray] | None:
         found.append(np.where(np.isnan(own), 1.0, own))
     if all(np.allclose(own, 1.0, atol=1e-5) for own in found):
         return None
-    keys = [batches] if labels.ndim > 1 else [batches, [labels[b] for b in batches]]
-    spread = min(_spread(found, key, micro) for key in keys)
-    if spread > 1e-3:
+    keys = [batches] if labels.ndim > 1 else [[labels[b] for b in batches], batches]
+    fits = [_by_key_and_batch(found, key, micro) for key in keys]
+    rounded = "autocast" in log
+    room = ROUNDED if rounded else 1e-3
+    if rounded and not json.loads(log.attrs.get("weight_rules", "[]")):
+        # what bfloat16 blurs in each step is steadier over all of them
+        found = next((fitted for spread, fitted in fits if spread <= room), found)
+    spread = min(spread for spread, _ in fits)
+    if spread > room:
         raise TrainedLossError(
             "The weights of the examples in the trained loss change from step to step (by "
             f"{spread:.0%}) beyond what their label or themselves decide: they follow the model's "
@@ -301,8 +319,10 @@ def _weights(log, batches, labels, micro) -> list[np.ndarray] | None:
     return found
 
 
-def _spread(weights: list[np.ndarray], keys: list[np.ndarray], micro) -> float:
-    """How far weights are from a number of each key times a number of each batch, at most."""
+def _by_key_and_batch(
+    weights: list[np.ndarray], keys: list[np.ndarray], micro
+) -> tuple[float, list[np.ndarray]]:
+    """The nearest weights that are a number of each key times one of each batch, and how far."""
     steps = np.repeat(np.arange(len(weights)), [len(w) for w in weights])
     if micro is not None:
         both = np.stack([steps, np.concatenate(micro)])
@@ -310,14 +330,18 @@ def _spread(weights: list[np.ndarray], keys: list[np.ndarray], micro) -> float:
     values, of = np.concatenate(weights), np.concatenate(keys)
     there = values > 0
     if not there.any() or (values < 0).any():
-        return float("inf")
+        return float("inf"), weights
     steps, logs = steps[there], np.log(values[there])
     place = np.unique(of[there], return_inverse=True)[1]
     by_key, by_step = np.zeros(place.max() + 1), np.zeros(0)
     for _ in range(50):
         by_step = _mean_by(steps, logs - by_key[place])
         by_key = _mean_by(place, logs - by_step[steps])
-    return float(np.abs(logs - by_key[place] - by_step[steps]).max())
+    fitted = by_key[place] + by_step[steps]
+    nearest = np.zeros(len(values))
+    nearest[there] = np.exp(fitted)
+    cuts = np.cumsum([len(w) for w in weights])[:-1]
+    return float(np.abs(logs - fitted).max()), np.split(nearest, cuts)
 
 
 def _mean_by(groups: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -89,13 +89,28 @@ class Layout:
         return inputs, keywords
 
 
+def without_wrapper(model: nn.Module) -> nn.Module:
+    """The model with its own `forward`, where a trainer has put its autocast round that.
+
+    Which autocast was in force at each pass stands in the record.
+    """
+    held = vars(model)
+    original = held.pop("_original_forward", None)
+    if original is None:
+        return model
+    held.pop("forward", None)
+    if getattr(original, "__func__", None) is not type(model).forward:
+        held["forward"] = original
+    return model
+
+
 def taking_one_tensor(model: nn.Module, layout: Layout) -> nn.Module:
     """A copy of a model that takes its inputs as `Layout.packed` lays them side by side.
 
     Its class is derived from the model's own, so that its modules, parameters and their names stay
     what they are.
     """
-    one = copy.deepcopy(model)
+    one = without_wrapper(copy.deepcopy(model))
     if layout.plain:
         return one
     kind = type(model)

@@ -125,6 +125,9 @@ class Training(Brief):
         Default: all.
     draws : Draws, optional
         The random numbers of each pass, of a recorded model with dropout.
+    mixed : str
+        In which half precision the recorded steps were taken ("bfloat16 by autocast"). Derivatives
+        are those of single precision at the weights that they went through.
     one_start : bool
         The start and the order are those of a record: there is no other seed.
     own : OwnSteps, optional
@@ -154,6 +157,7 @@ class Training(Brief):
     denominators: Denominators | None = None
     carried: frozenset[str] | None = None
     draws: Draws | None = None
+    mixed: str = ""
     one_start: bool = False
     own: OwnSteps | None = None
     proof: ReplayProof | None = None

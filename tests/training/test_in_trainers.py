@@ -366,30 +366,15 @@ def test_a_stream_of_examples_is_named_before_training(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ({"bf16": True}, "bf16=True"),
-    ],
-)
-def test_what_a_replay_cannot_follow_in_transformers_is_named_before_training(
-    tmp_path, argument, words
-):
-    run = new_run()
-    with pytest.raises(SettingError, match=re.escape(words)):
-        by_transformers(tmp_path, run=run, **argument)
-    assert "metrics" not in run
-    assert "replay" not in run
-
-
-@pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
         ("SFTConfig", {}, "transformers.Trainer on the tokenized rows"),
         ("DPOConfig", {}, "a loss of its own"),
         ("", {"label_smoothing_factor": 0.1}, "training_of_run(..., loss=)"),
+        ("", {"fp16": True}, "bf16=True is followed"),
     ],
 )
-def test_trainers_that_train_on_another_loss_than_the_models_are_named(
+def test_what_a_replay_cannot_follow_in_transformers_is_named_before_training(
     tmp_path, name, settings, words
 ):
     import transformers
@@ -397,16 +382,70 @@ def test_trainers_that_train_on_another_loss_than_the_models_are_named(
     kind = transformers.TrainingArguments
     kind = type(name, (kind,), {"__module__": "trl.trainer"}) if name else kind
     args = kind(output_dir=str(tmp_path), use_cpu=True, **settings)
-    recorder = dg.HuggingFaceRecorder(new_run(), train=TRAIN, test=TEST, replay=True, **HOW)
+    run = new_run()
+    recorder = dg.HuggingFaceRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)
     with pytest.raises(SettingError, match=re.escape(words)):
         recorder.on_train_begin(args, None, None, model=Net())
+    assert "metrics" not in run
+    assert "replay" not in run
+
+
+@pytest.fixture
+def single(monkeypatch):
+    """The data and the models of these tests in single precision."""
+    rows = Rows(X.float(), Y), Rows(XT.float(), YT)
+    for name, value in {
+        "X": X.float(),
+        "XT": XT.float(),
+        "TRAIN": dg.with_ids(rows[0]),
+        "TEST": dg.with_ids(rows[1]),
+    }.items():
+        monkeypatch.setitem(globals(), name, value)
+    monkeypatch.setattr(nn.Module, "double", nn.Module.float)
+
+
+def by_trainer(trainer, folder, bf16, run=None, **how):
+    if trainer == "lightning":
+        return in_lightning(folder, run=run, precision="bf16-mixed" if bf16 else "32-true", **how)
+    return by_transformers(folder, run=run, bf16=bf16, **how)
+
+
+@pytest.mark.parametrize("trainer", ["transformers", "lightning"])
+def test_a_trainers_mixed_precision_is_replayed_to_the_bit_and_scored(tmp_path, single, trainer):
+    mixed, plain = (
+        new_run(),
+        dg.Run.create(name="plain", train_examples={"label": Y}, test_examples={"label": YT}),
+    )
+    one = replayed(mixed, by_trainer(trainer, tmp_path, True, mixed))
+    said = {"transformers": "bfloat16", "lightning": "bfloat16 uncached"}[trainer]
+    assert set(mixed["replay"].autocast.values) == {said}
+    other = replayed(plain, by_trainer(trainer, tmp_path, False, plain))
+    wanted = scores(other, "reverse")
+    for mode in ("reverse", "forward"):
+        assert np.linalg.norm(scores(one, mode) - wanted) < 2e-2 * np.linalg.norm(wanted)
+
+
+@pytest.mark.second_ring(sample=1)
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("kind", ["Undivided", "Dropping", "lightning"])
+def test_mixed_precision_with_accumulation_and_dropout_is_replayed_to_the_bit(
+    tmp_path, single, kind, accumulate, drop
+):
+    run = new_run()
+    if kind == "lightning":
+        how = {"accumulate_grad_batches": accumulate, "drop": drop}
+    else:
+        how = {"gradient_accumulation_steps": accumulate, "make": globals()[kind]}
+    trainer = "lightning" if kind == "lightning" else "transformers"
+    replayed(run, by_trainer(trainer, tmp_path, True, run, **how))
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"ids": False}, "examples without ids"),
-        ({"precision": "bf16-mixed"}, "precision='bf16-mixed'"),
+        ({"precision": "bf16-true"}, "'bf16-mixed' are followed"),
         (
             {"manual": True, "gradient_clip_val": None, "accumulate_grad_batches": 1},
             "manual optimization and several optimizers",

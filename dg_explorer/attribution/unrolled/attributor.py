@@ -22,6 +22,7 @@ from ...training.products import LossProducts
 from ...training.replay import Replay
 from ...training.step.by_hand import State
 from ...training.training import Training
+from ..gradients.watching import whatever_the_caller_does
 from .denominator import WORDS, Following
 from .film import film, group_rows
 from .memory_needed import MemoryPlan, plan_memory
@@ -34,6 +35,10 @@ class UnrolledAttributor:
     output rises as the example's weight in every step's loss does. It is exact to rounding,
     for a deterministic run; whether a derivative says what *removing* the example does is
     another question, which `metasmoothness` answers.
+
+    Of a training in mixed precision it is the derivative of the same steps without rounding, in
+    single precision, at the weights and the optimizer's memory that the training went through;
+    `docs/decisions/unrolled.md` says how near that is to what a training in single precision gives.
 
     Parameters
     ----------
@@ -133,7 +138,7 @@ class UnrolledAttributor:
         test, epochs = self._asked(test, epochs)
         names, rows = (None, None) if groups is None else group_rows(groups, self.training)
         mode, words = self._choose(len(test), epochs, rows)
-        with _shown(progress, words) as told:
+        with whatever_the_caller_does(), _shown(progress, words) as told:
             if mode == "forward":
                 scores = self._forwards(test, epochs, rows, told, keep)
             else:
@@ -225,7 +230,8 @@ class UnrolledAttributor:
                     f"Windows must begin at 0, ascend and end at or after epoch {epoch}; got "
                     f"{edges.tolist()}."
                 )
-        by_window = self._sweep(test, epochs, edges, progress)[0]
+        with whatever_the_caller_does():
+            by_window = self._sweep(test, epochs, edges, progress)[0]
         return xr.Dataset(
             {"score": (("test", "window", "train"), by_window)},
             coords={
@@ -267,6 +273,8 @@ class UnrolledAttributor:
             "dtype": str(self.dtype).removeprefix("torch."),
         }
         proof = self.training.proof
+        if self.training.mixed:
+            settings["trained in"] = self.training.mixed
         return {
             "method": "unrolled",
             "sign": SIGN,

@@ -142,8 +142,7 @@ def _in_the_way(args, model) -> dict[str, bool]:
     """What an exact replay cannot follow, by name, and whether this training has it."""
     trl = _of_trl(args)
     return {
-        "fp16=True (a scaled loss, and operations in half precision)": args.fp16,
-        "bf16=True (operations in half precision)": args.bf16,
+        "fp16=True (its scaled loss and the steps that it skips; bf16=True is followed)": args.fp16,
         "label_smoothing_factor (another loss than the model's; in a loop of your own it can be "
         "followed: training_of_run(..., loss=))": args.label_smoothing_factor > 0,
         trl: bool(trl),

@@ -142,6 +142,10 @@ class LightningRecorder(Callback):
             self._recorder.close()
 
 
+_FOLLOWED = ("32-true", "64-true", "bf16-mixed")
+_INSTEAD = "'32-true', '64-true' and 'bf16-mixed' are followed"
+
+
 def _in_the_way(trainer, module, follow: bool) -> dict[str, bool]:
     """What an exact replay cannot follow, by name, and whether this training has it."""
     loaders = trainer.train_dataloader
@@ -149,7 +153,7 @@ def _in_the_way(trainer, module, follow: bool) -> dict[str, bool]:
     return {
         "manual optimization": not module.automatic_optimization,
         "several optimizers": len(trainer.optimizers) != 1,
-        f"precision={trainer.precision!r}": trainer.precision not in ("32-true", "64-true"),
+        f"precision={trainer.precision!r} ({_INSTEAD})": trainer.precision not in _FOLLOWED,
         "examples without ids (give the loader dg.with_ids(dataset))": not follow,
         "several loaders": not hasattr(loaders, "dataset"),
         "configure_gradient_clipping of the module's own": _has_own(

@@ -10,7 +10,7 @@ weight, however many examples and however few parameters there are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -44,6 +44,8 @@ class LossFit:
         that follow the answers themselves, so that they have a slope too; another; no verdict.
     by_label : dict of label -> weight
         Where the weights go by label.
+    rounded : bool
+        The slope came in half precision.
     """
 
     weights: torch.Tensor
@@ -52,6 +54,7 @@ class LossFit:
     words: str
     kind: str
     by_label: dict[int, float]
+    rounded: bool = False
 
 
 def slope_of(loss: Loss, answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -94,13 +97,20 @@ def fit_loss(
         Derivative of the trained loss with respect to them.
     """
     answers, slope = answers.detach(), slope.detach()
+    coarse = max(answers.dtype, slope.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+    found = _fit(loss, answers, labels, slope, coarse)
+    return replace(found, rounded=coarse in (torch.float16, torch.bfloat16))
+
+
+def _fit(loss: Loss, answers, labels, slope, coarse: torch.dtype) -> LossFit:
+    """`fit_loss`; `coarse` is the dtype that rounded most."""
     if answers.ndim == 1:  # one number an example
         answers, slope = answers[:, None], slope.reshape(-1, 1)
     slope = slope_before_log_softmax(answers, slope)
     single = slope_before_log_softmax(answers, slope_of(loss, answers, labels))
     weights, left = _weights_and_rest(slope, single)
     size = float(slope.double().norm())
-    allowed = _allowed(answers.dtype, slope, weights)
+    allowed = _allowed(coarse, slope, weights)
     if size == 0 or not torch.isfinite(slope).all() or allowed > 0.05:
         why = "the loss is flat here" if size == 0 else "rounding hides the slope of the loss"
         return LossFit(weights, left, allowed, why, "unknown", {})

@@ -28,6 +28,10 @@ WEIGHT_RULES = {
 }
 
 
+#: by how much a weight may be off, relatively, that was read off slopes in bfloat16
+ROUNDED = 4 * torch.finfo(torch.bfloat16).eps
+
+
 class TrainedLossWarning(UserWarning):
     """The loss that is recorded is not the loss that is trained."""
 
@@ -181,16 +185,51 @@ def rules_of_weights(
     if not trains.any() or not (weights[trains] > 0).all():
         return set()
     divisor, total = 1 / weights[trains], float(n.sum())
-    of_batch = np.bincount(micro, n)[micro][trains]
-    k = int(micro.max()) + 1
-    wanted = {"1/N": total, "1/n": of_batch}
-    wanted |= {"1/(k n)": k * of_batch, "1/(A n)": accumulate * of_batch}
-    found = {name for name, value in wanted.items() if np.allclose(divisor, value, rtol=1e-4)}
+    wanted = _divisors(n, micro, accumulate)
+    found = {name for name, v in wanted.items() if np.allclose(divisor, v[trains], rtol=1e-4)}
     more = float(divisor[0]) - total
     one = np.allclose(divisor, divisor[0], rtol=1e-4) and abs(more - round(more)) < 1e-3 * total
     if one and 0 < round(more) <= len(n) and n.max() > 1:
         found.add("1/N'")
     return found
+
+
+def _divisors(n: np.ndarray, micro: np.ndarray, accumulate: int) -> dict[str, np.ndarray]:
+    """By what each slot's loss is divided under each rule but "1/N'"."""
+    of_batch = np.bincount(micro, n)[micro].astype(float)
+    k = int(micro.max()) + 1
+    wanted = {"1/N": np.full(len(n), float(n.sum())), "1/n": of_batch}
+    return wanted | {"1/(k n)": k * of_batch, "1/(A n)": accumulate * of_batch}
+
+
+def nearest_rule(
+    weights: np.ndarray, n: np.ndarray, micro: np.ndarray, accumulate: int, room: float
+) -> np.ndarray:
+    """The weights of the rule that is nearest to those of a step, where one is near enough.
+
+    Parameters
+    ----------
+    weights, n, micro, accumulate
+        As for `rules_of_weights`.
+    room : float
+        How far the weights may be from it, relatively.
+
+    Returns
+    -------
+    float array, shape (slot,)
+        Those of the rule where there are labels; the given ones if no rule is near enough.
+    """
+    trains = n > 0
+    if not trains.any() or not (weights[trains] > 0).all():
+        return weights
+    divisors = list(_divisors(n, micro, accumulate).values())
+    more = round(float(np.median(1 / weights[trains])) - float(n.sum()))
+    if n.max() > 1 and 0 < more <= len(n):
+        divisors.append(np.full(len(n), float(n.sum()) + more))
+    off = [float(np.abs(weights * d - 1)[trains].max()) for d in divisors]
+    if min(off) > room:
+        return weights
+    return np.where(trains, 1 / np.maximum(divisors[int(np.argmin(off))], 1e-300), weights)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,173 @@
+"""Mixed precision: which autocast was in force at each pass of a training, and the same again.
+
+A step in mixed precision is a function of the weights in single precision that rounds on its way.
+Its replay rounds alike, to the bit. Its derivative is taken of the function without the rounding,
+in single precision at the weights that the training went through: the rounding itself is a
+staircase, whose slope is 0 or infinite (docs/decisions/unrolled.md, "Mixed precision").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+# What a pass without autocast is called in the record.
+OFF = ""
+#: why `torch.float16` is not followed, and what to do
+NARROW = (
+    "steps in float16: its gradients vanish unless the loss is scaled (GradScaler), and the "
+    "scales and the steps that it skips are not recorded; train in bfloat16, which needs no "
+    "scaling: torch.autocast(..., dtype=torch.bfloat16)"
+)
+#: what a scaled loss lacks
+SCALED = (
+    "the scale of the loss (GradScaler), and which steps it skipped; train in bfloat16 without "
+    "one: torch.autocast(..., dtype=torch.bfloat16), GradScaler(enabled=False)"
+)
+
+
+def autocast_now(device: str) -> str:
+    """The autocast in force on a kind of device: "bfloat16", "bfloat16 uncached", or `OFF`."""
+    if not torch.is_autocast_enabled(device):
+        return OFF
+    name = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    return name if torch.is_autocast_cache_enabled() else f"{name} uncached"
+
+
+@contextmanager
+def under(device: str, said: str, *, alone: bool = False):
+    """The autocast that `autocast_now` named, whatever is in force around.
+
+    Inside another autocast torch keeps the weights that it has rounded until that one ends, over
+    any number of steps: `alone` forgets them at the beginning and at the end.
+    """
+    name, _, uncached = said.partition(" ")
+    dtype = getattr(torch, name) if name else None
+    if alone:
+        torch.clear_autocast_cache()
+    with torch.autocast(device, dtype=dtype, enabled=bool(name), cache_enabled=not uncached):
+        yield
+    if alone:
+        torch.clear_autocast_cache()
+
+
+def in_words(said: Sequence[str]) -> str:
+    """What was in force at the passes of a training, for a record's reader; "" for nothing."""
+    names = sorted({each.partition(" ")[0] for each in said} - {OFF})
+    return f"{' and '.join(names)} by autocast" if names else ""
+
+
+class PrecisionWatch:
+    """Notes at each pass of a training which autocast is in force.
+
+    Some trainers put the autocast round the model's own `forward`, inside of any hook on the model;
+    there the first of its layers is asked, too.
+
+    Parameters
+    ----------
+    model : module
+    optimizer : torch optimizer
+        Whose steps end a group of passes.
+    narrow : callable
+        Called once, before the first pass in float16.
+    """
+
+    def __init__(self, model, optimizer, narrow: Callable[[], None] = lambda: None):
+        #: whether passes are the training's; those that look at it again are not
+        self.awake = True
+        self._narrow: Callable[[], None] | None = narrow
+        self._here: list[str] = []
+        self._steps: list[tuple[str, ...]] = []
+        self._inner: dict[Any, Any] = {}  # layer -> its hook
+        self._handles = [
+            model.register_forward_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        if "forward" in vars(model):
+            layers = [p for p in model.modules() if not list(p.children()) and list(p.parameters())]
+            self._inner = {p: p.register_forward_pre_hook(self._inside) for p in layers}
+
+    def __reduce__(self):
+        """What a copied or pickled model has of it: hooks that see nothing."""
+        return _asleep, ()
+
+    def take(self, n: int) -> list[tuple[str, ...]]:
+        """For each of the last n steps, what was in force at each of its passes."""
+        steps, self._steps = self._steps[-n:] if n else [], []
+        return steps
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in [*self._handles, *self._inner.values()]:
+            handle.remove()
+
+    def _before(self, module, arguments) -> None:
+        if self.awake and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._here.append(self._seen(module))
+
+    def _inside(self, layer, arguments) -> None:
+        """The first layer of a pass; the others need not be asked again."""
+        if not self.awake or torch.compiler.is_compiling() or not self._here:
+            return
+        if not torch.is_grad_enabled():
+            return
+        for other in [other for other in self._inner if other is not layer]:
+            self._inner.pop(other).remove()
+        self._here[-1] = self._here[-1] or self._seen(layer)
+
+    def _seen(self, module) -> str:
+        weight = next(module.parameters(), None)
+        said = autocast_now("cpu" if weight is None else weight.device.type)
+        if said.startswith("float16") and self._narrow is not None:
+            told, self._narrow = self._narrow, None
+            told()
+        return said
+
+    def _after_step(self, *_) -> None:
+        self._steps.append(tuple(self._here))
+        self._here = []
+
+
+def _asleep() -> PrecisionWatch:
+    watch = PrecisionWatch.__new__(PrecisionWatch)
+    watch.awake = False
+    return watch
+
+
+def as_text(passes: Sequence[str]) -> str:
+    """What was in force at the passes of a step, once where it was the same at all."""
+    return ";".join(passes[:1] if len(set(passes)) == 1 else passes)
+
+
+class Precisions:
+    """What was in force at each pass of each step of a recorded training.
+
+    Parameters
+    ----------
+    steps : sequence of str
+        As `as_text` gives them.
+    """
+
+    def __init__(self, steps: Sequence[str]):
+        self._steps = [step.split(";") for step in steps]
+
+    def at(self, step: int, k: int) -> str:
+        """Of the k-th pass of a step."""
+        passes = self._steps[step]
+        return passes[0] if len(passes) == 1 else passes[k]
+
+    def within(self, first: int, last: int) -> bool:
+        """Whether some pass of these steps was taken under autocast."""
+        return any(any(passes) for passes in self._steps[first:last])
+
+    def digest(self) -> bytes:
+        """All that was in force, for a digest."""
+        return repr(self._steps).encode()
+
+    @property
+    def words(self) -> str:
+        """In words; "" where no pass was taken under autocast."""
+        return in_words([said for passes in self._steps for said in passes])
