@@ -29,7 +29,7 @@ import xarray as xr
 
 from ..training.loss.trained_loss import ROUNDED, WEIGHT_RULES, nearest_rule, rules_of_weights
 from ..training.passes import RandomWatch
-from ..training.precision import NARROW, PrecisionWatch, as_text
+from ..training.precision import NARROW, UNNAMED, PrecisionWatch, as_text, half_weights
 from .gradient_witness import EVEN
 from .ranks.steps import Step
 from .trainer_facts import NormWatch, TrainerFacts
@@ -269,10 +269,7 @@ class ReplayLog:
         seen = [()] * (len(steps) - len(seen)) + seen
         for passes, step in zip(seen, steps):
             if len(set(passes)) > 1 and (len(passes) != len(step.passes) or self._processes > 1):
-                self.miss(
-                    "the precision of each batch: autocast was in force at some passes of a step, "
-                    "which are not those of its batches (evaluate under torch.no_grad)"
-                )
+                self.miss(UNNAMED)
         return seen
 
     def _random(self, steps: list[Step]) -> np.ndarray:
@@ -343,12 +340,7 @@ def obstacles(model, optimizer) -> list[str]:
     found = []
     if any(_mixes(m) and m.training for m in model.modules()):
         found.append(MIXES)
-    if narrow := _narrow(optimizer):
-        found.append(
-            f"weights in single precision: those in {narrow} lose every step that is smaller than "
-            f"half of their last place, and no derivative says which; keep them in float32 and "
-            f"train under torch.autocast(..., dtype=torch.bfloat16)"
-        )
+    found += half_weights(optimizer)
     known = {id(p) for p in model.parameters()}
     if any(id(p) not in known for group in optimizer.param_groups for p in group["params"]):
         found.append("parameters that the optimizer updates and the model does not have")
@@ -363,13 +355,6 @@ def _mixes(module) -> bool:
 
 def _draws(module) -> bool:
     return "Dropout" in type(module).__name__ and getattr(module, "p", 0) > 0
-
-
-def _narrow(optimizer) -> str:
-    """The half precision of the weights that train; "" where they have more."""
-    trained = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
-    kinds = {p.dtype for p in trained} & {torch.float16, torch.bfloat16}
-    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def _drops(model) -> bool:

@@ -22,6 +22,11 @@ NARROW = (
     "scales and the steps that it skips are not recorded; train in bfloat16, which needs no "
     "scaling: torch.autocast(..., dtype=torch.bfloat16)"
 )
+#: what is lacking where it is not plain at which batches autocast was in force
+UNNAMED = (
+    "the precision of each batch: autocast was in force at some passes of a step, which are not "
+    "those of its batches (evaluate under torch.no_grad)"
+)
 #: what a scaled loss lacks
 SCALED = (
     "the scale of the loss (GradScaler), and which steps it skipped; train in bfloat16 without "
@@ -52,6 +57,20 @@ def under(device: str, said: str, *, alone: bool = False):
         yield
     if alone:
         torch.clear_autocast_cache()
+
+
+def half_weights(optimizer) -> list[str]:
+    """What an exact replay lacks where weights that train are in half precision; else nothing."""
+    trained = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
+    kinds = {p.dtype for p in trained} & {torch.float16, torch.bfloat16}
+    if not kinds:
+        return []
+    names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    return [
+        f"weights in single precision: those in {names} lose every step that is smaller than half "
+        f"of their last place, and no derivative says which; keep them in float32 and train under "
+        f"torch.autocast(..., dtype=torch.bfloat16)"
+    ]
 
 
 def in_words(said: Sequence[str]) -> str:
