@@ -66,6 +66,8 @@ def test_a_sample_is_drawn_by_its_seed(ran):
     assert {"test_a_plain_claim", "test_a_slow_claim"} <= set(first)
 
 
-def test_all_workers_draw_the_same_cases(pytester, ran):
-    result = pytester.runpytest_subprocess("-p", "no:nbval", "-p", "no:cacheprovider", "-n", "2")
+def test_all_workers_draw_the_same_cases(pytester, ran, monkeypatch):
+    # else three processes load every plugin there is
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    result = pytester.runpytest_subprocess("-p", "xdist", "-p", "no:cacheprovider", "-n", "2")
     result.assert_outcomes(passed=7)
