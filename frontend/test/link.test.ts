@@ -49,6 +49,26 @@ test("a change from Python is taken over and not sent back", () => {
   stop();
 });
 
+test("growth takes nothing back that was chosen meanwhile, and Python hears what that is", () => {
+  const { model, store, saved, stop } = pair();
+  model.set("_selection", { ...toWire(EMPTY), epoch: 10, test: 4 });
+  store.set({ epoch: 0, test: 5 }); // Python, busy reading the record, has not heard of it
+  model.set("_selection", { ...toWire(EMPTY), epoch: 20, test: 4, via: "growth" });
+  assert.deepEqual([store.value.epoch, store.value.test], [0, 5]);
+  const told = saved.at(-1) as { epoch: number; test: number };
+  assert.deepEqual([told.epoch, told.test], [0, 5]);
+  stop();
+});
+
+test("growth chooses where there was nothing to choose", () => {
+  const { model, store, saved, stop } = pair();
+  store.set({ epoch: 20 }, "settled", "python"); // as the board follows its record
+  model.set("_selection", { ...toWire(EMPTY), epoch: 20, test: 7, method: "trak", via: "growth" });
+  assert.deepEqual([store.value.test, store.value.method], [7, "trak"]);
+  assert.equal(saved.length, 0);
+  stop();
+});
+
 test("undo says that it is one", () => {
   const { store, saved, stop } = pair();
   store.set({ test: 1 });

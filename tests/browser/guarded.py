@@ -57,6 +57,10 @@ def guarded_page(browser, *, allowed: str, offline: bool = False):
     if slow := os.environ.get("SLOW_BROWSER"):  # so many times slower, as on a loaded machine
         line = context.new_cdp_session(page)
         line.send("Emulation.setCPUThrottlingRate", {"rate": float(slow)})
+        if offline:  # told to each line, or the last one counts
+            line.send("Network.enable")
+            none = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+            line.send("Network.emulateNetworkConditions", {"offline": True, **none})
     page.outside = outside
     page.errors = []
     page.on("pageerror", lambda error: is_splash(error) or page.errors.append(str(error)))

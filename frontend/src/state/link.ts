@@ -29,10 +29,27 @@ export function link(model: Model, store: Store, epochs: () => ArrayLike<number>
     if (how === "settled") push(origin === "undo" || origin === "redo" ? origin : null);
     else timer ??= setTimeout(() => push(null), EVERY_MS);
   });
+  /** The record grew, and the board has followed it: what was chosen here meanwhile, and Python
+   * had not heard of, stays. Only what was not chosen, as there was nothing, is taken over. */
+  const grown = (wire: Wire): void => {
+    const { test, method } = fromWire(wire),
+      mine = store.value;
+    const patch = {
+      ...(mine.test === null && test !== undefined ? { test } : {}),
+      ...(mine.method === null && method !== undefined ? { method } : {}),
+    };
+    if (Object.keys(patch).length) store.set(patch, "settled", "python");
+  };
   const pull = (): void => {
     const { via, ...wire } = (model.get("_selection") ?? {}) as Wire;
     const text = JSON.stringify(wire);
     if (text === last) return; // our own set comes round as an event too
+    if (via === "growth") {
+      grown(wire);
+      last = text;
+      push(null);
+      return;
+    }
     pulling = true;
     try {
       if (via === "undo") store.undo();
