@@ -28,41 +28,42 @@ def run(name, *options, cwd):
     return done.stdout
 
 
-def test_code_for_the_trak_library_ranks_the_targets_own_class_high(tmp_path):
-    said = run("migrate_from_traker.py", "--proj-dim", 256, cwd=tmp_path)
-    share = int(re.search(r"of a target, (\d+)% have its label", said).group(1))
-    assert share >= 30  # 10 by chance
+@pytest.mark.second_ring(sample=2, of_class=True)
+class TestScripts:
+    """Those that train."""
 
+    def test_code_for_the_trak_library_ranks_the_targets_own_class_high(self, tmp_path):
+        said = run("migrate_from_traker.py", "--proj-dim", 256, cwd=tmp_path)
+        share = int(re.search(r"of a target, (\d+)% have its label", said).group(1))
+        assert share >= 30  # 10 by chance
 
-def test_the_wrong_labels_are_among_the_hard_examples_while_training(tmp_path):
-    said = run("analysis_during_training.py", "--epochs", 20, "--no-pictures", cwd=tmp_path)
-    share = int(re.search(r"with a wrong label: (\d+)%", said).group(1))
-    assert share >= 40  # 10 by chance
+    def test_the_wrong_labels_are_among_the_hard_examples_while_training(self, tmp_path):
+        said = run("analysis_during_training.py", "--epochs", 20, "--no-pictures", cwd=tmp_path)
+        share = int(re.search(r"with a wrong label: (\d+)%", said).group(1))
+        assert share >= 40  # 10 by chance
 
+    def test_the_transition_is_found_in_checkpoints_on_disk(self, tmp_path):
+        said = run("analysis_post_hoc.py", "--every", 100, "--no-pictures", cwd=tmp_path)
+        assert "checkpoints: 0, 100, 200, 300, 400" in said
+        assert 200 <= float(re.search(r"transition at step (\d+)", said).group(1)) <= 600
+        assert "pairs changed most" in said
 
-def test_the_transition_is_found_in_checkpoints_on_disk(tmp_path):
-    said = run("analysis_post_hoc.py", "--every", 100, "--no-pictures", cwd=tmp_path)
-    assert "checkpoints: 0, 100, 200, 300, 400" in said
-    assert 200 <= float(re.search(r"transition at step (\d+)", said).group(1)) <= 600
-    assert "pairs changed most" in said
-
-
-def test_the_food101_study_finds_wrong_labels_in_a_folder_of_images(tmp_path):
-    said = run(
-        *("food101_debugging.py", "--epochs", 4, "--n-random", 1),
-        cwd=tmp_path,
-    )
-    share = int(re.search(r"of the five that helped a test image most, (\d+)%", said).group(1))
-    assert share >= 30  # 10 by chance
-    wrong = int(re.search(r"most suspect labels, (\d+)% are wrong", said).group(1))
-    assert wrong >= 50  # 10 by chance
-    with open(tmp_path / "results" / "removals.csv") as file:
-        removals = list(csv.DictReader(file))
-    asked = {"none", "d3m", "random", "balanced", "most helpful", "most harmful"}
-    assert {row["removal"] for row in removals} == asked
-    counts = {row["n_removed"] for row in removals if row["removal"] != "none"}
-    assert len(counts) == 1  # as many of each kind, or the comparison says nothing
-    assert (tmp_path / "results" / "board.html").stat().st_size > 100_000
+    def test_the_food101_study_finds_wrong_labels_in_a_folder_of_images(self, tmp_path):
+        said = run(
+            *("food101_debugging.py", "--epochs", 4, "--n-random", 1),
+            cwd=tmp_path,
+        )
+        share = int(re.search(r"of the five that helped a test image most, (\d+)%", said).group(1))
+        assert share >= 30  # 10 by chance
+        wrong = int(re.search(r"most suspect labels, (\d+)% are wrong", said).group(1))
+        assert wrong >= 50  # 10 by chance
+        with open(tmp_path / "results" / "removals.csv") as file:
+            removals = list(csv.DictReader(file))
+        asked = {"none", "d3m", "random", "balanced", "most helpful", "most harmful"}
+        assert {row["removal"] for row in removals} == asked
+        counts = {row["n_removed"] for row in removals if row["removal"] != "none"}
+        assert len(counts) == 1  # as many of each kind, or the comparison says nothing
+        assert (tmp_path / "results" / "board.html").stat().st_size > 100_000
 
 
 @pytest.mark.parametrize(

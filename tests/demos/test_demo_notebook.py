@@ -29,8 +29,9 @@ def demo(request, tmp_path_factory):
     return request.param, folder, made.run, demo_notebook(made.run, request.param)
 
 
-def test_every_cell_runs_on_the_one_run(demo, monkeypatch):
-    _, folder, _, notebook = demo
+@pytest.mark.second_ring(sample=1)
+def test_every_cell_runs_on_the_one_run_of_which_the_words_tell(demo, monkeypatch):
+    recipe, folder, run, notebook = demo
     nbformat.validate(notebook)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     monkeypatch.chdir(folder)
@@ -41,10 +42,6 @@ def test_every_cell_runs_on_the_one_run(demo, monkeypatch):
     assert "".join(code).count("run = ") == 1
     assert "demos.make" not in "".join(code)
     assert Path(names["run"].path).resolve() == (folder / "run").resolve()
-
-
-def test_the_board_comes_before_the_fourth_cell_and_the_words_above_it_are_the_runs(demo):
-    recipe, _, run, notebook = demo
     kinds = [cell.cell_type for cell in notebook.cells]
     assert kinds.index("code") < 3
     assert notebook.cells[kinds.index("code")].source.endswith("explorer")
