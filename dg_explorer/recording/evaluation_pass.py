@@ -15,7 +15,7 @@ from ..data.ids import in_order_of
 from ..data.leaves import shapes
 from ..errors import DataError, SettingError
 from ..tasks import Task, as_task
-from .logit_buffer import arrays, as_array
+from .table import arrays, as_array
 
 POOLING = {2: "as it is", 3: "mean over positions", 4: "mean over space"}
 

@@ -19,12 +19,11 @@ from ..training.step.choose import check_optimizer
 from .evaluation_pass import find_layers
 from .gradient_witness import GradientWitness
 from .keeping import Keeping
-from .logit_buffer import LogitBuffer, as_tensors
 from .optimizer_watch import OptimizerWatch
 from .ranks.processes import Processes
 from .ranks.sharded import is_sharded
 from .ranks.stand_in import run_in
-from .table import ExampleTable
+from .table import ExampleTable, LogitBuffer, as_tensors
 from .together import TrainedTogether
 
 NO_TRAIN = (

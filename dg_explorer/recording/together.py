@@ -9,11 +9,11 @@ from ..checkpoints.random_state import rng_state
 from ..checkpoints.store import load_checkpoint, saved_epochs
 from ..errors import SettingError
 from .epoch_rows import EpochRows
-from .logit_buffer import LogitBuffer
 from .ranks.joining import check_parts, check_world, checkpoint_for
 from .ranks.processes import Processes
 from .ranks.sharded import restore_sharded
 from .ranks.steps import joined, plain
+from .table import LogitBuffer
 
 
 class TrainedTogether(EpochRows):

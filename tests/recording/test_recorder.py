@@ -17,7 +17,7 @@ from dg_explorer.errors import (
     ShuffledLoaderError,
     UnknownExampleError,
 )
-from dg_explorer.recording import logit_buffer
+from dg_explorer.recording import table
 from dg_explorer.recording.evaluation_pass import feature_row, in_half
 from dg_explorer.tasks import ClassificationTask
 
@@ -305,7 +305,7 @@ def test_logits_are_measured_many_steps_at_a_time(task, monkeypatch):
 
     monkeypatch.setattr(ClassificationTask, "measures", counted)
     rec = Recorder(task.run(), task.model())
-    n = logit_buffer.STEPS
+    n = table.STEPS
     for step in range(2 * n + 3):
         rec.batch(torch.zeros(4, 3), task.y[:4].clone(), task.ids[:4].clone())
         assert len(sizes) == (step + 1) // n
