@@ -10,7 +10,7 @@ import torch
 from ..data.served import Served
 from ..memory import OutOfMemoryError
 
-FIRST = 8  # examples whose features are measured
+FIRST = 8  # examples that are measured
 
 
 @dataclass(frozen=True)

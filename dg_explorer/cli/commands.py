@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..run import Run
 
-# the first is the default: a run whose scores may be believed, and were checked
+# the first is the default: a run with scores that may be believed, and were checked
 RECIPES = ("grokking-smooth", "grokking", "mislabeled-digits", "spurious-digits", "transformer")
 
 

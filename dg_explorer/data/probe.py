@@ -73,7 +73,7 @@ def _growing(two, three) -> dict[Path, int | None] | None:
 
 
 def check_company(source, places: np.ndarray, axes, bare: Callable) -> None:
-    """`DataError` where the numbers of an example depend on who shares its batch.
+    """`DataError` where the numbers of an example depend on what shares its batch.
 
     A collate function that scales by the mean of its batch makes them so: an example has then no
     gradient of its own. Padding is not meant, nor are numbers that differ at each call.

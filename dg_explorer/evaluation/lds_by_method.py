@@ -55,7 +55,7 @@ def lds_of_truth(
 
     Parameters
     ----------
-    recorded : methods whose scores are the run's own
+    recorded : methods with scores in the run
     truth : ``mask`` (subset, train) and ``output`` (subset, epoch, test)
     """
     rows = []

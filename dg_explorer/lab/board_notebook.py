@@ -27,7 +27,7 @@ def tutorial(name: str) -> Path:
 
 
 def board_notebook(run: str, *, words: str, before: str = "", settings: str = "") -> NotebookNode:
-    """A notebook whose first code cell opens a run and shows its board.
+    """A notebook with a first code cell that opens a run and shows its board.
 
     Parameters
     ----------

@@ -198,7 +198,7 @@ def _passes(time: np.ndarray, share: np.ndarray, level: float) -> float:
 
 
 def _at_one_time(said: dict[str, float], time: np.ndarray, origin: float) -> dict[str, float]:
-    """The most detectors whose times differ by at most half of the later one's wait."""
+    """The most detectors with times that differ by at most half of the later one's wait."""
     step = float(np.median(np.diff(time)))
     groups = []
     for last in said.values():

@@ -1,4 +1,4 @@
-"""A group of the record as a labelled Dataset whose values are read, and checked, when used."""
+"""A group of the record as a labelled Dataset, read and checked when its values are used."""
 
 from __future__ import annotations
 

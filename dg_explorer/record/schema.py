@@ -15,7 +15,7 @@ import xarray as xr
 
 from ..errors import SchemaError
 
-# dims whose coordinate says who or when: integer labels, unique, never positions
+# dims with a coordinate that says which example or when: integer labels, unique, never positions
 LABEL_DIMS = ("retraining", "epoch", "step", "train", "test")
 # dims a group may grow along; its coordinate must ascend. Where several are there, the first
 TIME_DIMS = ("retraining", "epoch", "step")
@@ -344,7 +344,7 @@ def _check_thumbnail(array: xr.Variable) -> None:
 
 
 def is_exact_in_browsers(ids: np.ndarray) -> bool:
-    """Whether a browser, whose numbers are float64, can tell all of these ids apart."""
+    """Whether a browser, with numbers in float64, can tell all of these ids apart."""
     return not len(ids) or max(abs(int(ids.min())), abs(int(ids.max()))) <= _EXACT
 
 
@@ -363,7 +363,7 @@ def unit_of(group: str, name: str) -> str:
 
 
 def check_labels(group: str, data: xr.Dataset, dim: str) -> None:
-    """A dim that says who or when needs unique integer labels; time must ascend."""
+    """A dim that says which example or when needs unique integer labels; time must ascend."""
     if dim not in data.coords:
         raise SchemaError(
             f"{group!r} has the dim {dim!r} without labels; give it a coordinate "

@@ -22,7 +22,7 @@ from .store import state as st
 from .store import stopping
 from .store.writer import Writer
 
-# whose versions are noted, read from metadata so that nothing is imported
+# packages that are noted with their versions, read from metadata so that nothing is imported
 _PACKAGES = ("dg_explorer", "torch", "numpy", "xarray", "zarr", "scikit-learn")
 # names promised by the contract of the record's root
 _ROOT = ("schema_version", "name", "seed", "time_unit", "config", "created", "versions")

@@ -162,7 +162,7 @@ class GradientWitness:
         self._answers.append(given)
 
     def order(self, ids) -> None:
-        """Say who is in the next pass, where nobody says what they should have answered."""
+        """Say which examples are in the next pass, where their right answers are not said."""
         if self.watching:
             ids = ids.cpu().numpy() if torch.is_tensor(ids) else ids
             self._orders.append(np.array(ids, dtype=np.int64).reshape(-1))

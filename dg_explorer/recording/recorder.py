@@ -196,7 +196,7 @@ class Recorder(TrainedTogether, Brief):
         self._says_forward = forward is not None
         self.steps_taken = _steps_in(run)  # a recorder after another goes on counting
         self._passes = 0  # since the last step
-        self._named_before = False  # a trainer says who is in a batch before it is taken
+        self._named_before = False  # a trainer says what is in a batch before it is taken
         how = {"forward": forward, "label": label, "augment": augment, "batch_size": batch_size}
         self._data = {
             split: Served.of(data, split=split, model=model, run=run, **how)
@@ -364,7 +364,7 @@ def _steps_in(run: Run) -> int:
 
 
 def _that_steps(optimizer):
-    """The optimizer in accelerate's wrapper, whose hooks see the steps that are taken."""
+    """The optimizer in accelerate's wrapper: its hooks see the steps that are taken."""
     wrapped = type(optimizer).__name__ == "AcceleratedOptimizer"
     return optimizer.optimizer if wrapped else optimizer
 

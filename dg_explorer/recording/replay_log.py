@@ -1,4 +1,4 @@
-"""What an exact replay of the training needs: who was in each step, and how the optimizer was set.
+"""What an exact replay of training needs: the examples in each step, the optimizer's settings.
 
 Written as the group `replay`: for each optimizer step (label `step`, the number of steps taken
 before it) the ids of its examples (`train_id`, -1 pads), its `learning_rate` (one a parameter
@@ -91,13 +91,13 @@ class ReplayLog:
             self._resting = json.loads(there["resting"])
 
     def batch(self, ids) -> None:
-        """Note who is in the step to come; several batches before one step are accumulated."""
+        """Note what is in the step to come; several batches before one step are accumulated."""
         ids = ids.cpu().numpy() if torch.is_tensor(ids) else ids
         self._ids.append(np.array(ids, dtype=np.int64).reshape(-1))
 
     @property
     def named(self) -> bool:
-        """Whether it was said who is in the step to come."""
+        """Whether it was said what is in the step to come."""
         return bool(self._ids)
 
     def follow(self, optimizer) -> None:

@@ -153,7 +153,7 @@ class TrainingDynamicsTracker:
         if batch_idx != len(self._batches):
             raise DataError(
                 f"Batch {batch_idx} comes after {len(self._batches)} batches, so their order says "
-                f"nothing about who is who. Pass indices=ids of the batch."
+                f"nothing about which example is which. Pass indices=ids of the batch."
             )
         ids = self.ids[self._next : self._next + n]
         if len(ids) != n:

@@ -37,7 +37,7 @@ class WatchedSteps:
     task: Task
     steps_taken: int
     _passes: int  # since the last step
-    _named_before: bool  # a trainer says who is in a batch before it is taken
+    _named_before: bool  # a trainer says what is in a batch before it is taken
     _keeping: Keeping
     _first: bool
     _sharded: bool
@@ -54,7 +54,7 @@ class WatchedSteps:
     _handles: list
 
     def order(self, ids) -> None:
-        """Only note who is in the step to come; instead of `batch`, once for each pass of a step.
+        """Only note what is in the step to come; instead of `batch`, once for each pass of a step.
 
         The training examples are then evaluated at each `epoch`. What they should have answered is
         looked up by id in `train`, or else in the record, so that the trained loss is compared
@@ -68,7 +68,7 @@ class WatchedSteps:
     def next_batch(self, ids) -> None:
         """Note whom a trainer trains on next; None where it cannot say."""
         if ids is None and self._replay is not None:
-            self._replay.miss("who is in some steps: the trainer's loader did not draw them")
+            self._replay.miss("what is in some steps: the trainer's loader did not draw them")
         elif ids is not None:
             self._named_before = True
             self.order(ids)
@@ -194,7 +194,7 @@ class WatchedSteps:
             return None
         self._rates = rates_of(optimizer)
         closure = closure_of(args, kwargs)
-        named = self._replay is not None and self._replay.named  # else the closure says who it is
+        named = self._replay is not None and self._replay.named  # else the closure says it
         if self._replay is not None:
             if self.steps_taken == 0:
                 whole = self._whole()

@@ -159,7 +159,7 @@ def _refuse(model, task, batch, take, part, what, off) -> None:
 
 
 def coupling_module(model, task, batch, take, part, off) -> str | None:
-    """The first module, in the order of the call, whose answers differ by `off` with company."""
+    """The first module, in the order of the call, with answers that differ by `off` in company."""
     whole, alone = {}, {}
     for found, served in ((whole, batch), (alone, take(batch, part))):
         with _answers(model, found), torch.no_grad():

@@ -14,7 +14,7 @@ IGNORE = -100
 
 
 class EachToken:
-    """A dataset whose examples are the tokens of another's sequences.
+    """A dataset with the tokens of another's sequences as its examples.
 
     An item is the whole sequence with every target ignored but one, so that any attributor
     with `task="language_modeling"` attributes that token: its margin given the tokens before it.

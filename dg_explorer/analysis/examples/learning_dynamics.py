@@ -25,7 +25,7 @@ from ..sources.served import check_num_classes, in_dataset_order
 from .cartography import add_cartography
 from .mislabeled import find_mislabeled
 
-# batches whose logits wait before they are measured together
+# batches of logits that wait before they are measured together
 _WAITING = 32
 
 

@@ -8,7 +8,7 @@ from ...errors import MissingGroupError
 
 
 def recorded_layers(run) -> list[str]:
-    """Layers whose features the run holds."""
+    """Layers with features in the run."""
     return [g.removeprefix("features/") for g in run.groups() if g.startswith("features/")]
 
 

@@ -13,7 +13,7 @@ _SETTINGS = "analyzer"
 
 
 class OnRecord:
-    """An analyzer whose measurements live in `self.run`, in memory unless it was given one."""
+    """An analyzer with its measurements in `self.run`, in memory unless it was given one."""
 
     def __init__(self, run: Run | None, name: str):
         self.run = Run.create(None, name=name) if run is None else as_run(run)

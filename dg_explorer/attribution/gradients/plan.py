@@ -25,7 +25,7 @@ class Plan:
     layouts : (parameter, key of a use) -> where examples are in what the operation returns
     fused : weight -> bias that the same operations use, kept in one factor
     forms : the type of factor of each parameter, for batches that do not reach it
-    raw : parameters whose uses there is no rule for
+    raw : parameters with uses that no rule covers
     looped : whether they are taken one example at a time, or by `vmap`
     errors : relative error against plain autograd of each parameter
     watchful : what is done depends on the data (experts), so that the order of rows is checked in
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def covered(self) -> list[str]:
-        """Parameters whose gradients are read off the graph."""
+        """Parameters with gradients that are read off the graph."""
         raw = set(self.raw)
         return [name for name in self.parameters if name not in raw]
 

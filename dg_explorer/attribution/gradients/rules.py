@@ -117,7 +117,7 @@ FEW = 8  # a copy without an eighth of the positions or less costs more than it 
 
 
 def busy(x: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Leave out positions whose gradient is zero for every example of the batch.
+    """Leave out positions with a gradient of zero for every example of the batch.
 
     A model read at its last token has many; the sum over positions does not miss them.
 

@@ -245,7 +245,7 @@ def neighbour_weights(square: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def last_linear(model, task, batch) -> str:
-    """The linear layer that is called last, whose input is the default representation."""
+    """The linear layer that is called last: its input is the default representation."""
     called = []
     handles = [
         module.register_forward_hook(lambda *_, name=name: called.append(name))

@@ -87,7 +87,7 @@ class Nystrom:
         self._made = {}
 
     def at(self, capture: Capture, digest: str, outputs) -> NystromFeatures:
-        """The map to features at one checkpoint, whose digest it is remembered by."""
+        """The map to features at one checkpoint, remembered by its digest."""
         if not self.chosen:
             raise SettingError(
                 "Nystrom features need landmarks. Call compute_train_features first, or give "
@@ -101,7 +101,7 @@ class Nystrom:
         return self._made[digest]
 
     def made_at(self, digest: str) -> NystromFeatures:
-        """The map of a checkpoint whose features were computed before."""
+        """The map of a checkpoint that had its features computed before."""
         if digest not in self._made:
             raise SettingError("There are no landmarks at these weights: compute features first.")
         return self._made[digest]

@@ -27,7 +27,7 @@ import torch
 
 from ...errors import DataError, SettingError
 
-# times the mean of the kernel's diagonal, for outputs whose weight is not 1 - p
+# times the mean of the kernel's diagonal, for outputs with another weight than 1 - p
 DEFAULT_RELATIVE = 1.0
 FOLD = 10.0
 # above, scores are plain products of gradients; below, solves amplify the rounding of gradients

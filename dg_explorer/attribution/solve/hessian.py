@@ -72,7 +72,7 @@ class DampedHessian:
     Parameters
     ----------
     hessian : float64, shape (entries, entries), a sum over `n` examples
-    layers : factors whose parameters, in order, are the rows of the matrix
+    layers : factors with the parameters that are, in order, the rows of the matrix
     damping : "auto", float or ("absolute", float)
         Relative to the mean over examples of the trace of the absolute diagonal.
     solver : "exact", "cg", "lissa", or "arnoldi", which keeps `steps` eigenvectors

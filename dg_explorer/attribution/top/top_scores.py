@@ -11,7 +11,7 @@ from .screening import can_screen, screened
 
 BLOCK = 16384  # training examples scored at a time; finding the best is slower in small blocks
 SCORES = 1 << 24  # most scores held at a time: 64 MB
-SUMMED = 4096  # examples whose products are summed in float32 before float64 takes over
+SUMMED = 4096  # examples summed in float32 before float64 takes over
 
 
 def top_attributions(

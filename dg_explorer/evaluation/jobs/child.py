@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _end_with(told) -> None:
-    """End when the notebook's process does, whose end of the pipe then closes."""
+    """End when the notebook's process does, as its end of the pipe then closes."""
     told.read()
     os._exit(1)
 

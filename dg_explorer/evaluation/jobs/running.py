@@ -142,7 +142,7 @@ class Job:
             if self.is_over:
                 return
             self.state, self.words = state, words
-        # told outside the lock: who is told may hold one of its own
+        # told outside the lock: what is told may hold one of its own
         self._changed(self)
         self._over.set()
 

@@ -88,7 +88,7 @@ class Joined:
         )
 
     def model_of_moments(self, change: np.ndarray, scores: np.ndarray) -> RemovalModel:
-        """A model of one quantity, whose settings are chosen from all moments."""
+        """A model of one quantity; its settings are chosen from all moments."""
         moved = change.std(0) > 0
         if not moved.any():
             moved[:] = True

@@ -31,7 +31,7 @@ class Head:
 
 
 def dump(head: Head, state: st.State) -> bytes:
-    """The manifest of a state whose pieces are all in files."""
+    """The manifest of a state with all its pieces in files."""
     lines = [
         {"group": name, **wire.group_out(group, wire.stored_out)}
         for name, group in sorted(state.groups.items())

@@ -23,7 +23,7 @@ LEGACY = ("record.zarr/", "journal.bin")  # where schema 1 kept what is now unde
 
 
 class Folder:
-    """A run in a folder, whose path holds whatever the working directory becomes."""
+    """A run in a folder, by a path that holds whatever the working directory becomes."""
 
     journals = True  # rows can be added to the end of a file
 

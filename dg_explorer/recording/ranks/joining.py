@@ -1,4 +1,4 @@
-"""Do the parts of several processes belong together, and which checkpoint is whose?"""
+"""Do the parts of several processes belong together, and from which of them is a checkpoint?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the other processes know of the run: who its examples are, and how far it got."""
+"""What the other processes know of the run: its examples, and how far it got."""
 
 from __future__ import annotations
 

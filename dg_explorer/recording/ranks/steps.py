@@ -1,4 +1,4 @@
-"""`Step`: who was in one optimizer step, in which pass, in which process, and with what weight."""
+"""`Step`: the examples in one optimizer step, each with its pass, its process and its weight."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Drawn:
     """Notes what a loader's batch sampler yields, in order, and changes nothing in it.
 
     Trainers drop the columns that a model does not take, ids among them, and fetch batches before
-    they are trained on. What the sampler draws is who comes, in the order in which they come.
+    they are trained on. What the sampler draws are the examples that come, in their order.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Drawn:
         self._sampler = getattr(loader, "batch_sampler", None)
         if self._sampler is None:
             raise SettingError(
-                "replay=True needs to know who is in a batch, and this loader draws no batches of "
+                "replay=True needs to know what is in a batch, and this loader draws no batches of "
                 "places in a dataset (batch_size=None, or a stream). Train on a map-style dataset."
             )
         self._kind = kind = type(self._sampler)
@@ -57,7 +57,7 @@ class Drawn:
             self._sampler.__class__ = type(kind.__name__, (kind,), name)
         except TypeError as error:
             raise SettingError(
-                f"replay=True needs to know who is in a batch, and the batches that a "
+                f"replay=True needs to know what is in a batch, and the batches that a "
                 f"{kind.__name__} draws cannot be watched. Use torch's BatchSampler."
             ) from error
 
@@ -76,7 +76,7 @@ def _ids(loader, train) -> np.ndarray:
     try:
         own = ids_of(dataset)
     except DGExplorerError as error:
-        raise SettingError(f"replay=True needs to know who is in a batch. {error}") from error
+        raise SettingError(f"replay=True needs to know what is in a batch. {error}") from error
     if yields_ids(dataset) or train is None:
         return own
     given = ids_of(getattr(train, "dataset", train))

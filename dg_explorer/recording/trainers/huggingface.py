@@ -29,7 +29,7 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         Trainer(model, args, train_dataset=train, callbacks=[recorder]).train()
 
     Trainer drops columns that the model does not take, ids among them, so training examples are
-    evaluated at each recorded epoch instead of being followed from batch to batch; who is in
+    evaluated at each recorded epoch instead of being followed from batch to batch; what is in
     a step is read off what the loader's sampler draws. Only whole
     epochs are recorded as epochs; a training that ends inside one says so before it begins.
     Resumed from a checkpoint of the trainer's, the run goes on there, and rows beyond it are

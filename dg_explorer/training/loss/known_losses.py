@@ -86,7 +86,7 @@ KNOWN_LOSSES = {
 def focal_factor(
     answers: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
 ) -> float | None:
-    """The gamma of a focal loss whose slope is `weights` times that of the cross-entropy.
+    """The gamma of a focal loss with a slope that is `weights` times that of the cross-entropy.
 
     References
     ----------

@@ -16,7 +16,7 @@ _MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}
 
 
 class UnsupportedOptimizerError(DGExplorerError, ValueError):
-    """The optimizer has a setting whose derivative is not written down here."""
+    """The optimizer has a setting with a derivative that is not written down here."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -42,7 +42,7 @@ REMAINING = (
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer | type | str) -> None:
-    """Refuse an optimizer through whose steps no exact derivative goes.
+    """Refuse an optimizer with steps that no exact derivative goes through.
 
     Raises
     ------

@@ -21,12 +21,12 @@ from .sources import Sources
 
 PAGE_BYTES = 4_700_000
 MOST, LEAST = 8, 4
-_SAMPLED = 12  # test examples whose size stands for the others'
+_SAMPLED = 12  # test examples that stand for the others' size
 LIVE_BYTES = 1_900_000  # in a trait, and so in a saved notebook
 _TRAVELLING_VALUES = 20_000_000  # 80 MB; beyond, what the scatter only colours by stays behind
 _TRAVELLING_FACES = 200_000  # of training examples; of more only a part would fit, at random
 _SHOWN = 8  # influencers on each side
-_FEW = 20_000  # training examples, all of whose faces are sent at once
+_FEW = 20_000  # training examples, sent with all their faces at once
 _EAGER_SECONDS = 0.5  # spent on scores before anybody asked for them; the rest is on demand
 
 
@@ -41,7 +41,7 @@ def preview(
 
     Parameters
     ----------
-    first : the selection whose scores come before the others
+    first : the selection with the scores that come before the others
     everything : for a saved page
     scores : of how many test examples a saved page holds them, the selected one first; None: all
     """

@@ -18,7 +18,7 @@ class Sources:
     k: int = K
     brief: bool = False  # for a saved page: scores that are only drawn are rounded
     kept: dict = field(default_factory=dict)  # what several answers share
-    views: tuple[str, ...] = ()  # whose answers are worth preparing; all where empty
+    views: tuple[str, ...] = ()  # those with answers worth preparing; all where empty
 
     def forget(self) -> None:
         """Let go of what was read; it is read again where it is asked for."""

@@ -168,14 +168,14 @@ def exposure(reader: RunReader, method: str, test: int, train: np.ndarray) -> di
 
     Parameters
     ----------
-    train : ids of the training examples whose windows are wanted
+    train : ids of the training examples that are asked about
 
     Returns
     -------
     dict of blocks
         exposure/share (column, window) as int8, 127 for the largest window of its column;
         exposure/edge (window + 1): where windows begin and end, as the record calls its epochs;
-        exposure/at (1,): the epoch whose output was asked about.
+        exposure/at (1,): the epoch of the output that was asked about.
     """
     newest = reader.newest(f"exposures/{method}")
     if newest is None:

@@ -16,7 +16,7 @@ _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 @dataclass(frozen=True)
 class Words:
-    """A line of text whose foot stands at (x, y)."""
+    """A line of text with its foot at (x, y)."""
 
     x: float
     y: float

@@ -15,7 +15,7 @@ class Selection:
     """What is selected on a board. The browser's twin is `frontend/src/state/selection.ts`."""
 
     epoch: int = 0  # a recorded epoch
-    test: int | None = None  # the test example whose influencers are shown
+    test: int | None = None  # the test example asked about
     query: str | None = None  # asked in its place, "set/question"; choosing a test takes it away
     train: int | None = None  # the training example picked out
     selected: tuple[int, ...] = ()  # training examples chosen by lasso, ascending ids

@@ -12,7 +12,7 @@ from .selection import Selection
 
 
 def score_epoch(reader: RunReader, method: str, epoch: int | None, shown: float) -> int:
-    """The epoch whose scores are meant: the one asked for, else the nearest to the one shown."""
+    """The epoch of the scores meant: the one asked for, else the nearest to the one shown."""
     epochs = reader.scores(method)["epoch"].values
     if not len(epochs):
         raise MissingGroupError(f"'scores/{method}' holds no epoch yet.")
