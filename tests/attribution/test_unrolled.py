@@ -84,6 +84,7 @@ def assert_derivative(scores, differences):
     assert wrong.max() <= 1e-3
 
 
+@pytest.mark.second_ring(sample=2)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_scores_are_the_derivative_of_training(optimizer):
     training = small_training(optimizer)
