@@ -305,6 +305,7 @@ class ReplayLog:
         trainer = {} if self.trainer is None else {"trainer": json.dumps(self.trainer.told())}
         return trainer | {
             "optimizer": type(self._optimizer).__name__,
+            "optimizer_module": type(self._optimizer).__module__,
             "settings": json.dumps(self._settings),
             "parameters": json.dumps([name for name, _ in self._model.named_parameters()]),
             "loss": "mean over the step's examples of the cross-entropy of the true label",

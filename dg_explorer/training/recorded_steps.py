@@ -65,6 +65,8 @@ class RecordedSteps(Brief):
         Layers that were in eval mode as the model trained: batch norms, dropouts.
     precisions : Precisions or None
         Which autocast was in force at each pass; None where there was none at all.
+    module : str
+        Where the optimizer's class is from.
     clip : Clipping or None
         What a trainer did to the gradients.
     optimizer : str
@@ -91,6 +93,7 @@ class RecordedSteps(Brief):
     threads: int
     ids: np.ndarray
     resting: list[str] = field(default_factory=list)
+    module: str = "torch.optim"
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -129,12 +132,14 @@ class RecordedSteps(Brief):
             It is none of torch's and not given, or it is one through which no derivative goes.
         """
         check_optimizer(self.optimizer)
-        kind = make or getattr(torch.optim, self.optimizer, None)
+        of_torch = self.module.partition(".")[0] == "torch"  # others have classes of these names
+        kind = make or (getattr(torch.optim, self.optimizer, None) if of_torch else None)
         if kind is None:
+            where = "" if of_torch else f" of {self.module}"
             raise UnsupportedOptimizerError(
-                f"This training was stepped by {self.optimizer}, which is not one of torch.optim's "
-                f"optimizers. Give its class: training_of_run(..., optimizer={self.optimizer}); "
-                f"its steps are then tried and checked. {REMAINING}"
+                f"This training was stepped by {self.optimizer}{where}, which is not one of "
+                f"torch.optim's optimizers. Give its class: training_of_run(..., "
+                f"optimizer={self.optimizer}); its steps are then tried and checked. {REMAINING}"
             )
         parameters, groups = dict(model.named_parameters()), []
         for i, group in enumerate(self.groups):
@@ -207,6 +212,7 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         threads=int(log.attrs.get("threads", 0)),
         ids=np.asarray(train_ids),
         resting=json.loads(log.attrs.get("resting", "[]")),
+        module=log.attrs.get("optimizer_module", "torch.optim"),
     )
 
 

@@ -656,3 +656,24 @@ def test_examples_in_single_precision_are_replayed_by_a_model_in_double_precisio
             optimizer.step()
             recorder.epoch(epoch)
     assert training_of_run(run, model, train=single, test=TEST).proof.all_bits
+
+
+class SGD(torch.optim.Optimizer):
+    """Has the name of one of torch's, and steps half as far."""
+
+    def __init__(self, parameters, lr=0.1):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad, alpha=group["lr"] / 2)
+
+
+def test_an_optimizer_with_the_name_of_one_of_torchs_is_not_taken_for_it():
+    run = recorded(lambda model: SGD(model.parameters()), steps=2)
+    with pytest.raises(UnsupportedOptimizerError, match=f"SGD of {__name__}.*optimizer=SGD"):
+        training_of_run(run, network(), train=TRAIN, test=TEST)
+    training = training_of_run(run, network(), train=TRAIN, test=TEST, optimizer=SGD)
+    assert training.proof.all_bits
