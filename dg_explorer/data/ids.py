@@ -68,7 +68,11 @@ def with_ids(dataset, ids=None) -> WithIds:
     n = len(dataset)
     ids = np.arange(n) if ids is None else np.asarray(ids)
     if ids.shape != (n,) or ids.dtype.kind not in "iu":
-        raise DataError(f"{n} examples need {n} integer ids; got {ids.dtype} of shape {ids.shape}.")
+        raise DataError(
+            f"{n} examples need {n} integer ids; got {ids.dtype} of shape {ids.shape}. Names, such "
+            f"as of files, belong into a column of the examples (Run.create(train_examples=...)); "
+            f"without ids= an example is known by its place."
+        )
     if n and ids.min() < 0:
         raise DataError(f"Example ids must not be negative; the smallest is {ids.min()}.")
     if n and int(ids.max()) > np.iinfo(np.int64).max:
