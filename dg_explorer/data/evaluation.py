@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -232,9 +233,11 @@ class LayerOutputs:
 
     def _pooled(self, name: str, heard: dict, n: int, mask_of_shape) -> torch.Tensor:
         layout, output = self._layouts[name], heard.get(name)
-        size = None if output is None else output.shape[layout.axis]
-        if size is None or (size % n if layout.together else size != n):
-            raise _not_for_all(name, f"{size or 0} rows for a batch of {n}")
+        if output is None:
+            raise _not_for_all(name, f"0 rows for a batch of {n}")
+        size = output.shape[layout.axis]
+        if size % n if layout.together else size != n:
+            raise _not_for_all(name, f"{size} rows for a batch of {n}")
         rows = _examples_first(output, layout, n)
         if rows.ndim <= 2:
             return rows.reshape(n, -1)
@@ -358,7 +361,7 @@ def _last_units(model, layers: Iterable[str], inputs: bool) -> Iterator[dict[str
             found[names[module]] = replace(last[0], turned=turns.turned)
 
     def enter(module, args, kwargs):
-        into = args[0] if args else next(iter(kwargs.values()), None)
+        into: Any = args[0] if args else next(iter(kwargs.values()), None)
         first = isinstance(module, _CHANNELS_FIRST)
         if names[module] in wanted and (first or isinstance(module, nn.Linear)):
             width = into.shape[1 if first and into.ndim > 1 else -1]

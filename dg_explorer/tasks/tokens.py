@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from typing import Any
 
 import torch
 
@@ -239,9 +240,9 @@ class LanguageModelingTask(TokensTask):
         mask = self._mask(keywords, tokens)
         if mask is None:
             return tokens
-        hidden = mask == 0
-        if self.left_padding != "count":
-            hidden = hidden | self._behind_padding(batch)
+        hidden, behind = mask == 0, self._behind_padding(batch)
+        if self.left_padding != "count" and behind is not None:
+            hidden = hidden | behind
         return tokens.masked_fill(hidden, IGNORED)
 
     def _behind_padding(self, batch) -> torch.Tensor | None:
@@ -256,7 +257,7 @@ class LanguageModelingTask(TokensTask):
         return behind
 
     def by_labels(self, batch):
-        settings = self.settings() | {"shifted": self._is_shifted(batch)}
+        settings: dict[str, Any] = self.settings() | {"shifted": self._is_shifted(batch)}
         task = LanguageModelingTask(**settings)
         task._place, task._class_axis = self._place, self._class_axis
         return task, self.labels(batch)

@@ -203,8 +203,9 @@ def _add_in_products(traced: fx.GraphModule) -> None:
     for node in list(traced.graph.nodes):
         if node.target is not _aten.add.Tensor or node.kwargs:
             continue
-        for made, other in (node.args, node.args[::-1]):
-            product = made
+        ends: Any = node.args
+        for made, other in (ends, ends[::-1]):
+            product: Any = made
             while isinstance(product, fx.Node) and product.target is _aten._unsafe_view.default:
                 product = product.args[0]
             fits = isinstance(product, fx.Node) and product.target is _aten.bmm.default
