@@ -131,7 +131,7 @@ class Case:
     """An optimizer, as it is set so that the training groks."""
 
     name: str
-    make: Callable[[list[Tensor]], Optimizer]
+    make: Callable[[list[Tensor]], Optimizer | list[Optimizer]]
     n_steps: int
     changes: dict = field(default_factory=dict)
     width: int = WIDTH
@@ -157,6 +157,11 @@ CASES = {
         400,
     ),
     "muon": Case("Muon", lambda p: torch.optim.Muon(p, 0.1, weight_decay=0.3), 500),
+    "muon_adamw": Case(
+        "Muon, AdamW for the last layer",
+        lambda p: [torch.optim.Muon(p[:1], 0.1, weight_decay=0.3), _adamw(1e-3)(p[1:])],
+        500,
+    ),
     "clipped": Case("AdamW, clipped", _adamw(1e-3), 400, {"change_gradient": Clipping(norm=0.05)}),
     "schedule_free": Case(
         "schedule-free AdamW", lambda p: ScheduleFree(p, 2e-2, weight_decay=0.7), 400

@@ -145,6 +145,8 @@ def _is(kind: str, value: Any) -> bool:
             return isinstance(value, (str, PathLike))
         case "Callable":
             return callable(value)
+        case "functions":
+            return isinstance(value, (list, tuple)) and all(v is None or callable(v) for v in value)
         case "Mapping":
             return isinstance(value, Mapping)
         case "ids":
@@ -197,12 +199,13 @@ _WORDS = {
     "str": "text",
     "Path": "a path",
     "Callable": "a function",
+    "functions": "a list of functions",
     "Mapping": "a dict",
     "ids": "a list of whole numbers",
     "names": "a list of names",
     "array": "an array",
     "model": "a torch module",
-    "optimizer": "a torch optimizer",
+    "optimizer": "a torch optimizer, or a list of them",
     "device": "a device that torch has on this machine ('cpu'; 'cuda' where there is CUDA)",
     "Run": "a run or its path",
     "Training": "a Training, as training_of_run gives it",
@@ -215,6 +218,7 @@ _ANNOTATED |= {kind: kind for kind in ("Mapping", "Run", "Training")} | {
     "Sequence[int]": "ids",
     "Ids": "ids",
     "Sequence[str]": "names",
+    "Sequence[Callable | None]": "functions",
     "np.ndarray": "array",
     "xr.DataArray": "DataArray",
     "xr.Dataset": "Dataset",

@@ -33,6 +33,7 @@ from ..record.run import as_run
 from .loading import load_into
 from .packing import Packer, unpack
 from .random_state import restore_rng, rng_state
+from .several import Several, as_one, name_of
 
 __all__ = [
     "Checkpoint",
@@ -86,12 +87,23 @@ class Checkpoint(Brief):
         return {name: state[i] for i, name in enumerate(self.parameters) if i in state}
 
     def restore(self, model, optimizer=None, *, rng: bool = True) -> None:
-        """Put model, optimizer and random generators back where they were."""
+        """Put model, optimizer (or a list of them, as saved) and random generators back."""
         load_into(model, self.weights)
         if optimizer is not None:
-            optimizer.load_state_dict(self._require("optimizer"))
+            self._check_order(model, as_one(optimizer))
+            as_one(optimizer).load_state_dict(self._require("optimizer"))
         if rng:
             self.restore_rng()
+
+    def _check_order(self, model, optimizer) -> None:
+        """Refuse several optimizers in another order than that in which they were saved."""
+        names = _optimizer_names(model, optimizer, self.parameters)
+        if isinstance(optimizer, Several) and names != self.parameters:
+            raise CheckpointError(
+                f"{name_of(optimizer)} hold other parameters, or in another order, than the "
+                f"optimizers that were saved: theirs began with {self.parameters[0]!r}, these "
+                f"with {names[0]!r}. Give the same optimizers in the same order."
+            )
 
     def restore_rng(self) -> None:
         """Put the random generators back where they were."""
@@ -131,8 +143,9 @@ def save_checkpoint(
         In the run's time unit.
     model : module or state dict
         Written in the precision it has.
-    optimizer : torch optimizer, optional
-        Its state dict, needed for exact resumption and for unrolled influence.
+    optimizer : torch optimizer or list of them, optional
+        Its state dict, needed for exact resumption and for unrolled influence; of several that of
+        one optimizer with the groups of all, in their order.
     rng : bool
         Whether to keep the states of the random generators.
     extra : dict of plain values, optional
@@ -149,8 +162,11 @@ def save_checkpoint(
         This epoch has a checkpoint already, or the state holds something that is neither a
         tensor nor a plain value.
     """
+    optimizer = as_one(optimizer)
     if optimizer is not None and not hasattr(optimizer, "state_dict"):
-        raise CheckpointError(f"A checkpoint holds one torch optimizer, not {optimizer!r}.")
+        raise CheckpointError(
+            f"A checkpoint holds a torch optimizer or a list of them, not {optimizer!r}."
+        )
     run = as_run(run)
     epoch = int(epoch)
     folder = folder_of(epoch)

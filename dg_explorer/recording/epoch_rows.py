@@ -13,8 +13,8 @@ from ..errors import SettingError
 from ..record.policy import Rows
 from ..tasks import COLUMNS, InferredTask
 from ..training.precision import SCALED
+from ..training.step.rounds import Rounds, rates_of
 from .evaluation_pass import evaluation_pass, feature_row
-from .optimizer_watch import rates_of
 from .watched_steps import WatchedSteps
 
 BY_FIRST = ", normalized by what the first process (rank 0) saw of the batches"
@@ -58,6 +58,7 @@ class EpochRows(WatchedSteps):
         if self._unseen:  # whatever changed the weights, it was not at this optimizer's rate
             metrics |= {n: float("nan") for n in metrics if n.startswith("learning_rate")}
         self._keeping.write(lambda: self._write(epoch, measured, metrics, whole), epoch)
+        self._say_lacks()
         return metrics
 
     def _write(
@@ -166,11 +167,28 @@ class EpochRows(WatchedSteps):
         if self.optimizer is not None:
             # that of the last step: a scheduler has moved on by now
             rates = rates_of(self.optimizer) if self._rates is None else self._rates
+            if isinstance(self.optimizer, Rounds):  # each at its own last step
+                rates = self.optimizer.rates
             row["learning_rate"] = rates[0]
             if len(set(rates)) > 1:
                 row |= {f"learning_rate_{i}": rate for i, rate in enumerate(rates) if i}
             row["steps_taken"] = self.steps_taken
         return row
+
+    def _take_up_rates(self, epoch: int) -> None:
+        """Know the rates of several optimizers when each stepped last, before a training goes on.
+
+        One that rests at first is written down with them again.
+        """
+        if not isinstance(self.optimizer, Rounds):
+            return
+        row = self.run["metrics"].sel(epoch=epoch)
+        first = float(row["learning_rate"])
+        found = [first] * len(self.optimizer.param_groups)  # further ones only where they differ
+        for i in range(1, len(found)):
+            own = float(row.get(f"learning_rate_{i}", np.nan))
+            found[i] = own if np.isfinite(own) else first
+        self.optimizer.rates = found
 
     def _note_task(self) -> None:
         """Write down what was measured, once it is known; refuse to go on with another task."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -194,9 +194,17 @@ class GradientWitness:
         self.awake = True
         self._watch.start()
 
-    def forget(self) -> None:
-        """Drop the passes before a closure that makes the step's gradients itself."""
-        self._watch.passes = []
+    @property
+    def passes(self) -> list[Pass]:
+        """The passes that were seen since the last step."""
+        return self._watch.passes
+
+    def forget(self, before: Sequence[Pass]) -> None:
+        """Drop the passes before a closure, if it has taken some that make the step's gradients."""
+        old = set(map(id, before))
+        new = [seen for seen in self._watch.passes if id(seen) not in old]
+        if old and new:
+            self._watch.passes = new
 
     def finish(self) -> None:
         """Compare what was still waiting for its labels."""

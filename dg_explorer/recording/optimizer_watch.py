@@ -1,8 +1,7 @@
-"""Who changes the weights: the optimizer that is watched, another one, or nobody that is seen."""
+"""Who changes the weights: the optimizers that are watched, another one, or nobody that is seen."""
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable
 from operator import attrgetter
@@ -14,7 +13,12 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from ..checkpoints.several import each_of, name_of
+from ..training.step.rounds import Rounds, steps_on_the_way
+
 _version_of = attrgetter("_version")
+# Steps at which it is seen what an optimizer's own step does to its settings.
+_LOOKS = 2
 WRITTEN = (
     "the weights were written to between two steps (pruning, averaging, a norm, a second pass as "
     "in SAM)"
@@ -27,8 +31,8 @@ class OptimizerWatch:
     Parameters
     ----------
     model : module
-    optimizer : torch optimizer
-        The one that the recorder was given.
+    optimizer : torch optimizer or Rounds
+        What the recorder was given.
     replaced : callable ``(optimizer)``
         Called when another optimizer steps weights of the watched one, before it does.
     """
@@ -39,6 +43,8 @@ class OptimizerWatch:
         #: what was noticed, in words, each with the step at which it was first seen
         self.noticed: dict[str, int] = {}
         self.steps = 0
+        #: parameters that moved and that no watched optimizer holds
+        self.moved_unheld: set[str] = set()
         self._steps_at_look = 0
         self._outermost = None
         self._depth = 0
@@ -74,6 +80,7 @@ class OptimizerWatch:
         self._outermost = None  # a step that raised never came to its end
         sums = self._sum_up()
         silent = self.steps == self._steps_at_look and not torch.equal(sums, self._sums)
+        self._look_at_unheld(sums)
         writes = self._count_writes()
         if writes != self._versions and not silent:
             self._notice(WRITTEN)
@@ -92,14 +99,28 @@ class OptimizerWatch:
         """Whether the step being taken is part of one: an own `step` that calls its parent's."""
         return self._depth > 0
 
+    def _look_at_unheld(self, sums: torch.Tensor) -> None:
+        """Name the parameters that moved since the last look, and that no watched one holds."""
+        same = (sums == self._sums) | (sums.isnan() & self._sums.isnan())
+        moved = (~same).view(2, -1).any(0).tolist()
+        if not any(moved):
+            return
+        held = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        real = [(n, p) for n, p in self.model.named_parameters() if p.is_floating_point()]
+        pairs = zip(real, moved, strict=True)
+        self.moved_unheld |= {n for (n, p), there in pairs if there and id(p) not in held}
+
     def _before(self, optimizer) -> None:
-        if self._outermost is optimizer and _steps_on_the_way(optimizer) > 1:
+        several = self.optimizer if isinstance(self.optimizer, Rounds) else None
+        if several is not None and any(optimizer is one for one in several.wrappers):
+            return  # what it does is seen of those that it leaves the step to
+        if self._outermost is optimizer and steps_on_the_way(optimizer) > 1:
             self._depth += 1
             return
         self._depth = 0
         if self._outermost is not None and self._outermost is not optimizer:
             return  # within the step of another, which counts (SAM around its base)
-        if optimizer is not self.optimizer:
+        if all(optimizer is not one for one in each_of(self.optimizer)):
             mine = {id(p) for p in self._parameters}
             held = {id(p) for group in optimizer.param_groups for p in group["params"]}
             if not mine & held:
@@ -114,14 +135,15 @@ class OptimizerWatch:
                 return
             self._notice(
                 f"another optimizer ({name}) stepped the weights in place of the watched "
-                f"{type(self.optimizer).__name__}"
+                f"{name_of(self.optimizer)}"
             )
             self._replaced(optimizer)
-            self.optimizer = optimizer
+            if several is None:
+                self.optimizer = optimizer
         self._outermost = optimizer
         if self._count_writes() != self._versions:
             self._notice(WRITTEN)
-        self.steps += 1
+        self.steps += several is None or several.begins(optimizer)
 
     def _after(self, optimizer) -> None:
         if self._depth and self._outermost is optimizer:
@@ -147,19 +169,65 @@ class OptimizerWatch:
             return torch.tensor([float(s) for s in sums + norms])
 
 
-def rates_of(optimizer) -> list[float]:
-    """The learning rate of each parameter group as it is now."""
-    return [float(group["lr"]) for group in optimizer.param_groups]
+class CounterWatch:
+    """Sees in its first steps which settings an optimizer itself changes: its counters.
+
+    Parameters
+    ----------
+    model : module
+    optimizers : list of torch optimizers
+    """
+
+    def __init__(self, model, optimizers):
+        self._model = model
+        self.names: set[str] = set()
+        self._handles: list = []
+        for one in optimizers:
+            self.look_at(one)
+
+    def look_at(self, optimizer) -> None:
+        """Compare the settings before and after the first steps of an optimizer."""
+        looks: list[list[dict]] = []
+
+        def before(optimizer, args, kwargs) -> None:
+            if len(looks) < _LOOKS:
+                looks.append(settings_of(self._model, optimizer))
+
+        def after(optimizer, args, kwargs) -> None:
+            now = settings_of(self._model, optimizer) if looks[-1] else []
+            for old, new in zip(looks[-1], now, strict=True):
+                self.names |= {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
+            if len(looks) == _LOOKS:
+                looks[-1] = []  # seen enough
+
+        self._handles += [
+            optimizer.register_step_pre_hook(before),
+            optimizer.register_step_post_hook(after),
+        ]
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
 
 
-def _steps_on_the_way(optimizer) -> int:
-    """How many calls of an optimizer's step are being made: one that raised is none of them."""
-    frame, found = sys._getframe(), 0
-    while frame is not None:
-        of_torch = frame.f_code.co_name == "wrapper" and "profile_name" in frame.f_code.co_varnames
-        found += of_torch and frame.f_locals.get("self") is optimizer
-        frame = frame.f_back
-    return found
+def settings_of(model, optimizer) -> list[dict]:
+    """The settings of each parameter group and the names of its parameters; no learning rates."""
+    plain = (bool, int, float, str, type(None), tuple, list)
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [
+        {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in group.items()
+            if k not in ("params", "lr", "initial_lr") and isinstance(v, plain)
+        }
+        | {
+            "n_parameters": len(group["params"]),
+            "names": [names.get(id(p), "") for p in group["params"]],
+            "frozen": [names.get(id(p), "") for p in group["params"] if not p.requires_grad],
+        }
+        for group in optimizer.param_groups
+    ]
 
 
 # ---------------------------------------------------------------- steps with a closure

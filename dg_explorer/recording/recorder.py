@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..arguments import Brief, checked
+from ..checkpoints.several import name_of
 from ..checkpoints.store import going_on_from
 from ..data.evaluation import LayerOutputs
 from ..data.served import Served
@@ -15,7 +16,7 @@ from ..errors import SettingError
 from ..record.run import Run, as_run
 from ..tasks import as_task
 from ..tasks.model_kinds import check_shaped
-from ..training.step.choose import check_optimizer
+from ..training.step.rounds import Rounds, to_watch
 from .evaluation_pass import find_layers
 from .gradient_witness import GradientWitness
 from .keeping import Keeping
@@ -64,8 +65,11 @@ class Recorder(TrainedTogether, Brief):
         Its `train_examples` and `test_examples` say which ids there are.
     model : module
         Data-parallel wrappers are taken off.
-    optimizer : torch optimizer, optional
+    optimizer : torch optimizer or list of them, optional
         Needed for gradients, learning rate, resumption and replay. Watched through its own hooks.
+        Of several, each with parameters of its own (Muon for matrices, AdamW for the rest), the
+        steps with the gradient of one batch are one step, also where some of them rest. With
+        `replay=True` an optimizer that leaves its steps to others in it is those.
     train, test : data, optional
         Evaluated at `epoch`: whatever `Served` takes, read as the loader's own `collate_fn` gives
         it and never through the loader. A shuffled loader must yield ids.
@@ -168,27 +172,18 @@ class Recorder(TrainedTogether, Brief):
             )
         self._feature_precision = feature_precision
         self._keeping = Keeping(run, on_error, silent=not self._first)
-        if isinstance(optimizer, (list, tuple)):
-            raise SettingError(
-                f"A recorder watches one optimizer, and was given {len(optimizer)}. Give it the "
-                f"one that trains the model; steps of another that holds weights of the model are "
-                f"noticed without it. Exact influence through several takes a training that is "
-                f"given as a function: Training(..., optimizer=step_from_torch([one, other], "
-                f"list(model.named_parameters()))), with step_from_torch of "
-                f"dg_explorer.training.step.choose."
-            )
-        if optimizer is not None and not hasattr(optimizer, "param_groups"):
-            raise SettingError(
-                f"The optimizer has no param_groups: {optimizer!r}. Give torch's, or None."
-            )
         if replay and optimizer is None:
             raise SettingError("replay=True needs the optimizer: Recorder(run, model, optimizer).")
-        if replay and optimizer is not None:
-            check_optimizer(optimizer)
+        optimizer = to_watch(optimizer, model, replay=replay)
+        if self._sharded and isinstance(optimizer, Rounds):
+            raise SettingError(
+                f"Several optimizers ({name_of(optimizer)}) of a model whose weights are shared "
+                f"out among processes cannot be recorded. Give one, with a group for each rate."
+            )
         self._listen = LayerOutputs(find_layers(model, layers))
         self.run = run
         self.model = model
-        self.optimizer = optimizer = _that_steps(optimizer)
+        self.optimizer = optimizer
         self.layers = list(layers)
         self.task = as_task(task)
         self.task.check_model(model)
@@ -222,6 +217,7 @@ class Recorder(TrainedTogether, Brief):
         self._noted = False
         self._testified: tuple | None = None
         self._rates: list[float] | None = None
+        self._lacks = 0  # how many of the things that a replay lacks were said
         self._rng_of_ranks: list[dict] | None = None
         self._unseen = False
         self._handles = []
@@ -312,6 +308,8 @@ class Recorder(TrainedTogether, Brief):
         self._last = epoch if recorded else None
         self._replaces = any(row > epoch for row in recorded)
         self._calls = sum(row <= epoch for row in recorded)
+        if epoch in recorded:
+            self._take_up_rates(epoch)
         if self._sampler is not None:
             self._sampler.go_on(going_on_from(self.run, epoch))
         if self._witness is not None and self.steps_taken:
@@ -361,12 +359,6 @@ def _steps_in(run: Run) -> int:
     taken = run["metrics"]["steps_taken"].values
     known = taken[np.isfinite(taken)]
     return int(known[-1]) if len(known) else 0
-
-
-def _that_steps(optimizer):
-    """The optimizer in accelerate's wrapper: its hooks see the steps that are taken."""
-    wrapped = type(optimizer).__name__ == "AcceleratedOptimizer"
-    return optimizer.optimizer if wrapped else optimizer
 
 
 def _spread(ids: np.ndarray, n: int) -> np.ndarray:

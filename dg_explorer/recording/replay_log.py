@@ -7,7 +7,9 @@ batch of each slot (`micro`: 0, 1, ...), where several processes trained the pro
 (`rank`; an example that two were given has two slots) and, where the examples weigh unevenly, the
 `weight` of each in the step's loss (NaN: 1 / examples of the step). Of examples with several labels
 `n_trained` counts those that are trained, after a shift; what a loss is divided by is 1 / `weight`.
-Where a trainer clips, `clip_factor` is what the gradient was multiplied by. Of a model with dropout
+Of several optimizers `stepped`, `stepped_1` and so on say which of them did (`optimizers`, among
+the attributes, has the class of each and the number of its groups). Where a trainer clips,
+`clip_factor` is what the gradient was multiplied by. Of a model with dropout
 `random` holds where torch's generator stood at each pass. In mixed precision `autocast` holds what
 was in force at each pass of a step ("" for none). The attributes say the rest: the
 optimizer's class, the settings of its groups and the names of their parameters, whether algorithms
@@ -27,10 +29,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ..checkpoints.several import Several, each_of, name_of
 from ..training.loss.trained_loss import ROUNDED, WEIGHT_RULES, nearest_rule, rules_of_weights
 from ..training.passes import RandomWatch
 from ..training.precision import NARROW, UNNAMED, PrecisionWatch, as_text, half_weights
+from ..training.step.rounds import rates_of
 from .gradient_witness import EVEN
+from .optimizer_watch import CounterWatch, settings_of
 from .ranks.steps import Step
 from .trainer_facts import NormWatch, TrainerFacts
 
@@ -40,8 +45,6 @@ WITHOUT_REPLAY = (
     "checkpoint (trak, influence, tracin, gradient similarity) work on this run."
 )
 MIXES = "gradients of single examples: batch normalization mixes the examples of a step"
-# Steps at which it is seen what an optimizer's own step does to its settings.
-_LOOKS = 2
 
 
 class ReplayLog:
@@ -55,8 +58,8 @@ class ReplayLog:
         self._ids: list[np.ndarray] = []
         self._steps: list[Step] = []
         #: settings that the optimizer itself changes as it steps: its counters
-        self._counters: set[str] = set()
-        self._looks = 0
+        self._counters = CounterWatch(model, each_of(optimizer))
+        self._turns: list[int] = []  # which of several optimizers take part in the step
         #: whether some step was made of several batches
         self.accumulates = False
         #: what a trainer does that its callback knows
@@ -64,10 +67,10 @@ class ReplayLog:
         self._slots, self._written = _there(run)
         there = run["replay"].attrs if "replay" in run else {}
         #: as the first recorder of this run found it; settings that go on are compared with it
-        self._settings = json.loads(there.get("settings", "null")) or _settings(model, optimizer)
+        self._settings = json.loads(there.get("settings", "null")) or settings_of(model, optimizer)
         self.missing = json.loads(there.get("missing", "[]"))
-        if there.get("optimizer", type(optimizer).__name__) != type(optimizer).__name__:
-            self.follow(optimizer)
+        if there.get("optimizer", name_of(optimizer)) != name_of(optimizer):
+            self._note_taken_over(optimizer)
         for what in obstacles(model, optimizer):
             self.miss(what)
         self._by_mode = [(n, m) for n, m in model.named_modules() if _mixes(m) or _draws(m)]
@@ -103,27 +106,28 @@ class ReplayLog:
     def follow(self, optimizer) -> None:
         """Another optimizer has taken over, which a replay by the first cannot follow."""
         self._optimizer = optimizer
-        self.miss(
-            f"one optimizer: {type(optimizer).__name__} took over at step "
-            f"{self._written + len(self._steps)}"
-        )
+        self._note_taken_over(optimizer)
+        self._counters.look_at(optimizer)
+
+    def _note_taken_over(self, optimizer) -> None:
+        step = self._written + len(self._steps)
+        self.miss(f"one optimizer: {name_of(optimizer)} took over at step {step}")
+
+    def begin(self) -> None:
+        """A step begins; who is in it may be said before or in a closure."""
+        self._turns = []
 
     def step(self) -> None:
         """Note that the optimizer is about to step."""
+        several = isinstance(self._optimizer, Several)
         if not self._ids:
-            self.miss(
-                "the order of the examples: call rec.batch(logits, labels, ids) in each step, "
-                "before optimizer.step()"
-            )
+            self.miss(self._without_ids())
         self.accumulates = self.accumulates or len(self._ids) > 1
         if self._by_mode:
             self._look_at_modes()
-        rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        self._steps.append(Step(self._ids, rates))
+        rates = list(rates_of(self._optimizer))
+        self._steps.append(Step(self._ids, rates, turns=self._turns if several else None))
         self._ids = []
-        if self._looks < _LOOKS:
-            self._looks += 1
-            self._look()
 
     def _look_at_modes(self) -> None:
         """See which batch norms and dropouts train, and which rest in eval mode."""
@@ -134,16 +138,30 @@ class ReplayLog:
             self.miss("batch norm or dropout that is in training mode at some steps only")
         self._resting = resting
 
-    def _look(self) -> None:
-        """See which settings the optimizer's own step changes."""
-        before = _settings(self._model, self._optimizer)
+    def turn_of(self, k: int) -> None:
+        """Note that one of several optimizers is about to step, in the step that has begun."""
+        self._turns.append(k)
+        if self._steps and self._steps[-1].turns is self._turns:  # else a closure comes first
+            self._steps[-1].rates = list(rates_of(self._optimizer))
 
-        def after(optimizer, args, kwargs) -> None:
-            handle.remove()
-            for old, new in zip(before, _settings(self._model, optimizer), strict=True):
-                self._counters |= {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)}
+    def _without_ids(self) -> str:
+        """What is amiss where nobody is named before a step."""
+        last = self._steps[-1].turns if self._steps else None
+        if last and len(last) < len(each_of(self._optimizer)):
+            kinds = [type(each_of(self._optimizer)[k]).__name__ for k in last]
+            return (
+                f"one gradient for a batch: after {' and '.join(kinds)} had stepped, another "
+                f"optimizer stepped with a new gradient, before which nobody was named (rec.batch "
+                f"in a loop of your own)"
+            )
+        return (
+            "the order of the examples: call rec.batch(logits, labels, ids) in each step, "
+            "before optimizer.step()"
+        )
 
-        handle = self._optimizer.register_step_post_hook(after)
+    def close(self) -> None:
+        """Take the hooks off the optimizers."""
+        self._counters.close()
 
     def take(self) -> list[Step]:
         """The steps since the last call, which are then no longer kept."""
@@ -173,9 +191,9 @@ class ReplayLog:
         overwrite : bool
             Steps that are there already were those of a training that was cut off.
         """
-        there = _settings(self._model, self._optimizer)
+        there = settings_of(self._model, self._optimizer)
         pairs = [
-            [{k: v for k, v in group.items() if k not in self._counters} for group in groups]
+            [{k: v for k, v in group.items() if k not in self._counters.names} for group in groups]
             for groups in (there, self._settings)
         ]
         if pairs[0] != pairs[1]:
@@ -211,6 +229,10 @@ class ReplayLog:
         weight = self._weights(steps, first, weights, n, rounded)
         if weight is not None:
             data["weight"] = (("step", "slot"), weight)
+        if isinstance(self._optimizer, Several):
+            for k in range(len(each_of(self._optimizer))):
+                turns = np.array([k in (step.turns or ()) for step in steps], dtype=np.int8)
+                data[f"stepped_{k}" if k else "stepped"] = ("step", turns)
         if self.accumulates:
             data["micro"] = self._by_slot(steps, [step.places for step in steps])
         if self._processes > 1:
@@ -302,10 +324,15 @@ class ReplayLog:
         return ("step", "slot"), table
 
     def _attrs(self) -> dict:
-        trainer = {} if self.trainer is None else {"trainer": json.dumps(self.trainer.told())}
-        return trainer | {
-            "optimizer": type(self._optimizer).__name__,
-            "optimizer_module": type(self._optimizer).__module__,
+        told = {} if self.trainer is None else {"trainer": json.dumps(self.trainer.told())}
+        if isinstance(self._optimizer, Several):
+            own = [[name_of(one), len(one.param_groups)] for one in each_of(self._optimizer)]
+            told["optimizers"] = json.dumps(own)
+        return told | {
+            "optimizer": name_of(self._optimizer),
+            "optimizer_module": " and ".join(
+                type(one).__module__ for one in each_of(self._optimizer)
+            ),
             "settings": json.dumps(self._settings),
             "parameters": json.dumps([name for name, _ in self._model.named_parameters()]),
             "loss": "mean over the step's examples of the cross-entropy of the true label",
@@ -361,25 +388,6 @@ def _draws(module) -> bool:
 def _drops(model) -> bool:
     """Whether the model has dropout."""
     return any(_draws(m) for m in model.modules())
-
-
-def _settings(model, optimizer) -> list[dict]:
-    """The settings of each parameter group and the names of its parameters; no learning rates."""
-    plain = (bool, int, float, str, type(None), tuple, list)
-    names = {id(p): name for name, p in model.named_parameters()}
-    return [
-        {
-            k: list(v) if isinstance(v, tuple) else v
-            for k, v in group.items()
-            if k not in ("params", "lr", "initial_lr") and isinstance(v, plain)
-        }
-        | {
-            "n_parameters": len(group["params"]),
-            "names": [names.get(id(p), "") for p in group["params"]],
-            "frozen": [names.get(id(p), "") for p in group["params"] if not p.requires_grad],
-        }
-        for group in optimizer.param_groups
-    ]
 
 
 def _there(run) -> tuple[int, int]:

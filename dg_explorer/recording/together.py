@@ -8,6 +8,7 @@ from ..arguments import checked
 from ..checkpoints.random_state import rng_state
 from ..checkpoints.store import load_checkpoint, saved_epochs
 from ..errors import SettingError
+from ..training.step.rounds import Rounds
 from .epoch_rows import EpochRows
 from .ranks.joining import check_parts, check_world, checkpoint_for
 from .ranks.processes import Processes
@@ -69,6 +70,7 @@ class TrainedTogether(EpochRows):
             self._sampler.go_on(checkpoint.going_on)
         if not rng and self._replay is not None:
             self._replay.miss(f"the random numbers from step {self.steps_taken} on")
+        self._take_up_rates(checkpoint.epoch)
         self._resumed_at = self._last = checkpoint.epoch
         return checkpoint.epoch
 
@@ -122,7 +124,10 @@ class TrainedTogether(EpochRows):
         """What this process has of an epoch, as plain data."""
         self._check_order(epoch)
         self._buffer.reduce()
+        if isinstance(self.optimizer, Rounds):
+            self.optimizer.settle()
         part: dict[str, Any] = {"unseen": self._watched is not None and self._watched.look()}
+        self._name_moved()
         if self._processes is None:
             return part
         if self._watched is not None and not self._sharded:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
+from ..checkpoints.several import hook_after_passes
 from ..training.step.clipping import Clipping
 
 
@@ -67,7 +68,7 @@ class NormWatch:
         self._factors: list[torch.Tensor] = []
         trained = [p for p in model.parameters() if p.requires_grad]
         self._handles = [p.register_post_accumulate_grad_hook(self._look) for p in trained]
-        self._handles.append(optimizer.register_step_post_hook(self._after_step))
+        self._handles.append(hook_after_passes(optimizer, self._end_step))
 
     def take(self, n: int) -> np.ndarray:
         """The factor of each step since the last call, float64, shape (step,)."""
@@ -82,7 +83,7 @@ class NormWatch:
     def _look(self, parameter: torch.Tensor) -> None:
         self._norms[parameter] = torch.linalg.vector_norm(parameter.grad)
 
-    def _after_step(self, *_) -> None:
+    def _end_step(self, *_) -> None:
         if self._norms:
             total = torch.linalg.vector_norm(torch.stack(list(self._norms.values())))
             self._factors.append(self._clipping.factor(total))

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..checkpoints.several import each_of, name_of
 from ..checkpoints.store import save_initial
 from ..data.served import Served
 from ..errors import DataError, SettingError
@@ -13,10 +14,11 @@ from ..record.run import Run
 from ..tasks import InferredTask, Task
 from ..training.loss.trained_loss import TrainedLossWarning, conclude
 from ..training.precision import NARROW
+from ..training.step.rounds import Rounds, rates_of
 from .gradient_sampling import GradientSampler
 from .gradient_witness import GradientWitness
 from .keeping import Keeping
-from .optimizer_watch import OptimizerWatch, closure_of, look_after_closure, rates_of
+from .optimizer_watch import OptimizerWatch, closure_of, look_after_closure
 from .ranks.processes import Processes
 from .ranks.sharded import WholeModel, WholeOptimizer
 from .replay_log import WITHOUT_REPLAY, ReplayLog
@@ -51,6 +53,7 @@ class WatchedSteps:
     _told: set[str]
     _testified: tuple | None
     _rates: list[float] | None
+    _lacks: int
     _handles: list
 
     def order(self, ids) -> None:
@@ -101,22 +104,27 @@ class WatchedSteps:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        for part in (self._sampler, self._witness, self._watched):
+        for part in (self._sampler, self._witness, self._watched, self._replay):
             if part is not None:
                 part.close()
         self._testify()
-        if self.optimizer is not None and self in _watching.get(self.optimizer, ()):
-            _watching[self.optimizer].remove(self)
+        for one in [] if self.optimizer is None else each_of(self.optimizer):
+            if self in _watching.get(one, ()):
+                _watching[one].remove(self)
         self._keeping.settle()
 
     def _watch(self, gradient_every: int, replay: bool) -> None:
         if self.optimizer is None:
             self._note_replay(False)
             return
-        others = _watching.setdefault(self.optimizer, [])
-        for previous in [other for other in others if other.model is self.model]:
-            previous.close()
-        others.append(self)
+        for one in each_of(self.optimizer):
+            others = _watching.setdefault(one, [])
+            for previous in [other for other in others if other.model is self.model]:
+                previous.close()
+            others.append(self)
+        if isinstance(self.optimizer, Rounds):
+            self.optimizer.say = self._lack
+            self._handles.append(self.optimizer)
         watched = self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
         targets = TargetsById(self.task, self.model, self._data.get("train"), self._tables["train"])
         several = self._processes is not None
@@ -141,14 +149,41 @@ class WatchedSteps:
             if self._replay.random is not None:
                 self._handles.append(self._replay.random)
             self._handles.append(self._replay.precision)
-            if self._replay.missing:
-                lacks = "; ".join(self._replay.missing)
-                self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
+            self._say_lacks()
+            if isinstance(self.optimizer, Rounds):
+                self._handles.append(self.optimizer.register_each_hook(self._replay.turn_of))
         self._note_replay(replay)
         self._handles.append(self.optimizer.register_step_pre_hook(self._before_step))
 
+    def _lack(self, what: str) -> None:
+        """Note and say what an exact replay lacks."""
+        if self._replay is not None:
+            self._replay.miss(what)
+            self._say_lacks()
+
+    def _say_lacks(self) -> None:
+        """Say what an exact replay lacks, as soon as it is known."""
+        if self._replay is not None and len(self._replay.missing) > self._lacks:
+            new, self._lacks = self._replay.missing[self._lacks :], len(self._replay.missing)
+            lacks = "; ".join(new)
+            self._tell(f"replay=True will not allow an exact replay; the record lacks {lacks}.")
+
+    def _name_moved(self) -> None:
+        """Name what moved, though no optimizer that a replay could take it by holds it."""
+        if self._watched is not None:
+            for name in sorted(self._watched.moved_unheld):
+                self._lack(f"who moves {name}, which no optimizer given to the recorder holds")
+
     def _follow(self, optimizer) -> None:
         """Go on with an optimizer that has taken over from the watched one."""
+        if isinstance(self.optimizer, Rounds):
+            self._tell(
+                f"Another optimizer ({type(optimizer).__name__}) steps weights of one of "
+                f"{name_of(self.optimizer)}, which the recorder was given. Its steps and rates "
+                f"are not recorded."
+            )
+            self._lack(f"{type(optimizer).__name__}, which stepped weights of another optimizer")
+            return
         self._tell(
             f"Another optimizer ({type(optimizer).__name__}) has taken over from the "
             f"{type(self.optimizer).__name__} that the recorder was given. Steps and learning "
@@ -199,6 +234,7 @@ class WatchedSteps:
             if self.steps_taken == 0:
                 whole = self._whole()
                 self._keeping.write(lambda: save_initial(self.run, *whole))
+            self._replay.begin()
             if named or closure is None:
                 self._note_step(self._replay)
         self.steps_taken += 1
@@ -206,25 +242,27 @@ class WatchedSteps:
         if closure is None:
             self._look_at_step()
             return None
-        if self._replay is None or not self._replay.accumulates:
-            witness.forget()  # but not the batches that a trainer has added up
+        # but not the batches that a trainer has added up
+        before = [] if self._replay is not None and self._replay.accumulates else witness.passes
 
         def after_closure() -> None:
             if self._replay is not None and not named:
                 self._note_step(self._replay)
-            self._look_at_step()
+            self._look_at_step(before)
 
         return look_after_closure(args, kwargs, after_closure)
 
     def _note_step(self, replay: ReplayLog) -> None:
         replay.step()
+        self._say_lacks()
         if self._witness is not None:
             self._witness.every_step |= replay.accumulates
 
-    def _look_at_step(self) -> None:
+    def _look_at_step(self, before=()) -> None:
         """Have the witness look at the gradients; its own passes are none of the training's."""
         if self._witness is None:
             return
+        self._witness.forget(before)
         log = self._replay
         watches = () if log is None else [w for w in (log.random, log.precision) if w is not None]
         for watch in watches:

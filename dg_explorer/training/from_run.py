@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from ..arguments import checked
 from ..checkpoints.loading import load_into
+from ..checkpoints.several import each_of
 from ..checkpoints.store import load_initial
 from ..data.batch import Batch
 from ..data.leaves import shapes
@@ -59,7 +60,7 @@ def training_of_run(
     output: Callable | None = None,
     forward=None,
     label=None,
-    optimizer: Callable | None = None,
+    optimizer: Callable | Sequence[Callable | None] | None = None,
     change_gradient: GradientChange | None = None,
     change_theta: ThetaChange | None = None,
     verify: bool = True,
@@ -91,7 +92,7 @@ def training_of_run(
         inputs lie side by side in the `inputs` of the result.
     optimizer : class, or callable ``parameter groups -> optimizer``, optional
         Of a training stepped by an optimizer that is none of torch's. Its steps are tried, and
-        compared with finite differences.
+        compared with finite differences. Of several optimizers a list, with None for torch's.
     change_gradient, change_theta : callables, optional
         What the training did between backward and step, and to the weights after it; see
         `OptimizerStep`. Default: the clipping of a trainer that the record names.
@@ -225,13 +226,15 @@ def _rule(steps, start, optimizer, change_gradient, change_theta):
     """The rule of the recorded steps: by hand where the groups keep their ratio of rates."""
     named = [(name, p) for name, p in start.named_parameters() if name in steps.trained]
     made = steps.optimizer_for(start, optimizer)
-    changes = {"change_gradient": change_gradient, "change_theta": change_theta}
+    changes: dict = {"change_gradient": change_gradient, "change_theta": change_theta}
+    each = each_of(made)
     ratio = np.nanmax(steps.rates, axis=0) / (np.nanmax(steps.rates[:, 0]) or 1.0)
-    if np.allclose(steps.rates, steps.rates[:, :1] * ratio, rtol=1e-9, atol=0):
+    if len(each) == 1 and np.allclose(steps.rates, steps.rates[:, :1] * ratio, rtol=1e-9, atol=0):
         rule = step_from_torch(made, named, lr=RecordedRates(steps.rates[:, 0]), **changes)
         if not rule.generic:
             return rule
-    return OptimizerStep(made, named, lr=RecordedRates(steps.rates), **changes)
+    rates = RecordedRates(steps.rates)
+    return OptimizerStep(each, named, lr=rates, turns=steps.turns, **changes)
 
 
 def _denominators(steps, task: Task, labels: torch.Tensor) -> Denominators:

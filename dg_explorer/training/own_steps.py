@@ -17,6 +17,7 @@ from torch import nn
 
 from ..arguments import Brief
 from ..checkpoints.loading import load_into
+from ..checkpoints.several import each_of
 from .loss.known_losses import cross_entropy, recorded_loss
 from .passes import answers_of
 from .precision import OFF, under
@@ -50,7 +51,7 @@ class OwnSteps(Brief):
     rule : OptimizerSettings or OptimizerStep
         What is differentiated.
     optimizer : class or callable ``parameter groups -> optimizer``, optional
-        For a recorded optimizer that is none of torch's.
+        For a recorded optimizer that is none of torch's; of several a list.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class OwnSteps(Brief):
         self.inputs, self.labels, self.loss, self.rule = inputs, labels, loss, rule
         self.kind = rule.kind
         self.optimizer = steps.optimizer_for(model, optimizer)
+        self._each = each_of(self.optimizer)
         #: whether filters of gradients or weights keep something that no checkpoint holds
         self._generic = rule if isinstance(rule, OptimizerStep) else None
         self.remembers = self._generic is not None and self._generic.remembers
@@ -88,7 +90,7 @@ class OwnSteps(Brief):
     def load(self, step: int, weights: dict, optimizer: dict | None) -> None:
         """Stand where a checkpoint left the training; without a state, as before the first step."""
         load_into(self.model, weights)
-        self.optimizer.state.clear()
+        self._forget()
         if optimizer is not None:
             self.optimizer.load_state_dict(self.steps.of_trained(optimizer))
         elif self._generic is not None:
@@ -107,13 +109,14 @@ class OwnSteps(Brief):
             self._backward()
             for group, rate in zip(self.optimizer.param_groups, self.steps.rates[self.at]):
                 group["lr"] = float(rate)
-            if hasattr(self.optimizer, "first_step"):  # a second gradient
-                sharpness_aware: Any = self.optimizer.step
-                sharpness_aware(self._backward)
-            else:
-                self.optimizer.step()
+            for one, steps in zip(self._each, self.steps.turn(self.at), strict=True):
+                if steps and hasattr(one, "first_step"):  # a second gradient
+                    sharpness_aware: Any = one.step
+                    sharpness_aware(self._backward)
+                elif steps:
+                    one.step()
             self._change_weights()
-        kept = next(iter(self.optimizer.state.values()), {})
+        kept = next(iter(self._each[0].state.values()), {})
         self._counter = kept.get("step", self._counter)
         self.at += 1
         self._given_back = None
@@ -239,11 +242,12 @@ class OwnSteps(Brief):
         """Parameters and what the optimizer remembers, each a vector."""
         if self._generic is not None:
             self._given_back = self._generic.read(
-                [self.optimizer], self._parameters, self.at, self._remembered
+                self._each, self._parameters, self.at, self._remembered
             )
             return self._given_back
         theta = _flat([p.detach() for p in self._parameters])
-        kept = [self.optimizer.state.get(p, {}) for p in self._parameters]
+        (optimizer,) = self._each  # several have no rule by hand
+        kept = [optimizer.state.get(p, {}) for p in self._parameters]
         memory = []
         for name in _MEMORY[self.kind]:
             there = [memory_of.get(name) for memory_of in kept]
@@ -270,14 +274,14 @@ class OwnSteps(Brief):
         with torch.no_grad():
             for p, values in zip(self._parameters, theta, strict=True):
                 p.copy_(values)
-        self.optimizer.state.clear()
+        self._forget()
         if step:
             for i, p in enumerate(self._parameters):
                 kept = {n: m[i].clone() for n, m in zip(_MEMORY[self.kind], memory, strict=True)}
                 if self.kind in ("adam", "adamw"):
                     kept["step"] = torch.full_like(self._counter, step)
                 if kept:
-                    self.optimizer.state[p] = kept
+                    self._each[0].state[p] = kept
         self.at, self._given_back = step, state
 
     def step_from(self, step: int, state: State) -> State:
@@ -295,7 +299,11 @@ class OwnSteps(Brief):
     def _write(self, step: int, state: State) -> None:
         if self._generic is None:
             return
-        self._remembered = self._generic.write([self.optimizer], self._parameters, step, state)
+        self._remembered = self._generic.write(self._each, self._parameters, step, state)
+
+    def _forget(self) -> None:
+        for one in self._each:
+            one.state.clear()
 
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = vector.split([p.numel() for p in self._parameters])

@@ -14,6 +14,7 @@ import torch._C._functorch as functorch
 from torch.func import functional_call
 
 from ..checkpoints.random_state import restore_rng, rng_state
+from ..checkpoints.several import hook_after_passes
 from ..tasks.answers import logits_of
 from .precision import autocast_now, under
 
@@ -150,7 +151,7 @@ class RandomWatch:
     Parameters
     ----------
     model : module
-    optimizer : torch optimizer
+    optimizer : torch optimizer or Several
         Whose steps end a group of passes.
     """
 
@@ -163,7 +164,7 @@ class RandomWatch:
         self._handles = [
             model.register_forward_pre_hook(self._before),
             model.register_forward_hook(self._after),
-            optimizer.register_step_post_hook(self._after_step),
+            hook_after_passes(optimizer, self._end_step),
         ]
 
     def take(self, n: int) -> list[list[str]]:
@@ -191,7 +192,7 @@ class RandomWatch:
         within = functorch.peek_interpreter_stack() is not None
         return self.awake and torch.is_grad_enabled() and not within
 
-    def _after_step(self, *_) -> None:
+    def _end_step(self, *_) -> None:
         self._steps.append(self._here)
         self._here = []
 

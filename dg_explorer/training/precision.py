@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from ..checkpoints.several import hook_after_passes
+
 # What a pass without autocast is called in the record.
 OFF = ""
 #: why `torch.float16` is not followed, and what to do
@@ -103,7 +105,7 @@ class PrecisionWatch:
         self._inner: dict[Any, Any] = {}  # layer -> its hook
         self._handles = [
             model.register_forward_pre_hook(self._before),
-            optimizer.register_step_post_hook(self._after_step),
+            hook_after_passes(optimizer, self._end_step),
         ]
         if "forward" in vars(model):
             layers = [p for p in model.modules() if not list(p.children()) and list(p.parameters())]
@@ -145,7 +147,7 @@ class PrecisionWatch:
             told()
         return said
 
-    def _after_step(self, *_) -> None:
+    def _end_step(self, *_) -> None:
         self._steps.append(tuple(self._here))
         self._here = []
 

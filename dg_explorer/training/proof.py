@@ -151,17 +151,19 @@ def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Data
     recorded = load_checkpoint(run, segment.end).weights
     got = own.model.state_dict()
     names = [n for n, value in recorded.items() if value.is_floating_point()]
+    _check_held(own, segment, begin.weights, recorded)
     off = {n: _size(got[n], recorded[n]) for n in names}
     went = {n: _size(begin.weights[n], recorded[n]) for n in names}
-    distance = float(np.sqrt(sum(v**2 for v in off.values())))
-    moved = float(np.sqrt(sum(v**2 for v in went.values())))
+    distance, moved = _norm(off, names), _norm(went, names)
+    each = own.steps.trained_by_each()  # a long way of one hides nothing of another
     worst = max(names, key=lambda n: off[n] / went[n] if went[n] else off[n])
     columns = {
         "first_step": segment.first,
         "last_step": segment.last,
         "moved": moved,
         "distance": distance,
-        "proved": moved > 0 and distance <= TOLERANCE * moved,
+        "proved": moved > 0
+        and all(_near(off, went, part, begin.weights) for part in (names, *each)),
         "bits": all(torch.equal(got[n].cpu(), recorded[n].cpu()) for n in names),
         "worst_tensor": worst,
     }
@@ -172,6 +174,28 @@ def _take(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> xr.Data
         {"epoch": [segment.end]},
         {"made_from": made_from, "threads": own.steps.threads, "tolerance": TOLERANCE},
     )
+
+
+def _near(off: dict, went: dict, names: list[str], begin: dict) -> bool:
+    """Whether some tensors end where they should, to a small part of the way they went."""
+    sizes = {n: 4 * torch.finfo(begin[n].dtype).eps * float(begin[n].norm()) for n in names}
+    return _norm(off, names) <= (TOLERANCE * _norm(went, names) or _norm(sizes, names))
+
+
+def _norm(sizes: dict, names) -> float:
+    return float(np.sqrt(sum(sizes[n] ** 2 for n in names if n in sizes)))
+
+
+def _check_held(own: OwnSteps, segment: Segment, begin: dict, end: dict) -> None:
+    """No parameter has moved that no recorded optimizer held; `ReplayMissingError` names it."""
+    trained = own.steps.trained
+    for name, _ in own.model.named_parameters():
+        if name not in trained and name in end and not torch.equal(begin[name], end[name]):
+            raise ReplayMissingError(
+                f"{name} moved in steps {segment.first} to {segment.last}, and no optimizer that "
+                f"was recorded holds it. Give the recorder every optimizer of the model: "
+                f"Recorder(run, model, [one, other], replay=True). {REMAINING}"
+            )
 
 
 def _go_to(run, own: OwnSteps, segment: Segment):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..arguments import Brief
+from ..checkpoints.several import Several
 from ..errors import DGExplorerError
 from .loss.trained_loss import ROUNDED, TrainedLossError
 from .passes import Draws
 from .precision import Precisions
 from .step.by_hand import UnsupportedOptimizerError
-from .step.choose import check_optimizer
+from .step.choose import makers_of
 from .step.clipping import Clipping
 
 REMAINING = (
@@ -66,11 +67,13 @@ class RecordedSteps(Brief):
     precisions : Precisions or None
         Which autocast was in force at each pass; None where there was none at all.
     module : str
-        Where the optimizer's class is from.
+        Where the optimizer's class is from; of several one after another, " and " between.
     clip : Clipping or None
         What a trainer did to the gradients.
-    optimizer : str
-        Its class.
+    kinds : list of (str, int)
+        The class of each optimizer, and how many of the groups are its own.
+    turns : bool array, shape (step, optimizer), or None
+        Which optimizers stepped, where not all of them did at each step.
     groups : list of dict
         The settings of each parameter group, with the `names` of its parameters.
     torch, threads : what the training ran with
@@ -87,7 +90,8 @@ class RecordedSteps(Brief):
     precisions: Precisions | None
     clip: Clipping | None
     rates: np.ndarray
-    optimizer: str
+    kinds: list[tuple[str, int]]
+    turns: np.ndarray | None
     groups: list[dict]
     torch: str
     threads: int
@@ -99,9 +103,23 @@ class RecordedSteps(Brief):
         return len(self.batches)
 
     @property
+    def optimizer(self) -> str:
+        """The class of the optimizer, or those of several."""
+        return " and ".join(kind for kind, _ in self.kinds)
+
+    @property
     def trained(self) -> frozenset[str]:
         """Names of the parameters that the optimizer moved."""
         return frozenset(n for group in self.groups for n in _moved(group))
+
+    def trained_by_each(self) -> list[list[str]]:
+        """Names of the parameters that each optimizer moved."""
+        groups = iter(self.groups)
+        return [[n for _ in range(k) for n in _moved(next(groups))] for _, k in self.kinds]
+
+    def turn(self, step: int) -> Sequence[bool]:
+        """Which optimizers step at a step."""
+        return [True] * len(self.kinds) if self.turns is None else self.turns[step].tolist()
 
     def of_trained(self, optimizer: dict) -> dict:
         """A recorded state for the optimizer of `optimizer_for`, which holds nothing frozen."""
@@ -118,53 +136,51 @@ class RecordedSteps(Brief):
             groups.append({**group, "params": places})
         return {**optimizer, "state": state, "param_groups": groups}
 
-    def optimizer_for(self, model, make=None) -> torch.optim.Optimizer:
-        """The optimizer as it was set, for the parameters of a model.
+    def optimizer_for(self, model, make=None) -> Any:
+        """The optimizer as it was set, for the parameters of a model; of several, `Several`.
 
         Parameters
         ----------
         make : class or callable ``parameter groups -> optimizer``, optional
-            For an optimizer that is none of torch's; the groups hold the recorded settings.
+            For an optimizer that is none of torch's; the groups hold the recorded settings. Of
+            several optimizers a list, with None for those of torch.
 
         Raises
         ------
         UnsupportedOptimizerError
             It is none of torch's and not given, or it is one through which no derivative goes.
         """
-        check_optimizer(self.optimizer)
-        of_torch = self.module.partition(".")[0] == "torch"  # others have classes of these names
-        kind = make or (getattr(torch.optim, self.optimizer, None) if of_torch else None)
-        if kind is None:
-            where = "" if of_torch else f" of {self.module}"
-            raise UnsupportedOptimizerError(
-                f"This training was stepped by {self.optimizer}{where}, which is not one of "
-                f"torch.optim's optimizers. Give its class: training_of_run(..., "
-                f"optimizer={self.optimizer}); its steps are then tried and checked. {REMAINING}"
-            )
-        parameters, groups = dict(model.named_parameters()), []
-        for i, group in enumerate(self.groups):
-            settings = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items()}
-            names = _moved(group)
-            for name in ("names", "n_parameters", "frozen"):
-                settings.pop(name, None)
-            unknown = [name for name in names if name not in parameters]
-            if unknown:
-                raise ReplayMissingError(
-                    f"The optimizer held {unknown[0] or 'a parameter'!r}, which this "
-                    f"{type(model).__name__} does not have. Give the model that was trained."
+        makers = makers_of([kind for kind, _ in self.kinds], make, self.module.split(" and "))
+        parameters, made, first = dict(model.named_parameters()), [], 0
+        for (kind, n), maker in zip(self.kinds, makers, strict=True):
+            groups = [self._group(i, parameters, model) for i in range(first, first + n)]
+            first += n
+            optimizer = maker(groups)
+            if type(optimizer).__name__ != kind:
+                raise UnsupportedOptimizerError(
+                    f"optimizer= makes {type(optimizer).__name__}; this training was stepped by "
+                    f"{kind}."
                 )
-            # The largest rate of the schedule: groups keep their ratio to the first.
-            rate = float(np.nanmax(self.rates[:, i]))
-            groups.append({"params": [parameters[n] for n in names], **settings, "lr": rate})
-        optimizer = kind(groups)
-        if type(optimizer).__name__ != self.optimizer:
-            raise UnsupportedOptimizerError(
-                f"optimizer= makes {type(optimizer).__name__}; this training was stepped by "
-                f"{self.optimizer}."
+            if callable(getattr(optimizer, "train", None)):  # schedule-free ones wait for it
+                optimizer.train()
+            made.append(optimizer)
+        return made[0] if len(made) == 1 else Several(made)
+
+    def _group(self, i: int, parameters: dict, model) -> dict:
+        """A parameter group as it was set, at the largest rate of its schedule."""
+        group = self.groups[i]
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in group.items()}
+        names = _moved(group)
+        for name in ("names", "n_parameters", "frozen"):
+            settings.pop(name, None)
+        unknown = [name for name in names if name not in parameters]
+        if unknown:
+            raise ReplayMissingError(
+                f"The optimizer held {unknown[0] or 'a parameter'!r}, which this "
+                f"{type(model).__name__} does not have. Give the model that was trained."
             )
-        if callable(getattr(optimizer, "train", None)):  # schedule-free ones wait for it
-            optimizer.train()
-        return optimizer
+        rate = float(np.nanmax(self.rates[:, i]))
+        return {"params": [parameters[n] for n in names], **settings, "lr": rate}
 
 
 def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequence[str]):
@@ -196,6 +212,8 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
     for group in groups:
         group.setdefault("names", list(names[first : first + group["n_parameters"]]))
         first += group["n_parameters"]
+    told = json.loads(log.attrs.get("optimizers", "[]"))
+    kinds = [(str(kind), int(n)) for kind, n in told] or [(log.attrs["optimizer"], len(groups))]
     return RecordedSteps(
         batches=batches,
         weights=_weights(log, batches, labels, micro),
@@ -206,7 +224,8 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         precisions=_precisions(log),
         clip=Clipping(**trainer["clip"]) if trainer.get("clip") else None,
         rates=rates,
-        optimizer=log.attrs["optimizer"],
+        kinds=kinds,
+        turns=_turns(log, len(kinds)),
         groups=groups,
         torch=log.attrs.get("torch", "?"),
         threads=int(log.attrs.get("threads", 0)),
@@ -286,6 +305,15 @@ def _precisions(log) -> Precisions | None:
         return None
     # before the first step under autocast there was nothing to write down
     return Precisions([s if isinstance(s, str) else "" for s in log["autocast"].values])
+
+
+def _turns(log, n: int) -> np.ndarray | None:
+    """Which of n optimizers stepped at each step; None where all always did."""
+    names = ["stepped", *(f"stepped_{k}" for k in range(1, n))]
+    if n == 1 or any(name not in log for name in names):
+        return None
+    turns = np.stack([log[name].values for name in names], axis=1).astype(bool)
+    return None if turns.all() else turns
 
 
 def _counts(log, batches, n_train: int) -> np.ndarray | None:

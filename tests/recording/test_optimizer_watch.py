@@ -190,10 +190,33 @@ def test_the_update_of_a_second_optimizers_layer_is_not_taken_for_zero(task):
     assert any("second optimizer (Adam)" in what for what in run.attrs["weights_watched"])
 
 
-def test_a_list_of_optimizers_is_refused_in_words(task):
+def test_several_optimizers_that_step_with_one_gradient_take_one_step(task):
+    run, model = task.run(), task.model()
+    first = torch.optim.SGD(model[0].parameters(), 0.1)
+    second = torch.optim.Adam(model[3].parameters(), 0.2)
+    with Recorder(run, model, (first, second), train=task.train, gradient_every=1) as recorder:
+        for epoch in range(3):
+            model.zero_grad()
+            F.cross_entropy(model(task.x), task.y).backward()
+            first.step()
+            if epoch != 1:
+                second.step()
+            second.param_groups[0]["lr"] = 0.05
+            recorder.epoch(epoch)
+    metrics = run["metrics"]
+    assert metrics.steps_taken.values.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(metrics.learning_rate.values, 0.1)
+    # that of the last step it took: in the second epoch it rested
+    np.testing.assert_allclose(metrics.learning_rate_1.values, [0.2, 0.2, 0.05])
+    moved = run["gradients"].update_ratio.sel(layer="3").values > 0
+    assert moved.tolist() == [True, False, True]
+    assert run.attrs["weights_watched"] == {}
+
+
+def test_a_parameter_of_two_optimizers_is_refused_by_its_name(task):
     model = task.model()
-    both = [torch.optim.SGD(model[k].parameters(), 0.1) for k in (0, 3)]
-    with pytest.raises(SettingError, match="watches one optimizer, and was given 2"):
+    both = [torch.optim.SGD(model.parameters(), 0.1), torch.optim.Adam(model[3].parameters())]
+    with pytest.raises(SettingError, match=r"3\.weight is held by two of the optimizers"):
         Recorder(task.run(), model, both)
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 import dg_explorer as dg
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.errors import SettingError
+from dg_explorer.training.step.clipping import Clipping
 from dg_explorer.training.training import margin
 
 N, M, BATCH, EPOCHS = 13, 4, 3, 2  # five batches an epoch, the last of one example
@@ -72,11 +73,12 @@ TRAIN, TEST = dg.with_ids(Rows(X, Y)), dg.with_ids(Rows(XT, YT))
 HOW = {"forward": ["inputs"], "label": "labels"}
 
 
-def by_transformers(folder, make=Net, weights=None, run=None, resume=None, **arguments):
+def by_transformers(folder, make=Net, weights=None, run=None, resume=None, by=None, **arguments):
     import transformers
 
     transformers.logging.set_verbosity_error()
     model = make()
+    optimizers = (by(model), None) if by else (None, None)
     callbacks = []
     if run is not None:
         callbacks = [dg.HuggingFaceRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)]
@@ -101,6 +103,7 @@ def by_transformers(folder, make=Net, weights=None, run=None, resume=None, **arg
         ),
         train_dataset=Rows(X, Y, weights),
         callbacks=callbacks,
+        optimizers=optimizers,
     )
     trainer.train(resume_from_checkpoint=resume)
     model.logged = trainer.state.log_history
@@ -161,8 +164,45 @@ def test_a_loss_that_accumulation_does_not_divide_is_replayed_as_it_was(tmp_path
     assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [0, 12], mode)
 
 
+class Both(torch.optim.Optimizer):
+    """Leaves its steps, groups and states to two optimizers, so that a schedule reaches them."""
+
+    def __init__(self, *optimizers):
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self):
+        return [group for one in self.optimizers for group in one.param_groups]
+
+    def state_dict(self):
+        return {str(k): one.state_dict() for k, one in enumerate(self.optimizers)}
+
+    def load_state_dict(self, state):
+        for k, one in enumerate(self.optimizers):
+            one.load_state_dict(state[str(k)])
+
+    def step(self, closure=None):
+        for one in self.optimizers:
+            one.step()
+
+
+def sgd_and_adamw(model):
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    return Both(torch.optim.SGD(matrices, 0.2), torch.optim.AdamW(others, 0.02, eps=1e-3))
+
+
+@pytest.mark.second_ring(sample=1)
+def test_an_optimizer_of_two_others_that_is_given_to_transformers_is_replayed_as_those(tmp_path):
+    run, how = new_run(), {"by": sgd_and_adamw}
+    training = replayed(run, by_transformers(tmp_path, run=run, **how))
+    rates = run["replay"].load()
+    assert np.allclose(rates.learning_rate, [0.2 * (6 - k) / 6 for k in range(6)])
+    assert_exact(training, lambda w: by_transformers(tmp_path, weights=w, **how), [5])
+
+
 def in_lightning(
-    folder, weights=None, run=None, ids=True, drop=0.0, manual=False, resume=None, **settings
+    folder, weights=None, run=None, ids=True, drop=0.0, manual=None, resume=None, **settings
 ):
     import lightning.pytorch as lightning
 
@@ -172,7 +212,7 @@ def in_lightning(
             net = Net()
             self.body, self.norm, self.head = net.body, net.norm, net.head
             self.drop = nn.Dropout(drop)
-            self.automatic_optimization = not manual
+            self.automatic_optimization = manual is None
 
         def forward(self, inputs):
             return self.head(self.drop(self.norm(self.body(inputs))))
@@ -182,11 +222,18 @@ def in_lightning(
         def training_step(self, batch, batch_idx):
             rows = batch[0] if ids else batch
             losses = F.cross_entropy(self(rows["inputs"]), rows["labels"], reduction="none")
-            return (losses * rows["weight"]).mean()
+            loss = (losses * rows["weight"]).mean()
+            if manual is None:
+                return loss
+            manual(self, loss, batch_idx)
 
         def configure_optimizers(self):
-            if manual:
-                return [torch.optim.SGD(part.parameters(), 0.1) for part in (self.body, self.head)]
+            if manual is not None:
+                parts = [[*self.body.parameters(), *self.norm.parameters()], self.head.parameters()]
+                kinds = torch.optim.SGD, torch.optim.AdamW
+                both = [k(p, 0.05) for k, p in zip(kinds, map(list, parts), strict=True)]
+                rates = [torch.optim.lr_scheduler.ExponentialLR(one, 0.8) for one in both]
+                return both, rates
             optimizer = torch.optim.SGD(
                 [
                     {"params": [*self.body.parameters(), *self.norm.parameters()]},
@@ -241,6 +288,61 @@ def test_lightnings_clipping_and_last_smaller_group_are_followed(tmp_path, setti
     run = new_run()
     training = replayed(run, in_lightning(tmp_path, run=run, **settings))
     assert_exact(training, lambda w: in_lightning(tmp_path, w, **settings), [0, 12])
+
+
+BY_HAND = {"gradient_clip_val": None, "accumulate_grad_batches": 1}
+
+
+def by_hand(module, loss, k):
+    """As Lightning's manual has it; the second optimizer steps at every other batch."""
+    first, second = module.optimizers()
+    first.zero_grad()
+    second.zero_grad()
+    module.manual_backward(loss)
+    nn.utils.clip_grad_norm_(module.parameters(), 0.3)
+    first.step()
+    if k % 2 == 0:
+        second.step()
+    for rate in module.lr_schedulers():
+        rate.step()
+
+
+def in_turn(module, loss, k):
+    """A gradient for each optimizer, from one pass."""
+    for one in module.optimizers():
+        one.zero_grad()
+        module.manual_backward(loss, retain_graph=True)
+        one.step()
+        loss = F.cross_entropy(module(X[:3]), Y[:3])
+
+
+def test_several_optimizers_stepped_by_hand_in_lightning_are_one_replay(tmp_path):
+    run = new_run()
+    module = in_lightning(tmp_path, run=run, manual=by_hand, **BY_HAND)
+    assert run["metrics"].steps_taken.values.tolist() == [5, 10]  # 16 by Lightning's own count
+    training = dg.training_of_run(
+        run, module, train=TRAIN, test=TEST, change_gradient=Clipping(norm=0.3), **HOW
+    )
+    assert training.proof.all_bits
+    assert_exact(training, lambda w: in_lightning(tmp_path, w, manual=by_hand, **BY_HAND), [5])
+
+
+@pytest.mark.second_ring(sample=1)
+def test_manual_optimization_goes_on_from_a_checkpoint_of_lightnings(tmp_path):
+    run, how = new_run(), {"manual": by_hand, **BY_HAND}
+    in_lightning(tmp_path, run=run, resume="", max_epochs=1, **how)
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    module = in_lightning(tmp_path, run=run, resume=str(checkpoint), **how)
+    assert run["metrics"].steps_taken.values.tolist() == [5, 10]
+    changed = {"change_gradient": Clipping(norm=0.3)}
+    assert dg.training_of_run(run, module, train=TRAIN, test=TEST, **changed, **HOW).proof.all_bits
+
+
+@pytest.mark.second_ring(sample=1)
+def test_two_gradients_in_one_batch_of_lightnings_are_named(tmp_path):
+    run = new_run()
+    with pytest.warns(UserWarning, match="one gradient for a batch: after SGD had stepped"):
+        in_lightning(tmp_path, run=run, manual=in_turn, **BY_HAND)
 
 
 @pytest.mark.second_ring(sample=1)
@@ -446,10 +548,6 @@ def test_mixed_precision_with_accumulation_and_dropout_is_replayed_to_the_bit(
     [
         ({"ids": False}, "examples without ids"),
         ({"precision": "bf16-true"}, "'bf16-mixed' are followed"),
-        (
-            {"manual": True, "gradient_clip_val": None, "accumulate_grad_batches": 1},
-            "manual optimization and several optimizers",
-        ),
     ],
 )
 def test_what_a_replay_cannot_follow_in_lightning_is_named_before_training(

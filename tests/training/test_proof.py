@@ -13,7 +13,6 @@ from torch.utils.data import TensorDataset
 from dg_explorer import Recorder, Run, add_unrolled_scores, training_of_run, with_ids
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.checkpoints.store import load_weights, save_checkpoint
-from dg_explorer.errors import SettingError
 from dg_explorer.evaluation.light import validity_light
 from dg_explorer.training.flat_model import NotDeterministicError
 from dg_explorer.training.loss.trained_loss import TrainedLossError
@@ -352,13 +351,6 @@ def test_smoothed_labels_are_named_with_the_loss_to_pass_and_then_exact():
     scores = add_unrolled_scores(run, training, epochs=[5], windows=None).score.values[0]
     wanted = finite_differences(adamw, of=smoothed)
     assert np.linalg.norm(scores - wanted) <= 1e-6 * np.linalg.norm(wanted)
-
-
-def test_several_optimizers_are_refused_with_what_to_write():
-    model = network()
-    run = Run.create(name="run", train_examples={"label": Y}, test_examples={"label": YT})
-    with pytest.raises(SettingError, match=r"step_from_torch\(\[one, other\]"):
-        Recorder(run, model, [sgd(model), adamw(model)], train=TRAIN, test=TEST, replay=True)
 
 
 @pytest.mark.parametrize("scale", [0.5, 24.0])

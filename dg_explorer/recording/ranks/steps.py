@@ -23,6 +23,8 @@ class Step:
     weights : float array, shape (slot,), or None
         The weight of each slot in the step's loss, 1 for the mean over the slots; None where it
         was not found.
+    turns : list of int, or None
+        Which of several optimizers stepped.
     """
 
     passes: list[np.ndarray]
@@ -30,6 +32,7 @@ class Step:
     micro: list[int] = field(default_factory=list)
     rank: list[int] = field(default_factory=list)
     weights: np.ndarray | None = None
+    turns: list[int] | None = None
 
     @property
     def ids(self) -> np.ndarray:
@@ -90,6 +93,7 @@ def joined(parts: Sequence[Sequence[dict]]) -> list[Step]:
             [m for m, _ in places],
             [rank for _, rank in places],
         )
+        step.turns = own[0][1]["turns"]
         if all(_known(one) for _, one in own):
             shares = {rank: _shares(one, world) for rank, one in own}
             step.weights = np.concatenate([shares[rank][m] for m, rank in places]) * len(step.ids)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule
 
 from ...arguments import checked
@@ -36,7 +37,8 @@ class LightningRecorder(Callback):
     ----------
     run : Run
         With `time_unit="epoch"`, a row at the end of each epoch; with "step", every
-        `every` optimizer steps. None in all but the first of several processes.
+        `every` optimizer steps, by Lightning's count, which adds up those of several optimizers.
+        None in all but the first of several processes.
     train, test : Dataset or DataLoader, optional
         Evaluated whole; shuffled loaders must yield ids.
     every : int
@@ -47,7 +49,9 @@ class LightningRecorder(Callback):
     **settings
         As for `Recorder`: layers, checkpoint_every, gradient_every ... With `replay=True`, which
         needs batches with ids, accumulation, clipping, schedules and parameter groups are recorded
-        too, and what a replay cannot follow is refused by its name before the training.
+        too, and what a replay cannot follow is refused by its name before the training. In manual
+        optimization one or several optimizers step as in a loop of your own; what a
+        `training_step` does to gradients between backward and step is said to `training_of_run`.
     """
 
     @checked
@@ -67,9 +71,18 @@ class LightningRecorder(Callback):
         self._follow = follow
         self._recorder: Any = None  # a Recorder, once the training begins
         self._last_step = -1
+        self._steps_before: int | None = None  # steps of the training that is gone on with
+
+    def state_dict(self) -> dict:
+        """How many steps were taken, which Lightning counts by optimizer; for its checkpoints."""
+        return {} if self._recorder is None else {"steps_taken": self._recorder.steps_taken}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take up what a checkpoint says of the steps before it."""
+        self._steps_before = state_dict.get("steps_taken")
 
     def on_train_start(self, trainer, pl_module):
-        optimizer = trainer.optimizers[0] if trainer.optimizers else None
+        optimizer = list(trainer.optimizers) or None
         dataset = getattr(trainer.train_dataloader, "dataset", None)
         if self._follow is None:
             self._follow = dataset is not None and yields_ids(dataset)
@@ -82,11 +95,34 @@ class LightningRecorder(Callback):
             self._check_whole(trainer)
         if not self._follow and self._settings["train"] is None and "train_examples" in self.run:
             warnings.warn(NO_TRAIN, stacklevel=2)
-        self._recorder.steps_taken = self._last_step = trainer.global_step
+        self._last_step = trainer.global_step
+        self._recorder.steps_taken = self._steps_so_far(trainer)
         by_epoch = self.run.time_unit == "epoch"
         self._recorder.begin_after(trainer.current_epoch if by_epoch else trainer.global_step)
         if replay:
-            self._recorder.trained_by(_facts(trainer))
+            self._recorder.trained_by(_facts(trainer, pl_module))
+
+    def _steps_so_far(self, trainer) -> int:
+        """Steps of the training before this one begins or goes on.
+
+        Lightning's own count is of the steps of all optimizers together.
+
+        Raises
+        ------
+        SettingError
+            Several optimizers, and a checkpoint that this recorder was no part of.
+        """
+        if self._steps_before is not None or trainer.global_step == 0:
+            return self._steps_before or 0
+        if len(trainer.optimizers) > 1 and self._settings.get("replay"):
+            self._close()
+            raise SettingError(
+                f"This training goes on after {trainer.global_step} steps of "
+                f"{len(trainer.optimizers)} optimizers together, and its checkpoint does not say "
+                f"how many steps of the training those were. Go on from a checkpoint that was "
+                f"saved with this callback, or record without replay=True."
+            )
+        return trainer.global_step
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if self._settings.get("replay"):
@@ -95,7 +131,10 @@ class LightningRecorder(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if self._follow and isinstance(outputs, Mapping) and "logits" in outputs:
             *_, labels, ids = batch
-            self._recorder.batch(outputs["logits"], labels, ids)
+            if isinstance(labels, Mapping):  # rows of a dict
+                labels = labels.get(self._settings.get("label") or "labels")
+            if torch.is_tensor(labels):  # else they are evaluated at each recorded epoch
+                self._recorder.batch(outputs["logits"], labels, ids)
         step = trainer.global_step
         stepped, self._last_step = step != self._last_step, step
         if self.run.time_unit == "step" and stepped and step % self.every == 0:
@@ -151,8 +190,7 @@ def _in_the_way(trainer, module, follow: bool) -> dict[str, bool]:
     loaders = trainer.train_dataloader
     averaging = [type(c).__name__ for c in trainer.callbacks]
     return {
-        "manual optimization": not module.automatic_optimization,
-        "several optimizers": len(trainer.optimizers) != 1,
+        "a training without optimizers": not trainer.optimizers,
         f"precision={trainer.precision!r} ({_INSTEAD})": trainer.precision not in _FOLLOWED,
         "examples without ids (give the loader dg.with_ids(dataset))": not follow,
         "several loaders": not hasattr(loaders, "dataset"),
@@ -170,8 +208,11 @@ def _has_own(module, name: str) -> bool:
     return getattr(type(module), name) is not getattr(LightningModule, name)
 
 
-def _facts(trainer) -> TrainerFacts:
+def _facts(trainer, module) -> TrainerFacts:
     """What decides the weight of an example in this trainer."""
+    if not module.automatic_optimization:  # `training_step` decides
+        more = {"lightning": version("lightning"), "manual_optimization": True}
+        return TrainerFacts(name="lightning.Trainer", more=more)
     clip, how = trainer.gradient_clip_val, trainer.gradient_clip_algorithm or "norm"
     return TrainerFacts(
         name="lightning.Trainer",

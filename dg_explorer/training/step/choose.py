@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from .by_hand import OptimizerSettings, UnsupportedOptimizerError, settings_from_torch
@@ -58,6 +59,48 @@ def check_optimizer(optimizer: torch.optim.Optimizer | type | str) -> None:
         )
 
 
+def makers_of(kinds: Sequence[str], make, modules: Sequence[str]) -> list[Callable]:
+    """What makes each of the recorded optimizers, by the names of their classes.
+
+    Parameters
+    ----------
+    make : class, callable, or list of them, optional
+        For those that are none of torch's; None in a list for those that are.
+    modules : list of str
+        Where each class is from: others have classes of the names of torch's.
+
+    Raises
+    ------
+    UnsupportedOptimizerError
+        One is none of torch's and not given, or no derivative goes through it.
+    """
+    n = len(kinds)
+    given = list(make) if isinstance(make, (list, tuple)) else [make if n == 1 else None] * n
+    if len(given) != n:
+        raise UnsupportedOptimizerError(
+            f"optimizer= holds {len(given)} classes; this training was stepped by {n}: "
+            f"{' and '.join(kinds)}. Give a list of one for each, None for those of torch."
+        )
+    makers = []
+    modules = modules if len(modules) == n else ["torch.optim"] * n  # of earlier records
+    for kind, own, module in zip(kinds, given, modules, strict=True):
+        check_optimizer(kind)
+        if own is None and getattr(make, "__name__", None) == kind:
+            own = make
+        of_torch = module.partition(".")[0] == "torch"
+        maker = own or (getattr(torch.optim, kind, None) if of_torch else None)
+        if maker is None:
+            named = kind if n == 1 else f"[{', '.join(kinds)}]"
+            where = "" if of_torch else f" of {module}"
+            raise UnsupportedOptimizerError(
+                f"This training was stepped by {kind}{where}, which is not one of torch.optim's "
+                f"optimizers. Give its class: training_of_run(..., optimizer={named}); its steps "
+                f"are then tried and checked. {REMAINING}"
+            )
+        makers.append(maker)
+    return makers
+
+
 def step_from_torch(
     optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
     named_parameters: Sequence[tuple[str, torch.Tensor]],
@@ -65,6 +108,7 @@ def step_from_torch(
     lr: Callable[[int, int], Any] | None = None,
     change_gradient: GradientChange | None = None,
     change_theta: ThetaChange | None = None,
+    turns: np.ndarray | None = None,
 ) -> OptimizerSettings | OptimizerStep:
     """The rule of a training's optimizers, differentiable.
 
@@ -74,7 +118,7 @@ def step_from_torch(
     Parameters
     ----------
     optimizers : torch optimizers that have not stepped yet, made for this
-    named_parameters, lr, change_gradient, change_theta
+    named_parameters, lr, change_gradient, change_theta, turns
         See `OptimizerStep`. By hand, `lr` is the rate of the first group, the others keep their
         ratio to it.
 
@@ -98,4 +142,5 @@ def step_from_torch(
         lr=lr,
         change_gradient=change_gradient,
         change_theta=change_theta,
+        turns=turns,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -24,20 +24,43 @@ class Clipping:
         The largest L2 norm of all gradients together.
     value : float, optional
         The largest entry of any, instead.
+    each : list of lists of parameter names, optional
+        Groups that are clipped each by its own norm, such as those of two optimizers; others are
+        left alone. Default: all parameters together.
     """
 
     #: keeps nothing from step to step, so that a checkpoint holds all there is
     stateless = True
 
-    def __init__(self, *, norm: float | None = None, value: float | None = None):
+    def __init__(
+        self,
+        *,
+        norm: float | None = None,
+        value: float | None = None,
+        each: Sequence[Sequence[str]] | None = None,
+    ):
         given = [limit for limit in (norm, value) if limit is not None]
         if len(given) != 1 or not given[0] > 0:
             raise SettingError(f"Clipping by norm={norm} and value={value}: give one, above 0.")
         self.norm, self.value = norm, value
-        self.__qualname__ = f"Clipping(norm={norm}, value={value})"
+        self.each = None if each is None else [list(names) for names in each]
+        apart = "" if each is None else f", each={self.each}"
+        self.__qualname__ = f"Clipping(norm={norm}, value={value}{apart})"
 
     def __call__(self, gradients: Mapping[str, torch.Tensor], theta, memory) -> dict:
         """The clipped gradients by parameter name."""
+        clipped = dict(gradients)
+        for names in [list(gradients)] if self.each is None else self.each:
+            unknown = [name for name in names if name not in gradients]
+            if unknown:
+                raise SettingError(
+                    f"Clipping(each=...) names {unknown[0]!r}, which does not train."
+                )
+            clipped |= self._together({name: gradients[name] for name in names})
+        return clipped
+
+    def _together(self, gradients: Mapping[str, torch.Tensor]) -> dict:
+        """Gradients clipped by one norm."""
         if self.value is not None:
             return {n: g.clamp(min=-self.value, max=self.value) for n, g in gradients.items()}
         # an absent gradient adds nothing, and the norm of zeros has no derivative
@@ -52,7 +75,7 @@ class Clipping:
         limit = torch.inf if self.norm is None else self.norm
         return torch.clamp(limit / (total + _LEAST), max=1.0)
 
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict:
         """For the record; `Clipping(**settings)` is the same again."""
-        both = {"norm": self.norm, "value": self.value}
-        return {name: limit for name, limit in both.items() if limit is not None}
+        all_of_them = {"norm": self.norm, "value": self.value, "each": self.each}
+        return {name: given for name, given in all_of_them.items() if given is not None}

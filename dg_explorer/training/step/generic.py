@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,6 +60,9 @@ class OptimizerStep(Brief):
         entries are tensors, or lists or dicts of them.
     change_theta : callable ``(theta, memory) -> theta``, optional
         What was done to the weights after the step: a kept norm, an average.
+    turns : bool array, shape (step, optimizer), optional
+        Which of several optimizers step at each update; the others stand still, with what they
+        remember. Default: all, always.
 
     Raises
     ------
@@ -78,10 +82,12 @@ class OptimizerStep(Brief):
         lr: Callable[[int, int], float | Sequence[float]] | None = None,
         change_gradient: GradientChange | None = None,
         change_theta: ThetaChange | None = None,
+        turns: np.ndarray | None = None,
     ):
         one = isinstance(optimizers, torch.optim.Optimizer)
         self.optimizers = [optimizers] if one else list(optimizers)
         self.lr, self.change_gradient, self.change_theta = lr, change_gradient, change_theta
+        self.turns: np.ndarray | None = None  # all step while the memory is measured
         self.names = [name for name, _ in named_parameters]
         self._shapes = [p.shape for _, p in named_parameters]
         self._sizes = [p.numel() for _, p in named_parameters]
@@ -90,6 +96,7 @@ class OptimizerStep(Brief):
         self._groups = self._kept.groups
         self._fixed = {0: self._kept.at_first()}
         self.memory_size = self._try([p for _, p in named_parameters])
+        self.turns = turns
 
     @property
     def kind(self) -> str:
@@ -115,7 +122,22 @@ class OptimizerStep(Brief):
         changes = [
             getattr(f, "__qualname__", None) for f in (self.change_gradient, self.change_theta)
         ]
-        return repr((self.kind, self._fixed[0].groups, changes))
+        turns = () if self.turns is None else (self.turns.tolist(),)
+        return repr((self.kind, self._fixed[0].groups, changes, *turns))
+
+    def of_each(self) -> list[Tensor]:
+        """The places in the vector of parameters of those that each optimizer steps."""
+        ends = np.cumsum([0, *self._sizes])
+        members, found = iter(self._kept.members), []
+        for optimizer in self.optimizers:
+            mine = sorted(i for _ in optimizer.param_groups for i in next(members))
+            places = [torch.arange(ends[i], ends[i + 1]) for i in mine]
+            found.append(torch.cat([torch.empty(0, dtype=torch.int64), *places]))
+        return found
+
+    def turn(self, step: int) -> Sequence[bool]:
+        """Which optimizers step at an update."""
+        return [True] * len(self.optimizers) if self.turns is None else self.turns[step].tolist()
 
     @property
     def remembers(self) -> bool:
@@ -282,7 +304,9 @@ class OptimizerStep(Brief):
                 )
                 with mode:
                     closure()
-                    for optimizer in self.optimizers:
+                    for optimizer, steps in zip(self.optimizers, self.turn(step), strict=True):
+                        if not steps:
+                            continue
                         needs = hasattr(optimizer, "first_step")  # sharpness-aware: a second one
                         optimizer.step(closure) if needs else optimizer.step()
                 if self.change_theta:
