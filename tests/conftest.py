@@ -27,6 +27,9 @@ def pytest_configure(config):
         "second_ring(sample=2, of_class=False): a large matrix, of a test's parameters or of a "
         "class's tests; so many of its cases are drawn in the first ring",
     )
+    config.addinivalue_line(
+        "markers", 'library("trl"): left out where that is not installed; see rings.LIBRARIES'
+    )
     config.pluginmanager.register(Rings(config))
     if config.option.notebooks_in_browser:
         sys.path.insert(0, str(Path(__file__).parent / "browser"))

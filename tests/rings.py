@@ -7,9 +7,13 @@ A large matrix (model families, kills, mutations, arguments) is marked `second_r
 from __future__ import annotations
 
 import random
+from importlib.util import find_spec
 
 import pytest
 
+# Libraries that the suite does not ask for. Tests marked `library("trl")` are of the second ring
+# where it is installed, and else left out: counted as deselected, and named in the header.
+LIBRARIES = ("peft", "trl")
 SAMPLE = 2  # cases of each test function, unless its marker says otherwise
 
 
@@ -31,17 +35,29 @@ class Rings:
         node.workerinput["ring_seed"] = self.seed
 
     def pytest_report_header(self, config: pytest.Config) -> str:
+        absent = [name for name in LIBRARIES if find_spec(name) is None]
+        without = f"; tests of {', '.join(absent)} are left out: not installed" if absent else ""
         if config.option.all_rings:
-            return "second ring: all of it"
-        return f"second ring: a sample, drawn by --ring-seed={self.seed}"
+            return f"second ring: all of it{without}"
+        return f"second ring: a sample, drawn by --ring-seed={self.seed}{without}"
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list) -> None:
-        if config.option.all_rings:
-            return
-        kept = set(drawn(items, self.seed))
+        kept = set(possible(items))
+        if not config.option.all_rings:
+            kept = set(drawn([item for item in items if item in kept], self.seed))
         left = [item for item in items if item not in kept]
         items[:] = [item for item in items if item in kept]
         config.hook.pytest_deselected(items=left)
+
+
+def possible(items: list) -> list:
+    """The items whose libraries are installed."""
+    marked = [item.get_closest_marker("library") for item in items]
+    return [
+        item
+        for item, marker in zip(items, marked, strict=True)
+        if marker is None or all(find_spec(name) for name in marker.args)
+    ]
 
 
 def drawn(items: list, seed: int) -> list:

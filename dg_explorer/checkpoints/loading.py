@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import update_wrapper
+from types import CellType, FunctionType, MethodType
 
 import torch
 from torch import nn
@@ -126,7 +128,8 @@ def _first(names, k: int = 3) -> str:
 def copied(model: nn.Module) -> nn.Module:
     """A copy of a model, also of one that keeps results of its last pass as attributes.
 
-    torch copies no tensor that has a graph; the copy gets the numbers without it.
+    torch copies no tensor that has a graph; the copy gets the numbers without it. A `forward` that
+    a library has put into a module (TRL) holds on to that very module; the copy's holds the copy.
     """
     if not isinstance(model, nn.Module):
         raise SettingError(f"model must be a torch module, not {type(model).__name__}.")
@@ -135,4 +138,39 @@ def copied(model: nn.Module) -> nn.Module:
         for value in tree_leaves(dict(vars(module))):
             if torch.is_tensor(value) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
+    made = copy.deepcopy(model, memo)
+    pairs = list(zip(model.modules(), made.modules(), strict=True))
+    of = {id(module): twin for module, twin in pairs}
+    for _, module in pairs:
+        for name, value in vars(module).items():
+            if isinstance(value, MethodType) and value.__func__.__closure__:
+                vars(module)[name] = MethodType(_holding(value.__func__, of), value.__self__)
+    return made
+
+
+def _holding(function: FunctionType, of: Mapping[int, nn.Module]) -> FunctionType:
+    """A function whose closure holds the twins of modules, and of their methods, in their place."""
+
+    def twin(value):
+        if isinstance(value, MethodType) and id(value.__self__) in of:
+            own = _holding(value.__func__, of) if value.__func__.__closure__ else value.__func__
+            return MethodType(own, of[id(value.__self__)])
+        return of.get(id(value), value)
+
+    cells = function.__closure__ or ()
+    try:
+        before = [cell.cell_contents for cell in cells]
+    except ValueError:  # a name that has no value yet
+        return function
+    held = [twin(value) for value in before]
+    if all(new is old for new, old in zip(held, before, strict=True)):
+        return function
+    one = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        tuple(CellType(value) for value in held),
+    )
+    one.__kwdefaults__ = function.__kwdefaults__
+    return update_wrapper(one, getattr(function, "__wrapped__", function))

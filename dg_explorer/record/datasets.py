@@ -97,6 +97,8 @@ def dataset(group: Group, name: str, look: Callable[[], Group]) -> xr.Dataset:
     """
     variables, coords = {}, {}
     for variable, about in group.variables.items():
+        if not _has_rows(group, variable):
+            continue  # those that had it were replaced by rows without it
         array = _variable(group, name, variable, look)
         if group.grows(variable):
             here = (group.dim, *(d for d in about.dims if d != group.dim))
@@ -112,6 +114,13 @@ def dataset(group: Group, name: str, look: Callable[[], Group]) -> xr.Dataset:
     if made := made_from_all(group):
         attrs["made_from"] = made
     return xr.Dataset(variables, coords, attrs)
+
+
+def _has_rows(group: Group, variable: str) -> bool:
+    """Whether a variable that grows is in any row; others always are there."""
+    if variable == group.dim or variable in group.fixed or not group.grows(variable):
+        return True
+    return any(block.pieces.get(variable) is not None for block in group.blocks)
 
 
 def made_from_all(group: Group) -> dict:

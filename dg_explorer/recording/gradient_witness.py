@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..training.loss.gradient_fit import GradientFit, fit_gradient
-from ..training.loss.known_losses import recorded_loss
+from ..training.loss.known_losses import recorded_loss, taken_in_head
 from ..training.loss.loss_fit import Loss, LossFit, fit_loss
 from ..training.loss.trained_loss import Comparison, example_weights
 from ..training.passes import (
@@ -22,7 +22,7 @@ from ..training.passes import (
     gradients_of,
     not_the_models,
 )
-from .targets import NoTargetsError
+from .targets import NoTargetsError, TargetsById
 
 # Beyond so many steps from one comparison to the next, a further one costs little.
 PLENTY = 400
@@ -90,7 +90,7 @@ class GradientWitness:
         The loss that is recorded.
     step : int
         Steps taken so far.
-    targets : callable ``(ids, answers) -> (loss, labels)``, optional
+    targets : TargetsById, optional
         Looks up what the examples of a pass should have answered where only their ids are given,
         or raises `NoTargetsError`.
     for_replay : bool
@@ -104,7 +104,7 @@ class GradientWitness:
     model: torch.nn.Module
     loss: Loss = recorded_loss
     step: int = 0
-    targets: Callable[[np.ndarray, torch.Tensor], tuple[Loss, torch.Tensor]] | None = None
+    targets: TargetsById | None = None
     for_replay: bool = False
     every_step: bool = False
     shared: bool = False
@@ -254,6 +254,11 @@ class GradientWitness:
     def _fit(self, given: Answer, slope: torch.Tensor) -> LossFit:
         loss: Loss = self.loss
         labels: Any = given.labels
+        if given.seen is not None and given.seen.in_head:
+            trained = given.seen.keywords.get("labels")
+            if trained is not None and given.ids is not None and self.targets is not None:
+                self.targets.check_labels(given.ids, trained)
+            return fit_loss(taken_in_head, given.answers, torch.zeros(len(given.answers), 1), slope)
         if labels is None and self.targets is not None and given.ids is not None:
             loss, labels = self.targets(given.ids, given.answers)
         return fit_loss(loss, given.answers, cast(torch.Tensor, labels), slope)

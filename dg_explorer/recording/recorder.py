@@ -212,6 +212,7 @@ class Recorder(TrainedTogether, Brief):
         self._sampler = None
         self._replay = None
         self._witness: GradientWitness | None = None
+        self._targets = None
         self._watched: OptimizerWatch | None = None
         self._told: set[str] = set()
         self._noted = False
@@ -287,11 +288,12 @@ class Recorder(TrainedTogether, Brief):
         self._last = epoch
         return metrics
 
-    def begin_after(self, epoch: int) -> None:
+    def begin_after(self, epoch: int, *, again: bool = False) -> None:
         """Begin where somebody else has put model and optimizer: after so many epochs or steps.
 
         0 is a training from its beginning. What the record has beyond this epoch is of a training
-        that was cut off there; such rows are replaced as their epochs come again.
+        that was cut off there; such rows are replaced as their epochs come again. From the
+        beginning that is so with `again` only: a trainer's second try, or a resumed first epoch.
 
         Raises
         ------
@@ -299,7 +301,7 @@ class Recorder(TrainedTogether, Brief):
             A training from its beginning, and a record that holds another one already.
         """
         recorded = self.run.epochs("metrics").tolist() if "metrics" in self.run else []
-        if recorded and epoch == 0:
+        if recorded and epoch == 0 and not again:
             raise SettingError(
                 f"This training begins at the beginning, and the run holds {self.run.time_unit}s "
                 f"up to {recorded[-1]} of an earlier one. Record into a new run, or go on from a "
@@ -314,6 +316,10 @@ class Recorder(TrainedTogether, Brief):
             self._sampler.go_on(going_on_from(self.run, epoch))
         if self._witness is not None and self.steps_taken:
             self._witness.go_on_from(self.steps_taken)
+
+    def served(self, split: str) -> Served | None:
+        """The examples that are evaluated, "train" or "test"; None where none were given."""
+        return self._data.get(split)
 
     @property
     def failed(self) -> str | None:

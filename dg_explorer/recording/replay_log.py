@@ -8,15 +8,16 @@ batch of each slot (`micro`: 0, 1, ...), where several processes trained the pro
 `weight` of each in the step's loss (NaN: 1 / examples of the step). Of examples with several labels
 `n_trained` counts those that are trained, after a shift; what a loss is divided by is 1 / `weight`.
 Of several optimizers `stepped`, `stepped_1` and so on say which of them did (`optimizers`, among
-the attributes, has the class of each and the number of its groups). Where a trainer clips,
-`clip_factor` is what the gradient was multiplied by. Of a model with dropout
-`random` holds where torch's generator stood at each pass. In mixed precision `autocast` holds what
-was in force at each pass of a step ("" for none). The attributes say the rest: the
-optimizer's class, the settings of its groups and the names of their parameters, whether algorithms
-were deterministic, what the trainer does beside (`trainer`), which batch norms and dropouts were
-in eval mode at the steps (`resting`), which rules give all weights (`weight_rules`, see
-`rules_of_weights`), and `missing`: what an exact replay lacks, empty where it lacks nothing. The
-weights and the optimizer state before step 0 are the checkpoint that
+the attributes, has the class of each and the number of its groups).
+Where a trainer clips, `clip_factor` is what the gradient was multiplied by. Of a model that draws
+(dropout) `random` holds where torch's generator stood at each pass. In mixed precision `autocast`
+holds what was in force at each pass of a step ("" for none). The attributes say the rest: the
+optimizer's class and where that is defined, the settings of its groups and the names of their
+parameters, whether algorithms were deterministic, whether each batch was as wide as its longest
+example and no wider (`cut`), what the trainer does beside (`trainer`), which batch norms and
+dropouts were in eval mode at the steps (`resting`), which rules give all weights (`weight_rules`,
+see `rules_of_weights`), and `missing`: what an exact replay lacks, empty where it lacks nothing.
+The weights and the optimizer state before step 0 are the checkpoint that
 `load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
 """
 
@@ -31,8 +32,7 @@ import xarray as xr
 
 from ..checkpoints.several import Several, each_of, name_of
 from ..training.loss.trained_loss import ROUNDED, WEIGHT_RULES, nearest_rule, rules_of_weights
-from ..training.passes import RandomWatch
-from ..training.precision import NARROW, UNNAMED, PrecisionWatch, as_text, half_weights
+from ..training.precision import NARROW, UNNAMED, PrecisionWatch, RandomWatch, as_text, half_weights
 from ..training.step.rounds import rates_of
 from .gradient_witness import EVEN
 from .optimizer_watch import CounterWatch, settings_of
@@ -76,10 +76,10 @@ class ReplayLog:
         self._by_mode = [(n, m) for n, m in model.named_modules() if _mixes(m) or _draws(m)]
         #: which layers answer otherwise in training were evaluating at the steps
         self._resting: list[str] | None = None
-        #: where the generator stood, of a model with dropout
+        #: where the generator stood, of a model that draws
         self.random: RandomWatch | None = None
-        if processes == 1 and _drops(model) and next(model.parameters()).device.type == "cpu":
-            self.random = RandomWatch(model, optimizer)
+        if processes == 1 and next(model.parameters()).device.type == "cpu":
+            self.random = RandomWatch(model, optimizer, draws=_drops(model))
         elif _drops(model):
             self.miss("the random masks of dropout, which are kept for one process on the CPU")
         #: which autocast was in force, by pass
@@ -88,7 +88,7 @@ class ReplayLog:
         self.narrow: Callable[[], None] = lambda: self.miss(NARROW)
         #: norms of the gradients before they are clipped
         self.norms: NormWatch | None = None
-        said = there.get("weight_rules")
+        said, self._cut_before = there.get("weight_rules"), there.get("cut", True)
         self._rules = set(WEIGHT_RULES if said is None else json.loads(said))
         if "resting" in there:
             self._resting = json.loads(there["resting"])
@@ -241,7 +241,7 @@ class ReplayLog:
             data["n_trained"] = (("step", "slot"), n)
         if self.norms is not None:
             data["clip_factor"] = ("step", self.norms.take(len(steps)))
-        if self.random is not None:
+        if self.random is not None and self.random.draws:
             data["random"] = ("step", self._random(steps))
         if any(map(any, precisions)):
             data["autocast"] = ("step", np.array(list(map(as_text, precisions)), dtype=object))
@@ -302,6 +302,10 @@ class ReplayLog:
             passes = [[] for _ in steps]
         return np.array([json.dumps(states) for states in passes], dtype=object)
 
+    def _cut(self) -> bool:
+        """Whether every batch so far was padded to its longest example and no wider."""
+        return bool(self._cut_before and self.random is not None and self.random.cut)
+
     def _name_rules(self, steps: list[Step], weight, counts) -> None:
         """Keep the rules that give the weights of all steps; of one process, so far."""
         for k, step in enumerate(steps):
@@ -345,6 +349,7 @@ class ReplayLog:
             "resting": json.dumps(self._resting or []),
             "processes": self._processes,
             "weight_rules": json.dumps(sorted(self._rules)),
+            "cut": self._cut(),
         }
 
     def _widen(self, slots: int) -> None:

@@ -27,6 +27,8 @@ class TrainerFacts:
     mean_over : int, optional
         The step's loss is the sum of its batches' means divided by this number, also in a last
         group of fewer; None where it depends on the model and is found by comparison.
+    smoothing : float
+        The share by which it smooths labels.
     more : dict
         Whatever else decides the weight of an example: classes, arguments.
     """
@@ -35,6 +37,7 @@ class TrainerFacts:
     accumulate: int = 1
     clip: dict[str, float] = field(default_factory=dict)
     mean_over: int | None = None
+    smoothing: float = 0.0
     more: dict = field(default_factory=dict)
 
     def weights(self, batches: Sequence[int]) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from ..data.served import Served
 from ..errors import DataError, SettingError
 from ..record.run import Run
 from ..tasks import InferredTask, Task
+from ..training.loss.known_losses import smoothed_loss
 from ..training.loss.trained_loss import TrainedLossWarning, conclude
 from ..training.precision import NARROW
 from ..training.step.rounds import Rounds, rates_of
@@ -49,6 +50,7 @@ class WatchedSteps:
     _sampler: GradientSampler | None
     _replay: ReplayLog | None
     _witness: GradientWitness | None
+    _targets: TargetsById | None
     _watched: OptimizerWatch | None
     _told: set[str]
     _testified: tuple | None
@@ -84,6 +86,8 @@ class WatchedSteps:
         SettingError
             Something lies in the way of an exact replay; with its name.
         """
+        if self._targets is not None:
+            self._targets.smoothing = facts.smoothing
         if self._replay is None:
             return
         self._replay.trainer = facts
@@ -127,6 +131,7 @@ class WatchedSteps:
             self._handles.append(self.optimizer)
         watched = self._watched = OptimizerWatch(self.model, self.optimizer, self._follow)
         targets = TargetsById(self.task, self.model, self._data.get("train"), self._tables["train"])
+        self._targets = targets
         several = self._processes is not None
         self._witness = GradientWitness(
             self.model,
@@ -275,7 +280,10 @@ class WatchedSteps:
         """The loss that is recorded, of answers as `batch` gets them."""
         if isinstance(self.task, InferredTask):
             self.task.settle(self.model, answers, (answers, labels))
-        return self.task.loss(self.task.read(answers), (answers, labels.to(answers.device)))
+        batch = answers, labels.to(answers.device)
+        if self._targets is not None and self._targets.smoothing:
+            return smoothed_loss(self.task, self.task.read(answers), batch, self._targets.smoothing)
+        return self.task.loss(self.task.read(answers), batch)
 
     def _testify(self) -> None:
         """Write down what the compared steps and the watched weights say; once if it is amiss."""
@@ -286,7 +294,8 @@ class WatchedSteps:
         if looked == self._testified:
             return
         self._testified = looked
-        found = conclude(self.task.loss_name, self._witness.comparisons)
+        smoothing = 0.0 if self._targets is None else self._targets.smoothing
+        found = conclude(self.task.loss_name, self._witness.comparisons, smoothing)
         said = {
             "trained_loss": found.attrs(),
             "weight_rule": found.weight_rule,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten
 
 from ..arguments import checked
-from ..checkpoints.loading import load_into
+from ..checkpoints.loading import copied, load_into
 from ..checkpoints.several import each_of
 from ..checkpoints.store import load_initial
 from ..data.batch import Batch
@@ -22,8 +22,10 @@ from ..data.served import Served
 from ..errors import DataError, SettingError
 from ..record.run import as_run
 from ..tasks import TASKS, ClassificationTask, InferredTask, SequenceToSequenceTask, Task, as_task
+from ..tasks.model_kinds import bare
 from ..tasks.positions import IGNORED
-from .loss.known_losses import OfTask, cross_entropy
+from .loss.as_taken import as_taken
+from .loss.known_losses import OfTask, SmoothedOfTask, cross_entropy
 from .loss.trained_loss import WEIGHT_RULES, Denominators, TrainedLossError, trained_loss
 from .own_steps import OwnSteps
 from .proof import LibraryChangedError, prove_replay
@@ -35,7 +37,7 @@ from .recorded_steps import (
     recorded_steps,
     steps_at_epochs,
 )
-from .several_inputs import Layout, taking_one_tensor
+from .several_inputs import Layout, as_wide, taking_one_tensor, widest
 from .step.choose import step_from_torch
 from .step.generic import GradientChange, OptimizerStep, ThetaChange
 from .training import Training, margin
@@ -139,6 +141,8 @@ def training_of_run(
         _readable(part, task, model, loss is None or output is None)
         for part in (batches, test_batches)
     )
+    width = max(widest(batches), widest(test_batches))
+    batches, test_batches = as_wide(batches, width), as_wide(test_batches, width)
     layout = _layout(batches, "training")
     if _layout(test_batches, "test") != layout:
         raise ReplayMissingError(
@@ -147,17 +151,18 @@ def training_of_run(
     inputs, labels, train_ids = _tensors(batches, layout)
     test_inputs, test_labels, test_ids = _tensors(test_batches, layout)
     model = taking_one_tensor(model, layout)
-    steps, start = _start(run, model, train_ids, labels)
+    steps, start = _start(run, model, train_ids, labels, optimizer)
     if loss is not None and steps.weights is not None:
         raise TrainedLossError(
             "The recorder found weights of examples in the trained loss, in units of the "
             "cross-entropy; with another loss= they mean nothing. Leave loss= out."
         )
-    if loss is None:
-        _check_loss(run)
+    smoothing = _check_loss(run) if loss is None else 0.0
     if loss is None or output is None:
         alone, _ = task.by_labels(batches[0])
         plain = isinstance(task, ClassificationTask)
+        if smoothing:
+            loss = SmoothedOfTask(alone, smoothing)
         loss = loss or (cross_entropy if plain else OfTask(alone, "loss"))
         output = output or (margin if plain else OfTask(alone, "output"))
     change_gradient = change_gradient or steps.clip
@@ -166,9 +171,17 @@ def training_of_run(
     for name in steps.resting:
         start.get_submodule(name).eval()
     rule = _rule(steps, start, optimizer, change_gradient, change_theta)
-    own = OwnSteps(copy.deepcopy(start), steps, inputs, labels, loss, rule, optimizer)
+    whole = as_taken(steps.trainer, start, labels, smoothing)
+    own = OwnSteps(copied(start), steps, inputs, labels, loss, rule, optimizer, whole)
     if steps.precisions is not None:  # frozen weights may be in half precision themselves
         start.to(next(p.dtype for n, p in start.named_parameters() if n in steps.trained))
+    if steps.cut and (_padded_before(batches) or own.follows_padding()):
+        raise ReplayMissingError(
+            f"Each batch was padded to its longest example, and what the model answers to an "
+            f"example depends on that: padding stands before the tokens, or the model reads it. "
+            f"Pad behind the tokens (tokenizer.padding_side='right'), or all examples to one width "
+            f"before the training. {REMAINING}"
+        )
     proof = prove_replay(run, own, rule, take=verify, progress=progress)
     taken = steps_at_epochs(run)
     labels_of_epochs = {n: epoch for epoch, n in taken.items() if n <= len(steps)}
@@ -178,7 +191,7 @@ def training_of_run(
         len(b) == len(everyone) and np.array_equal(np.sort(b), everyone) for b in steps.batches
     )
     return Training(
-        model=lambda seed: copy.deepcopy(start),
+        model=lambda seed: copied(start),
         inputs=inputs,
         labels=labels,
         test_inputs=test_inputs,
@@ -204,7 +217,13 @@ def training_of_run(
     )
 
 
-def _start(run, model, train_ids, labels):
+def _padded_before(batches: list[Batch]) -> bool:
+    """Whether some padding stands before the tokens of an example."""
+    masks = [batch.keywords.get("attention_mask") for batch in batches]
+    return any(bool((m[:, 0] == 0).any()) for m in masks if torch.is_tensor(m) and m.ndim == 2)
+
+
+def _start(run, model, train_ids, labels, optimizer):
     """The recorded steps, and the model before the first of them."""
     initial: Any = None
     names: list[str] = []
@@ -212,14 +231,36 @@ def _start(run, model, train_ids, labels):
         initial = load_initial(run)
         names = initial.parameters
     steps = recorded_steps(run, train_ids, labels.numpy(), names)
-    start = copy.deepcopy(model)
+    start = _plain_passes(copied(model))
     load_into(start, initial.weights)
-    if initial.optimizer is not None and initial.optimizer.get("state"):
+    state = {} if initial.optimizer is None else initial.optimizer.get("state", {})
+    if state and not _as_made(state, steps.optimizer_for(start, optimizer).state_dict()["state"]):
         raise OptimizerStateMissingError(
             "The optimizer had taken steps before recording began, so the start of this training "
             f"is not in the record. Create the optimizer anew before Recorder. {REMAINING}"
         )
     return steps, start
+
+
+def _plain_passes(model: nn.Module) -> nn.Module:
+    """A model of transformers without gradient checkpointing, through which no derivative goes."""
+    inner = bare(model)
+    for name in ("activation", "gradient"):  # as versions call it
+        if hasattr(type(inner), f"is_{name}_checkpointing"):
+            if getattr(inner, f"is_{name}_checkpointing"):
+                getattr(inner, f"{name}_checkpointing_disable")()
+                inner.disable_input_require_grads()
+            break
+    return model
+
+
+def _as_made(state: dict, made: dict) -> bool:
+    """Whether what an optimizer remembers is what it has from the moment it is made (Adagrad)."""
+    pairs, other = (tree_flatten(tree) for tree in (state, made))
+    return pairs[1] == other[1] and all(
+        torch.equal(torch.as_tensor(a).cpu(), torch.as_tensor(b).cpu())
+        for a, b in zip(pairs[0], other[0], strict=True)
+    )
 
 
 def _rule(steps, start, optimizer, change_gradient, change_theta):
@@ -248,8 +289,11 @@ def _denominators(steps, task: Task, labels: torch.Tensor) -> Denominators:
     return Denominators(counts, over.pop() if len(over) == 1 else None, steps.micro)
 
 
-def _check_loss(run) -> None:
+def _check_loss(run) -> float:
+    """By how much labels were smoothed; refused where it is not known which loss was trained."""
     found = trained_loss(run)
+    if found is not None and found.smoothing:
+        return found.smoothing
     if found is not None and found.kind in ("answers", "other"):
         smoothed = re.search(r"label smoothing ([\d.e-]+\d)", found.words)
         here = smoothed and (
@@ -260,6 +304,7 @@ def _check_loss(run) -> None:
             f"{found.words} Pass loss= with the loss that was trained, a function of (answers, "
             f"labels) that gives one number an example{here or ''}. {REMAINING}"
         )
+    return 0.0
 
 
 def _task(run, task, model: nn.Module, batch: Batch) -> Task:

@@ -18,15 +18,19 @@ from torch import nn
 from ..arguments import Brief
 from ..checkpoints.loading import load_into
 from ..checkpoints.several import each_of
+from .loss.as_taken import AsTaken, divided
 from .loss.known_losses import cross_entropy, recorded_loss
 from .passes import answers_of
 from .precision import OFF, under
 from .recorded_steps import RecordedSteps
+from .several_inputs import cutting
 from .step.by_hand import OptimizerSettings, State
 from .step.generic import OptimizerStep
 
 # Weights found by comparison differ by so much, relatively, where they are meant to be equal.
 EVEN = 1e-5
+# A trainer's loss of a pass and ours may differ by this, relatively: it is single precision.
+ANSWERS = 1e-5
 # What the rules of `OptimizerSettings` remember, by torch's name, in the order of their state.
 _MEMORY = {"sgd": (), "momentum": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 _MEMORY["adamw"] = _MEMORY["adam"]
@@ -52,6 +56,8 @@ class OwnSteps(Brief):
         What is differentiated.
     optimizer : class or callable ``parameter groups -> optimizer``, optional
         For a recorded optimizer that is none of torch's; of several a list.
+    whole : AsTaken, optional
+        How a trainer takes the loss of a pass, to the bit.
     """
 
     def __init__(
@@ -63,12 +69,16 @@ class OwnSteps(Brief):
         loss,
         rule: OptimizerSettings | OptimizerStep,
         optimizer=None,
+        whole: AsTaken | None = None,
     ):
         self.model, self.steps = model, steps
         self.inputs, self.labels, self.loss, self.rule = inputs, labels, loss, rule
         self.kind = rule.kind
         self.optimizer = steps.optimizer_for(model, optimizer)
         self._each = each_of(self.optimizer)
+        #: the trainer's own way to the loss, where that is known
+        self.whole = whole
+        self._agrees = False
         #: whether filters of gradients or weights keep something that no checkpoint holds
         self._generic = rule if isinstance(rule, OptimizerStep) else None
         self.remembers = self._generic is not None and self._generic.remembers
@@ -164,6 +174,27 @@ class OwnSteps(Brief):
                 p.copy_(values)
         return _flat([next(got) if p.requires_grad else p * 0 for p in self._parameters])
 
+    def _as_taken(
+        self, step: int, k: int, batch: torch.Tensor, weights: np.ndarray, last: bool
+    ) -> torch.Tensor | None:
+        """The loss of a pass as the trainer took it; None where it is another one than ours."""
+        if self.whole is None:
+            return None
+        labels = self.labels[batch]
+        with self._drawing(step, k, last=last):
+            returned = self.whole.returned(self.model, self.inputs[batch], labels)
+        loss = self.whole.loss(self.model, returned, labels, weights)
+        if not self._agrees:
+            with torch.no_grad(), self._drawing(step, k, last=last):
+                each = self.loss(answers_of(self.model(self.inputs[batch])), labels)
+            ours = float((each.double().cpu() * torch.as_tensor(weights)).sum())
+            theirs = float(loss.detach())
+            if abs(ours - theirs) > ANSWERS * (abs(ours) + abs(theirs)):
+                self.whole = None
+                return None
+            self._agrees = True
+        return loss
+
     def parts(self, step: int) -> Iterator[torch.Tensor]:
         """The loss of each batch of a step at the weights as they are, which add up to its own."""
         places, n = self.steps.batches[step], len(self.steps.batches[step])
@@ -172,10 +203,15 @@ class OwnSteps(Brief):
         for k in range(int(micro.max(initial=0)) + 1):
             mine = micro == k
             batch = torch.as_tensor(places[mine])
-            said = self.precision(step, k)
-            with self._drawing(step, k, last=k == micro.max(initial=0)), self.under(said):
-                answers = answers_of(self.model(self.inputs[batch]))
             share = np.ones(len(batch)) if weights is None else weights[mine]
+            last = k == micro.max(initial=0)
+            said = self.precision(step, k)
+            taken = None if said else self._as_taken(step, k, batch, share / n, last)
+            if taken is not None:
+                yield taken
+                continue
+            with self._drawing(step, k, last=last), self.under(said):
+                answers = answers_of(self.model(self.inputs[batch]))
             where, _, each = self.loss_taken.partition(", ")
             with self.under(said if where == "within" else OFF):
                 if said and where == "widened":
@@ -188,7 +224,7 @@ class OwnSteps(Brief):
         if np.ptp(share) < EVEN * abs(share).max():  # as the trainer took it, to the bit
             mean = self.loss(answers, self.labels[batch]).mean() if each else None
             mean = self._mean(answers, batch) if mean is None else mean
-            return _divided(mean, float(share.sum() / n))
+            return divided(mean, float(share.sum() / n))
         losses = self.loss(answers, self.labels[batch])
         share_of = torch.as_tensor(share, dtype=losses.dtype)
         return (losses * share_of.to(losses.device)).sum() / n
@@ -201,16 +237,39 @@ class OwnSteps(Brief):
         """The named autocast on the device of the model, whatever is in force around."""
         return under(self._parameters[0].device.type, said, alone=True)
 
+    @contextmanager
     def _drawing(self, step: int, k: int, *, last: bool):
-        """The random numbers of a pass, where the model draws any."""
-        if self.steps.draws is None:
-            return nullcontext()
-        return self.steps.draws.at(step, k, (step + 1, 0) if last else (step, k + 1))
+        """A pass as it was: its random numbers, where the model draws any, and its width."""
+        draws = self.steps.draws
+        following = (step + 1, 0) if last else (step, k + 1)
+        with (
+            cutting(self.model, self.steps.cut),
+            nullcontext() if draws is None else draws.at(step, k, following),
+        ):
+            yield
 
     def _mean(self, answers, batch) -> torch.Tensor:
         if self.loss is cross_entropy:
             return nn.functional.cross_entropy(answers, self.labels[batch])
         return self.loss(answers, self.labels[batch]).mean()
+
+    def follows_padding(self) -> bool:
+        """Whether what the model answers depends on how wide a batch is padded, at the first step.
+
+        A training whose batches are as wide as their longest example is then not that of examples
+        of one width, of which derivatives are taken.
+        """
+        batch, training = torch.as_tensor(self.steps.batches[0]), self.model.training
+        self.model.eval()
+        found = []
+        with torch.no_grad():
+            for cut in (True, False):
+                with cutting(self.model, cut):
+                    each = [self.model(self.inputs[batch[k : k + 1]]) for k in range(len(batch))]
+                answers = [answers_of(returned) for returned in each]
+                found.append(self.loss(torch.cat(answers), self.labels[batch]))
+        self.model.train(training)
+        return not torch.allclose(*found, rtol=1e-3, atol=1e-4)
 
     def recorded_losses(self, rows: np.ndarray) -> np.ndarray:
         """The loss that is recorded of some examples, at the weights as they are."""
@@ -308,14 +367,6 @@ class OwnSteps(Brief):
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = vector.split([p.numel() for p in self._parameters])
         return [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
-
-
-def _divided(mean: torch.Tensor, factor: float) -> torch.Tensor:
-    """A mean times a factor, which is mostly one over a number of batches."""
-    parts = 1 / factor if factor else 0.0
-    if parts >= 0.5 and abs(parts - round(parts)) < EVEN * parts:
-        return mean if round(parts) == 1 else mean / round(parts)
-    return mean * factor
 
 
 def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,16 +13,11 @@ import torch._C._functorch as functorch
 from torch.func import functional_call
 
 from ..checkpoints.random_state import restore_rng, rng_state
-from ..checkpoints.several import hook_after_passes
 from ..tasks.answers import logits_of
-from .precision import autocast_now, under
+from .precision import CannotRepeat, autocast_now, under
 
 # Passes without a backward pass (an evaluation that kept its gradients on) may come between.
 MOST = 64
-
-
-class CannotRepeat(Exception):
-    """A pass cannot be taken again as it was; says why."""
 
 
 @dataclass
@@ -39,6 +33,7 @@ class Pass:
     slopes : derivatives of the trained loss by those
     within : derivative of the trained loss by the answers as they were before a cast at the end:
         a loss that the model itself takes knows nothing of the cast that a trainer adds
+    in_head : the head took the loss (TRL): `answers` are the log-probabilities of the labels
     """
 
     arguments: tuple
@@ -50,6 +45,7 @@ class Pass:
     others: dict = field(default_factory=dict)
     slopes: dict = field(default_factory=dict)
     within: torch.Tensor | None = None
+    in_head: bool = False
 
     def add_slope(self, slope: torch.Tensor) -> None:
         """Take what a backward pass brings; several add up, as gradients do."""
@@ -129,111 +125,21 @@ class PassWatch:
     def _after(self, module, arguments, keywords, returned) -> None:
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return
-        answers = answers_in(returned)
+        answers, in_head = answers_in(returned), False
+        if answers is None:
+            answers = log_probabilities_in(returned)
+            in_head = answers is not None
         if answers is None or not answers.requires_grad or _transformed(answers):
             return
         if not self._repeatable:  # nor held in memory until the step
             arguments, keywords = (), {}
         seen = Pass(arguments, keywords, answers.detach(), self._rng, _autocast(answers))
+        seen.in_head = in_head
         answers.register_hook(seen.add_slope)
         seen.watch_within(answers)
         if self._repeatable:
             seen.watch_others(returned, answers)
         self.passes = [*self.passes[-MOST:], seen]
-
-
-class RandomWatch:
-    """Keeps where torch's generator stood at each pass of a training, for models with dropout.
-
-    A state has 5 kB, and most passes go on where the one before ended: only the first pass since
-    the last call of `take`, and those before which something else drew, are kept.
-
-    Parameters
-    ----------
-    model : module
-    optimizer : torch optimizer or Several
-        Whose steps end a group of passes.
-    """
-
-    def __init__(self, model, optimizer):
-        #: whether passes are the training's; those that look at it again are not
-        self.awake = True
-        self._last: torch.Tensor | None = None
-        self._here: list[str] = []
-        self._steps: list[list[str]] = []
-        self._handles = [
-            model.register_forward_pre_hook(self._before),
-            model.register_forward_hook(self._after),
-            hook_after_passes(optimizer, self._end_step),
-        ]
-
-    def take(self, n: int) -> list[list[str]]:
-        """For each of the last n steps, a state for each pass, or "" where it goes on."""
-        steps, self._steps, self._last = self._steps[-n:], [], None
-        return steps
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _before(self, module, arguments) -> None:
-        if self._trains():
-            now = torch.get_rng_state()
-            same = self._last is not None and torch.equal(now, self._last)
-            self._here.append("" if same else b64encode(now.numpy().tobytes()).decode())
-
-    def _after(self, module, arguments, returned) -> None:
-        if self._trains():
-            self._last = torch.get_rng_state()
-
-    def _trains(self) -> bool:
-        """Whether this is a pass that may be the training's, and no derivative of somebody's."""
-        within = functorch.peek_interpreter_stack() is not None
-        return self.awake and torch.is_grad_enabled() and not within
-
-    def _end_step(self, *_) -> None:
-        self._steps.append(self._here)
-        self._here = []
-
-
-class Draws:
-    """Where torch's generator stands at each pass of a recorded training.
-
-    Parameters
-    ----------
-    steps : list of list of str
-        As `RandomWatch.take` gives them.
-    """
-
-    def __init__(self, steps: Sequence[Sequence[str]]):
-        self._known: dict[tuple[int, int], torch.Tensor] = {}
-        for step, passes in enumerate(steps):
-            for k, state in enumerate(passes):
-                if state:
-                    self._known[step, k] = torch.frombuffer(
-                        bytearray(b64decode(state)), dtype=torch.uint8
-                    )
-
-    @contextmanager
-    def at(self, step: int, k: int, following: tuple[int, int] | None = None):
-        """Draw as the k-th pass of a step did; `following` is the pass that goes on from there.
-
-        Raises
-        ------
-        CannotRepeat
-            Earlier steps have to be taken first.
-        """
-        if (step, k) not in self._known:
-            raise CannotRepeat(f"the generator's state at step {step} follows from earlier steps")
-        before = torch.get_rng_state()
-        torch.set_rng_state(self._known[step, k])
-        try:
-            yield
-            if following is not None:
-                self._known.setdefault(following, torch.get_rng_state())
-        finally:
-            torch.set_rng_state(before)
 
 
 def answers_in(returned) -> torch.Tensor | None:
@@ -245,6 +151,12 @@ def answers_in(returned) -> torch.Tensor | None:
     if isinstance(returned, (tuple, list)):
         returned = next((part for part in returned if torch.is_tensor(part)), None)
     return returned if torch.is_tensor(returned) else None
+
+
+def log_probabilities_in(returned) -> torch.Tensor | None:
+    """Those of the labels, (example, token), of a model whose head takes the loss (TRL's)."""
+    there = isinstance(returned, Mapping) and {"log_probs", "label_mask"} <= set(returned)
+    return returned["log_probs"] if there else None
 
 
 def _entries(returned) -> list[tuple]:
@@ -367,7 +279,7 @@ def _again(model, seen: Pass) -> tuple[torch.Tensor, Any]:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with _as_it_was(seen):
         returned = functional_call(model, buffers, seen.arguments, seen.keywords)
-    answers = answers_in(returned)
+    answers = log_probabilities_in(returned) if seen.in_head else answers_in(returned)
     if answers is None or seen.slope is None:
         raise CannotRepeat("the model answers without a tensor when the pass is repeated")
     if not torch.allclose(answers.detach(), seen.answers, rtol=1e-4, atol=1e-5, equal_nan=True):

@@ -1,4 +1,4 @@
-"""Mixed precision: which autocast was in force at each pass of a training, and the same again.
+"""What passes of a training ran under: autocast, random numbers, padding; and the same again.
 
 A step in mixed precision is a function of the weights in single precision that rounds on its way.
 Its replay rounds alike, to the bit. Its derivative is taken of the function without the rounding,
@@ -8,11 +8,13 @@ staircase, whose slope is 0 or infinite (docs/decisions/unrolled.md, "Mixed prec
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch._C._functorch as functorch
 
 from ..checkpoints.several import hook_after_passes
 
@@ -192,3 +194,144 @@ class Precisions:
     def words(self) -> str:
         """In words; "" where no pass was taken under autocast."""
         return in_words([said for passes in self._steps for said in passes])
+
+
+class CannotRepeat(Exception):
+    """A pass cannot be taken again as it was; says why."""
+
+
+class RandomWatch:
+    """Keeps where torch's generator stood at each pass of a training, for models that draw.
+
+    Whether a model draws, the passes of the first step show: modules of dropout say it, functions
+    of it inside attention do not. A state has 5 kB, and most passes go on where the one before
+    ended: only the first pass since the last call of `take`, and those before which something else
+    drew, are kept.
+
+    Parameters
+    ----------
+    model : module
+    optimizer : torch optimizer or Several
+        Whose steps end a group of passes.
+    draws : bool
+        Whether it is known already that the model draws.
+
+    Attributes
+    ----------
+    cut : bool or None
+        Whether no pass had a column that no example of it attends to, as where batches are padded
+        to their longest; None of models without an `attention_mask`.
+    """
+
+    def __init__(self, model, optimizer, *, draws: bool = False):
+        #: whether passes drew any random number
+        self.draws = draws
+        self.cut: bool | None = None
+        #: whether passes are the training's; those that look at it again are not
+        self.awake = True
+        self._last: torch.Tensor | None = None
+        self._now: torch.Tensor | None = None
+        self._known = draws
+        self._here: list[str] = []
+        self._steps: list[list[str]] = []
+        self._handles = [
+            model.register_forward_pre_hook(self._before, with_kwargs=True),
+            model.register_forward_hook(self._after),
+            hook_after_passes(optimizer, self._after_step),
+        ]
+
+    def take(self, n: int) -> list[list[str]]:
+        """For each of the last n steps, a state for each pass, or "" where it goes on."""
+        steps, self._steps, self._last = self._steps[-n:], [], None
+        return steps
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, module, arguments, keywords) -> None:
+        if self._trains():
+            mask = keywords.get("attention_mask")
+            if self.cut is not False and torch.is_tensor(mask) and mask.ndim == 2:
+                self.cut = attended(mask) == (0, mask.shape[1])
+            if self._known and not self.draws:
+                return
+            now = torch.get_rng_state()
+            same = self._last is not None and torch.equal(now, self._last)
+            self._here.append("" if same else b64encode(now.numpy().tobytes()).decode())
+            self._now = now
+
+    def _after(self, module, arguments, returned) -> None:
+        if self._trains() and (self.draws or not self._known):
+            self._last = torch.get_rng_state()
+            if not self.draws and self._now is not None:
+                self.draws = not torch.equal(self._last, self._now)
+
+    def _trains(self) -> bool:
+        """Whether this is a pass that may be the training's, and no derivative of somebody's."""
+        within = functorch.peek_interpreter_stack() is not None
+        return self.awake and torch.is_grad_enabled() and not within
+
+    def _after_step(self, *_) -> None:
+        self._known = True
+        if self.draws:
+            self._steps.append(self._here)
+        elif self.cut is None:
+            for handle in self._handles[:2]:  # not this very hook, which is being called
+                handle.remove()
+        self._here = []
+
+
+class Draws:
+    """Where torch's generator stands at each pass of a recorded training.
+
+    Parameters
+    ----------
+    steps : list of list of str
+        As `RandomWatch.take` gives them.
+    cut : bool
+        Whether batches were no wider than their longest example, which decides what is drawn.
+    """
+
+    def __init__(self, steps: Sequence[Sequence[str]], *, cut: bool = False):
+        self.cut = cut
+        self._known: dict[tuple[int, int], torch.Tensor] = {}
+        for step, passes in enumerate(steps):
+            for k, state in enumerate(passes):
+                if state:
+                    self._known[step, k] = torch.frombuffer(
+                        bytearray(b64decode(state)), dtype=torch.uint8
+                    )
+
+    @contextmanager
+    def at(self, step: int, k: int, following: tuple[int, int] | None = None):
+        """Draw as the k-th pass of a step did; `following` is the pass that goes on from there.
+
+        Raises
+        ------
+        CannotRepeat
+            Earlier steps have to be taken first.
+        """
+        if (step, k) not in self._known:
+            raise CannotRepeat(f"the generator's state at step {step} follows from earlier steps")
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._known[step, k])
+        try:
+            yield
+            if following is not None:
+                self._known.setdefault(following, torch.get_rng_state())
+        finally:
+            torch.set_rng_state(before)
+
+
+def attended(mask: torch.Tensor) -> tuple[int, int]:
+    """Between which columns some example of a batch attends to something.
+
+    Parameters
+    ----------
+    mask : Tensor, shape (example, token)
+        0 at padding.
+    """
+    there = mask.bool().any(0).nonzero()
+    return (int(there[0]), int(there[-1]) + 1) if len(there) else (0, mask.shape[1])

@@ -11,6 +11,7 @@ from torch.func import grad, jvp, vjp, vmap
 from ..errors import DGExplorerError
 from .flat_model import FlatModel
 from .loss.curvature import LossCurvature, are_classes, curvature_of
+from .several_inputs import cutting
 from .trace import trace
 from .training import Training
 
@@ -179,7 +180,7 @@ class LossProducts:
             found = []
             for k, rows in enumerate(passes):
                 after = (step, k + 1) if k + 1 < len(passes) else (step + 1, 0)
-                with draws.at(step, k, after):
+                with draws.at(step, k, after), cutting(self.flat.module, draws.cut):
                     found.append(self.flat(vector, inputs[rows]))
             return torch.cat(found)[torch.cat(passes).argsort()]
 

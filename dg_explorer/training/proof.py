@@ -286,6 +286,8 @@ def _made_from(own: OwnSteps) -> str:
     if unknown_in(own.loss):
         said += (secrets.token_hex(8),)  # never taken for the same
     said += (model_digest(own.model),)
+    if own.whole is not None:
+        said += (repr(sorted(vars(own.whole).items())),)
     digest.update(repr(said).encode())
     return digest.hexdigest()
 

@@ -13,8 +13,7 @@ from ..arguments import Brief
 from ..checkpoints.several import Several
 from ..errors import DGExplorerError
 from .loss.trained_loss import ROUNDED, TrainedLossError
-from .passes import Draws
-from .precision import Precisions
+from .precision import Draws, Precisions
 from .step.by_hand import UnsupportedOptimizerError
 from .step.choose import makers_of
 from .step.clipping import Clipping
@@ -74,11 +73,17 @@ class RecordedSteps(Brief):
         The class of each optimizer, and how many of the groups are its own.
     turns : bool array, shape (step, optimizer), or None
         Which optimizers stepped, where not all of them did at each step.
+    optimizer, module : str
+        Its class, and where that is defined; "" in records that do not say it.
     groups : list of dict
         The settings of each parameter group, with the `names` of its parameters.
     torch, threads : what the training ran with
     ids : int array, shape (train,)
         Who stands at each position.
+    trainer : dict
+        What `TrainerFacts` told; empty of a loop of one's own.
+    cut : bool
+        Whether each batch was padded to its longest example and no wider.
     """
 
     batches: list[np.ndarray]
@@ -98,6 +103,8 @@ class RecordedSteps(Brief):
     ids: np.ndarray
     resting: list[str] = field(default_factory=list)
     module: str = "torch.optim"
+    trainer: dict = field(default_factory=dict)
+    cut: bool = False
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -220,7 +227,7 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         micro=micro,
         counts=_counts(log, batches, len(train_ids)),
         rules=json.loads(log.attrs.get("weight_rules", "[]")),
-        draws=Draws([json.loads(s) for s in log["random"].values]) if "random" in log else None,
+        draws=_draws(log),
         precisions=_precisions(log),
         clip=Clipping(**trainer["clip"]) if trainer.get("clip") else None,
         rates=rates,
@@ -232,6 +239,8 @@ def recorded_steps(run, train_ids: np.ndarray, labels: np.ndarray, names: Sequen
         ids=np.asarray(train_ids),
         resting=json.loads(log.attrs.get("resting", "[]")),
         module=log.attrs.get("optimizer_module", "torch.optim"),
+        trainer=trainer,
+        cut=bool(log.attrs.get("cut", False)),
     )
 
 
@@ -279,6 +288,13 @@ def _positions(ids: np.ndarray, train_ids: np.ndarray) -> list[np.ndarray]:
             )
         order.append(positions)
     return order
+
+
+def _draws(log) -> Draws | None:
+    if "random" not in log:
+        return None
+    states = [json.loads(text) for text in log["random"].values]
+    return Draws(states, cut=bool(log.attrs.get("cut", False)))
 
 
 def _moved(group: dict) -> list[str]:

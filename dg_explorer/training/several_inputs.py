@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
 
+from ..checkpoints.loading import copied
 from ..data.batch import Batch
 from ..errors import DataError
+from ..tasks.positions import IGNORED
+from .passes import answers_in
+from .precision import attended
 
 # whole numbers that a floating dtype holds exactly lie below these
 _EXACT = {torch.float64: 2**53, torch.float32: 2**24, torch.float16: 2**11, torch.bfloat16: 2**8}
+
+
+@contextmanager
+def cutting(model: nn.Module, cut: bool):
+    """Have a model of `taking_one_tensor` leave out what no example of a batch attends to."""
+    if cut:
+        vars(model)["cuts_padding"] = True
+    try:
+        yield
+    finally:
+        vars(model).pop("cuts_padding", None)
+
+
+def as_wide(batches: Sequence[Batch], width: int) -> list[Batch]:
+    """Token inputs and labels padded behind to one width, which a mask says.
+
+    Only inputs by name, beside an `attention_mask` of their shape, are widened.
+    """
+    found = []
+    for batch in batches:
+        mask = batch.keywords.get("attention_mask")
+        if mask is None or mask.ndim != 2 or mask.shape[1] >= width:
+            found.append(batch)
+            continue
+        shape, more = mask.shape, (0, width - mask.shape[1])
+        keywords = {
+            name: nn.functional.pad(value, more)
+            if torch.is_tensor(value) and value.shape == shape
+            else value
+            for name, value in batch.keywords.items()
+        }
+        labels = batch.labels
+        if torch.is_tensor(labels) and labels.shape == shape:
+            labels = nn.functional.pad(labels, more, value=IGNORED)
+        found.append(replace(batch, keywords=keywords, labels=labels))
+    return found
+
+
+def widest(batches: Sequence[Batch]) -> int:
+    """The width of the widest mask; 0 where there is none."""
+    masks = [batch.keywords.get("attention_mask") for batch in batches]
+    return max((m.shape[1] for m in masks if torch.is_tensor(m) and m.ndim == 2), default=0)
 
 
 @dataclass(frozen=True)
@@ -110,14 +157,32 @@ def taking_one_tensor(model: nn.Module, layout: Layout) -> nn.Module:
     Its class is derived from the model's own, so that its modules, parameters and their names stay
     what they are.
     """
-    one = without_wrapper(copy.deepcopy(model))
+    one = without_wrapper(copied(model))
     if layout.plain:
         return one
     kind = type(model)
+    if "forward" in vars(one):  # what a library put in its place
+        vars(one)["forward_in_place"] = vars(one).pop("forward")
 
-    def forward(self, row):
+    def forward(self, row, **more):
         inputs, keywords = layout.unpacked(row)
-        return kind.forward(self, *inputs, **keywords)
+        own = vars(self).get("forward_in_place") or partial(kind.forward, self)
+        mask = keywords.get("attention_mask")
+        if not vars(self).get("cuts_padding") or mask is None:
+            return own(*inputs, **keywords, **more)
+        width, (begin, end) = mask.shape[1], attended(mask)
+
+        def narrow(value):
+            same = torch.is_tensor(value) and value.shape == mask.shape
+            return value[:, begin:end].contiguous() if same else value
+
+        cut = {name: narrow(value) for name, value in (keywords | more).items()}
+        returned = own(*map(narrow, inputs), **cut)
+        answers = answers_in(returned)
+        if answers is None or answers.ndim != 3:
+            return returned
+        wide = nn.functional.pad(answers, (0, 0, begin, width - end))
+        return {"logits": wide, "columns": (begin, end)}
 
     own = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "forward": forward}
     one.__class__ = type(kind.__name__, (kind,), own)

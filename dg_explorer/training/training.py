@@ -16,7 +16,7 @@ from .flat_model import FlatModel
 from .loss.known_losses import cross_entropy
 from .loss.trained_loss import Denominators
 from .own_steps import OwnSteps
-from .passes import Draws
+from .precision import Draws
 from .proof_table import ReplayProof
 from .step.by_hand import OptimizerSettings
 from .step.generic import OptimizerStep

@@ -470,9 +470,9 @@ def test_a_stream_of_examples_is_named_before_training(tmp_path):
 @pytest.mark.parametrize(
     ("name", "settings", "words"),
     [
-        ("SFTConfig", {}, "transformers.Trainer on the tokenized rows"),
+        ("SFTConfig", {"packing": True}, "a row holds several examples"),
+        ("SFTConfig", {"loss_type": "dft"}, "weights that follow the answers"),
         ("DPOConfig", {}, "a loss of its own"),
-        ("", {"label_smoothing_factor": 0.1}, "training_of_run(..., loss=)"),
         ("", {"fp16": True}, "bf16=True is followed"),
     ],
 )
@@ -481,9 +481,11 @@ def test_what_a_replay_cannot_follow_in_transformers_is_named_before_training(
 ):
     import transformers
 
-    kind = transformers.TrainingArguments
-    kind = type(name, (kind,), {"__module__": "trl.trainer"}) if name else kind
-    args = kind(output_dir=str(tmp_path), use_cpu=True, **settings)
+    kind, own = transformers.TrainingArguments, {"__module__": "trl.trainer", **settings}
+    kind = type(name, (kind,), own) if name else kind
+    args = kind(output_dir=str(tmp_path), use_cpu=True)
+    for setting, value in settings.items():
+        setattr(args, setting, value)
     run = new_run()
     recorder = dg.HuggingFaceRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)
     with pytest.raises(SettingError, match=re.escape(words)):

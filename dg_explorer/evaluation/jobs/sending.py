@@ -5,13 +5,13 @@ What is sent is our own object, over a pipe of our own: no pickle is ever read f
 
 from __future__ import annotations
 
-import copy
 import pickle
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ...checkpoints.loading import copied
 from ...training.many import outputs_of
 from ...training.training import Training
 
@@ -25,7 +25,7 @@ class OneStart:
     module: nn.Module
 
     def __call__(self, seed: int) -> nn.Module:
-        return copy.deepcopy(self.module)
+        return copied(self.module)
 
 
 def packed(training: Training, *, own: bool = False) -> bytes | None:

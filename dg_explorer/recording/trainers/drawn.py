@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 
+from ...checkpoints.random_state import untouched_rng
 from ...data.ids import ids_of, yields_ids
+from ...data.served import Served
 from ...errors import DGExplorerError, SettingError
+from ..targets import same_labels
 
 
 class Drawn:
@@ -33,6 +38,7 @@ class Drawn:
 
     def __init__(self, loader, train=None, *, skip: int = 0):
         self.ids = _ids(loader, train)
+        self._loader = loader
         self._skip = skip
         self._waiting: deque[np.ndarray] = deque()
         self._sampler = getattr(loader, "batch_sampler", None)
@@ -61,6 +67,36 @@ class Drawn:
                 f"{kind.__name__} draws cannot be watched. Use torch's BatchSampler."
             ) from error
 
+    def check(self, served: Served | None, several: int = 8) -> None:
+        """Compare labels of the loader's dataset with those of the examples at the same places.
+
+        Raises
+        ------
+        SettingError
+            They differ: other examples, in another order, or cut or masked in another way.
+        """
+        dataset = getattr(self._loader, "dataset", None)
+        if served is None or dataset is None:
+            return
+        with untouched_rng():
+            for place in np.unique(np.linspace(0, len(self.ids) - 1, several).astype(int)):
+                row = dataset[int(place)]
+                row = row[0] if isinstance(row, tuple) and row else row
+                labels = row.get("labels") if isinstance(row, Mapping) else None
+                if labels is None:
+                    return
+                (batch, *_) = served.subset(self.ids[[place]])
+                trained = torch.as_tensor(labels)[None]
+                own = batch.labels
+                if torch.is_tensor(own) and not same_labels(trained, own):
+                    raise SettingError(
+                        f"replay=True takes examples by their places, and example {place} of the "
+                        f"trainer's dataset has other labels than that of train= "
+                        f"({brief(trained)} and {brief(own)}). Give the callback the very "
+                        f"examples that are trained on, as the trainer prepared them "
+                        f"(trainer.train_dataset)."
+                    )
+
     def next(self) -> np.ndarray | None:
         """The ids of the batch that is trained on next; None where the loader drew none."""
         return self._waiting.popleft() if self._waiting else None
@@ -68,6 +104,12 @@ class Drawn:
     def close(self) -> None:
         """Leave the sampler as it was."""
         self._sampler.__class__ = self._kind
+
+
+def brief(labels: torch.Tensor, most: int = 8) -> str:
+    """The first labels of an example."""
+    shown = labels.reshape(-1)[:most].tolist()
+    return f"[{', '.join(map(str, shown))}{', ...' if labels.numel() > most else ''}]"
 
 
 def _ids(loader, train) -> np.ndarray:

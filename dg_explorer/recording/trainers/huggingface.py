@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from ...arguments import checked
 from ...errors import SettingError
 from ...record.run import Run
 from ..recorder import NO_TRAIN, Recorder
-from ..trainer_facts import TrainerFacts
 from .drawn import Drawn
 from .refused import refuse
-
-STREAM = "an iterable dataset, whose order nobody draws (give one with __len__ and __getitem__)"
+from .transformers_facts import facts_of, in_the_way
 
 
 class HuggingFaceRecorder(transformers.TrainerCallback):
@@ -46,8 +43,9 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         Epochs or steps from one row to the next.
     **settings
         As for `Recorder`: layers, checkpoint_every, gradient_every ... With `replay=True`
-        accumulation, clipping, schedules and parameter groups are recorded too, and what a replay
-        cannot follow is refused by its name before the training.
+        accumulation, clipping, schedules, parameter groups and smoothed labels are recorded too,
+        also of TRL's `SFTTrainer`, and what a replay cannot follow is refused by its name before
+        the training.
     """
 
     @checked
@@ -65,8 +63,15 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         optimizer = getattr(optimizer, "optimizer", optimizer)
         loader: Any = kwargs.get("train_dataloader")
         replay = self._settings.get("replay")
+        again = self._end()  # a trainer that tries once more with smaller batches
+        task = self._settings.get("task")
         if replay:
-            refuse("transformers.Trainer", _in_the_way(args, model) | {STREAM: _streams(loader)})
+            tried = again and bool(optimizer is not None and optimizer.state)
+            words = (
+                "a second try of auto_find_batch_size (transformers takes it from the weights and "
+                "the optimizer's memory that the first try left; set per_device_train_batch_size)"
+            )
+            refuse("transformers.Trainer", in_the_way(args, model, loader, task) | {words: tried})
         self._recorder = Recorder(self.run, model, optimizer, **self._settings)
         self.run = self._recorder.run
         by_epoch = self.run.time_unit == "epoch"
@@ -75,12 +80,15 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
         if self._settings["train"] is None and "train_examples" in self.run:
             warnings.warn(NO_TRAIN, stacklevel=2)
         self._recorder.steps_taken = state.global_step
-        self._recorder.begin_after(int(state.epoch or 0) if by_epoch else state.global_step)
+        after = int(state.epoch or 0) if by_epoch else state.global_step
+        self._recorder.begin_after(after, again=again or state.global_step > 0)
         if replay:
-            self._recorder.trained_by(_facts(args, model))
+            self._recorder.trained_by(facts_of(args, model))
             steps = max(1, -(-len(loader) // args.gradient_accumulation_steps))
             skip = state.global_step % steps * args.gradient_accumulation_steps
+            skip = 0 if args.ignore_data_skip else skip
             self._drawn = Drawn(loader, self._settings["train"], skip=skip)
+            self._drawn.check(self._recorder.served("train"))
 
     def on_step_begin(self, args, state, control, **kwargs):
         self._name_batch()
@@ -125,67 +133,14 @@ class HuggingFaceRecorder(transformers.TrainerCallback):
             )
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._recorder.close()
-        if self._drawn is not None:
-            self._drawn.close()
+        self._end()
 
-
-def _streams(loader) -> bool:
-    """Whether the trainer's examples come without a length, in an order that nobody draws."""
-    try:
-        return len(loader) < 0
-    except TypeError:
-        return True
-
-
-def _in_the_way(args, model) -> dict[str, bool]:
-    """What an exact replay cannot follow, by name, and whether this training has it."""
-    trl = _of_trl(args)
-    return {
-        "fp16=True (its scaled loss and the steps that it skips; bf16=True is followed)": args.fp16,
-        "label_smoothing_factor (another loss than the model's; in a loop of your own it can be "
-        "followed: training_of_run(..., loss=))": args.label_smoothing_factor > 0,
-        trl: bool(trl),
-        "neftune_noise_alpha (noise on the embeddings)": bool(args.neftune_noise_alpha),
-        "deepspeed": bool(args.deepspeed),
-        "fsdp": bool(args.fsdp),
-        "a data-parallel model on several devices (n_gpu above 1)": args.n_gpu > 1,
-        "optim_target_modules (projected gradients)": bool(args.optim_target_modules),
-    }
-
-
-def _of_trl(args) -> str:
-    """The settings of a trainer of TRL, and what to do instead of it; "" for others.
-
-    Its `SFTTrainer` takes the loss in pieces inside the model's head, which then returns no logits
-    that could be compared; those for preferences and rewards train on losses of their own.
-    """
-    kinds = [k for k in type(args).__mro__ if k.__module__.split(".")[0] == "trl"]
-    names = [k.__name__ for k in kinds if not k.__name__.startswith("_")]
-    if not names:
-        return ""
-    if "SFTConfig" in names:
-        return (
-            f"TRL's {names[0]} (it returns no logits; transformers.Trainer on the tokenized rows, "
-            f"with labels, takes the same steps and is followed)"
-        )
-    return f"TRL's {names[0]} (a loss of its own, which is no mean over examples)"
-
-
-def _facts(args, model) -> TrainerFacts:
-    """What decides the weight of an example in this trainer."""
-    own = model.get_base_model() if hasattr(model, "get_base_model") else model
-    takes = inspect.signature(own.forward).parameters.values()
-    keywords = any(p.kind == inspect.Parameter.VAR_KEYWORD for p in takes)
-    return TrainerFacts(
-        name="transformers.Trainer",
-        accumulate=args.gradient_accumulation_steps,
-        clip={"norm": float(args.max_grad_norm)} if args.max_grad_norm else {},
-        more={
-            "transformers": transformers.__version__,
-            "model": type(own).__name__,
-            "loss_type": getattr(own, "loss_type", None),
-            "accepts_loss_kwargs": bool(getattr(own, "accepts_loss_kwargs", keywords)),
-            "label_smoothing_factor": args.label_smoothing_factor,
-        },
-    )
+    def _end(self) -> bool:
+        """Stop watching; whether anything was watched."""
+        recorder, drawn = self._recorder, self._drawn
+        self._recorder = self._drawn = None
+        if recorder is not None:
+            recorder.close()
+        if drawn is not None:
+            drawn.close()
+        return recorder is not None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ...tasks import Task
+from ...errors import SettingError
+from ...tasks import ClassificationTask, InferredTask, Task
+from ...tasks.parts import labels_of
+from ...tasks.tokens import TokensTask
 
 
 class OfTask:
@@ -24,6 +27,51 @@ class OfTask:
 
     def __call__(self, answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return getattr(self.task, self.what)(self.task.read(answers), (None, labels))
+
+
+class SmoothedOfTask:
+    """A task's loss with labels smoothed by a share, as a function of (answers, labels).
+
+    Parameters
+    ----------
+    task : Task
+        From `Task.by_labels`: of classes, or of tokens.
+    share : float
+        Of a label that is spread evenly over all classes.
+    """
+
+    def __init__(self, task: Task, share: float):
+        self.task, self.share = task, share
+        self.__name__ = self.__qualname__ = f"loss of {task!r} with labels smoothed by {share:g}"
+
+    def __call__(self, answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return smoothed_loss(self.task, self.task.read(answers), (None, labels), self.share)
+
+
+def smoothed_loss(task: Task, prediction, batch, share: float) -> torch.Tensor:
+    """Cross-entropy with labels smoothed by a share, summed over an example's labels, in nats.
+
+    Raises
+    ------
+    SettingError
+        The task has no labels that could be smoothed.
+    """
+    task = task.settled if isinstance(task, InferredTask) else task
+    if isinstance(task, TokensTask):
+        logits, labels, counts = task.aligned(prediction, batch)
+    elif isinstance(task, ClassificationTask):
+        logits, labels = prediction[:, None], labels_of(batch).to(prediction.device)[:, None]
+        counts = torch.ones_like(labels, dtype=torch.bool)
+    else:
+        raise SettingError(f"The task {task.name!r} has no labels that could be smoothed.")
+    logs = logits.log_softmax(-1)
+    nats = -(1 - share) * logs.gather(-1, labels[..., None])[..., 0] - share * logs.mean(-1)
+    return torch.where(counts, nats, 0.0).sum(-1)
+
+
+def taken_in_head(log_probabilities: torch.Tensor, _) -> torch.Tensor:
+    """The loss of each example, of a model that returns the log-probabilities of its labels."""
+    return -log_probabilities.sum(1)
 
 
 def _one_hot(answers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

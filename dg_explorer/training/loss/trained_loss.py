@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ class TrainedLoss:
     gradient_words : str
     steps : list of int
         The steps that were compared.
+    smoothing : float
+        The share by which labels were smoothed, where the recorded loss with it was trained.
     """
 
     recorded: str
@@ -87,6 +89,7 @@ class TrainedLoss:
     gradient: str = "unknown"
     gradient_words: str = "No step was compared."
     steps: list[int] = field(default_factory=list)
+    smoothing: float = 0.0
 
     @property
     def contradicts(self) -> bool:
@@ -98,8 +101,27 @@ class TrainedLoss:
         return asdict(self)
 
 
-def conclude(recorded: str, comparisons: Sequence[Comparison]) -> TrainedLoss:
-    """What the compared steps say together."""
+def conclude(
+    recorded: str, comparisons: Sequence[Comparison], smoothing: float = 0.0
+) -> TrainedLoss:
+    """What the compared steps say together.
+
+    Parameters
+    ----------
+    smoothing : float
+        The share by which labels are smoothed in the loss that they were compared with.
+    """
+    if smoothing:
+        found = conclude(f"{recorded} with labels smoothed by {smoothing:g}", comparisons)
+        known = found.kind in ("same", "weighted")
+        words = f"Another loss than {recorded} was trained. {found.words}" if known else found.words
+        return replace(
+            found,
+            recorded=recorded,
+            kind="other" if known else found.kind,
+            words=words,
+            smoothing=smoothing if known else 0.0,
+        )
     fits = [(c, fit) for c in comparisons for fit in c.losses]
     judged = [(c, fit) for c, fit in fits if fit.kind != "unknown"]
     kind = max((fit.kind for _, fit in judged), key=_KINDS.index, default="unknown")

@@ -37,7 +37,8 @@ def step_error(
 
     The step is taken in float64 with a gradient that stands still, so that this is about the
     optimizer alone; 1 also where the derivative by the gradient is 0 though the step is not. Of
-    several optimizers the worst: a large step of one must not hide what another does.
+    several optimizers the worst: a large step of one must not hide what another does. At a
+    rate of 0, as a warm-up begins, no weight moves and only the memory is compared.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,10 @@ def makers_of(kinds: Sequence[str], make, modules: Sequence[str]) -> list[Callab
         if own is None and getattr(make, "__name__", None) == kind:
             own = make
         of_torch = module.partition(".")[0] == "torch"
-        maker = own or (getattr(torch.optim, kind, None) if of_torch else None)
+        home: Any = torch.optim if of_torch else None
+        if module == "transformers.optimization":  # whose trainer takes it by name
+            home = import_module(module)
+        maker = own or getattr(home, kind, None)
         if maker is None:
             named = kind if n == 1 else f"[{', '.join(kinds)}]"
             where = "" if of_torch else f" of {module}"
