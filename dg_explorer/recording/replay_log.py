@@ -8,17 +8,17 @@ batch of each slot (`micro`: 0, 1, ...), where several processes trained the pro
 `weight` of each in the step's loss (NaN: 1 / examples of the step). Of examples with several labels
 `n_trained` counts those that are trained, after a shift; what a loss is divided by is 1 / `weight`.
 Of several optimizers `stepped`, `stepped_1` and so on say which of them did (`optimizers`, among
-the attributes, has the class of each and the number of its groups).
-Where a trainer clips, `clip_factor` is what the gradient was multiplied by. Of a model that draws
-(dropout) `random` holds where torch's generator stood at each pass. In mixed precision `autocast`
-holds what was in force at each pass of a step ("" for none). The attributes say the rest: the
-optimizer's class and where that is defined, the settings of its groups and the names of their
-parameters, whether algorithms were deterministic, whether each batch was as wide as its longest
-example and no wider (`cut`), what the trainer does beside (`trainer`), which batch norms and
-dropouts were in eval mode at the steps (`resting`), which rules give all weights (`weight_rules`,
-see `rules_of_weights`), and `missing`: what an exact replay lacks, empty where it lacks nothing.
-The weights and the optimizer state before step 0 are the checkpoint that
-`load_initial(run)` reads; `metrics` holds `steps_taken` at each epoch.
+the attributes, has the class of each and the number of its groups). Where a trainer clips,
+`clip_factor` is what the gradient was multiplied by. Of a model that draws (dropout) `random` holds
+where torch's generator stood at each pass. In mixed precision `autocast` holds what was in force at
+each pass of a step ("" for none). The attributes say the rest: the optimizer's class and where that
+is defined, the settings of its groups and the names of their parameters, whether algorithms were
+deterministic, whether each batch was as wide as its longest example and no wider (`cut`), what the
+trainer does beside (`trainer`), which batch norms and dropouts were in eval mode at the steps
+(`resting`), which rules give all weights (`weight_rules`, see `rules_of_weights`), and `missing`:
+what an exact replay lacks, empty where it lacks nothing. The weights and the optimizer state before
+step 0 are the checkpoint that `load_initial(run)` reads; `metrics` holds `steps_taken` at each
+epoch.
 """
 
 from __future__ import annotations
@@ -74,8 +74,6 @@ class ReplayLog:
         for what in obstacles(model, optimizer):
             self.miss(what)
         self._by_mode = [(n, m) for n, m in model.named_modules() if _mixes(m) or _draws(m)]
-        #: which layers answer otherwise in training were evaluating at the steps
-        self._resting: list[str] | None = None
         #: where the generator stood, of a model that draws
         self.random: RandomWatch | None = None
         if processes == 1 and next(model.parameters()).device.type == "cpu":
@@ -90,8 +88,8 @@ class ReplayLog:
         self.norms: NormWatch | None = None
         said, self._cut_before = there.get("weight_rules"), there.get("cut", True)
         self._rules = set(WEIGHT_RULES if said is None else json.loads(said))
-        if "resting" in there:
-            self._resting = json.loads(there["resting"])
+        #: which layers answer otherwise in training were evaluating at the steps
+        self._resting: list[str] | None = json.loads(there.get("resting", "null"))
 
     def batch(self, ids) -> None:
         """Note what is in the step to come; several batches before one step are accumulated."""
@@ -119,14 +117,13 @@ class ReplayLog:
 
     def step(self) -> None:
         """Note that the optimizer is about to step."""
-        several = isinstance(self._optimizer, Several)
+        turns = self._turns if isinstance(self._optimizer, Several) else None
         if not self._ids:
             self.miss(self._without_ids())
         self.accumulates = self.accumulates or len(self._ids) > 1
         if self._by_mode:
             self._look_at_modes()
-        rates = list(rates_of(self._optimizer))
-        self._steps.append(Step(self._ids, rates, turns=self._turns if several else None))
+        self._steps.append(Step(self._ids, list(rates_of(self._optimizer)), turns=turns))
         self._ids = []
 
     def _look_at_modes(self) -> None:

@@ -1,8 +1,8 @@
 """Proof of a replay: every segment of the training taken again and compared with its checkpoint.
 
-A segment goes from one checkpoint to the next. It is proved where taking its steps again ends at
-the recorded weights, to a small part of the way that the segment went: not of the size of the
-weights, which any small step passes. A segment that moved nothing proves nothing.
+A segment, from one checkpoint to the next, is proved where taking its steps again ends at the
+recorded weights, to a small part of the way that it went: not of the size of the weights, which
+any small step passes. A segment that moved nothing proves nothing.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ def prove_replay(
 ) -> ReplayProof:
     """Take the segments that are not proved yet again, in order, and keep what comes out.
 
-    The result stays in the record as `validity/replay`, so that a proof is paid for once, and one
-    that was interrupted goes on where it stopped.
+    Kept as `validity/replay`: a proof is paid for once, and goes on where it was interrupted.
 
     Parameters
     ----------
