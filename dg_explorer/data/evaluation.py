@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import SettingError
 from .batch import Batch
-from .forward import as_written
+from .forward import as_written, asked_aside
 from .padding import Told, check_left_padding, has_left_padding, mask_of, shorter
 
 _CHANNELS_FIRST = (
@@ -132,9 +132,9 @@ class LayerOutputs:
         for name, module in self.modules.items():
 
             def keep(_, args, kwargs, out, name=name):
-                if self.inputs:
-                    out = args[0] if args else next(iter(kwargs.values()))
-                out = _tensor(out, name)
+                if asked_aside():
+                    return
+                out = _tensor((*args, *kwargs.values())[0] if self.inputs else out, name)
                 if name in self._written or out.is_inference():
                     out = out.clone()
                 else:

@@ -5,8 +5,9 @@ What a `forward=` returns is the prediction, or (prediction, labels).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch import nn
 from .batch import Batch
 from .draws import PrivateDraws
 from .leaves import is_array
+
+_ASIDE: ContextVar[bool] = ContextVar("aside", default=False)
 
 
 @contextmanager
@@ -46,6 +49,21 @@ def as_written(model: nn.Module):
     if any(map(compiled, model.modules())):
         return torch.compiler.set_stance("force_eager")
     return nullcontext()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """A block in which a model is asked about itself: what listens to its layers does not hear."""
+    before = _ASIDE.set(True)
+    try:
+        yield
+    finally:
+        _ASIDE.reset(before)
+
+
+def asked_aside() -> bool:
+    """Whether a model is being asked about itself, as by `aside`."""
+    return _ASIDE.get()
 
 
 class Prediction:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import DataError
 from .batch import Batch
+from .forward import asked_aside
 from .roles import signature_of
 
 #: parts of the names of masks that are true at padding, as torch's attention layers take them
@@ -61,6 +62,8 @@ class Told:
         return named if named is not None and tuple(named.shape) == tuple(shape) else None
 
     def _note(self, module, args: tuple, kwargs: dict) -> None:
+        if asked_aside():
+            return
         asked = (
             dict(zip(("query", "key", "value", "key_padding_mask"), args, strict=False)) | kwargs
         )

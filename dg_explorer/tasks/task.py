@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.forward import aside
 from ..errors import DataError, SettingError
 from .answers import logits_of, place_of
 from .identity import code_digest
@@ -219,10 +220,18 @@ def answer_of(model: Callable, batch: Any) -> Any:
     return model(*inputs, **keywords)
 
 
+def answer_aside(model: Callable, few: Any) -> Any:
+    """What the model returns for a few examples, by which it is seen how it answers."""
+    with aside():
+        return answer_of(model, few)
+
+
 def answer_place(model: Callable, batch: Any, answer: Any, first: bool = False) -> int | None:
     """Which entry of what a model returned is its answer; None where there is no choice."""
     few = batch.take([0, 0]) if hasattr(batch, "take") else batch
-    return place_of(model, lambda: answer_of(model, few), answer, first or is_hugging_face(model))
+    return place_of(
+        model, lambda: answer_aside(model, few), answer, first or is_hugging_face(model)
+    )
 
 
 def mean_of(column: np.ndarray, there: np.ndarray) -> float:

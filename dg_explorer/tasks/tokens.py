@@ -15,7 +15,7 @@ from .answers import refuse_probabilities
 from .model_kinds import bare, is_hugging_face, kind_of
 from .parts import parts_of, tokens_of
 from .positions import IGNORED, PositionsTask
-from .task import Task, answer_of
+from .task import Task, answer_aside
 
 # fewer labels than this agree with their neighbours by accident
 _ENOUGH = 8
@@ -71,7 +71,7 @@ class TokensTask(PositionsTask):
     def _check_examples_first(self, model, batch: Batch) -> None:
         """As many examples as tokens: one example must give one row."""
         with torch.no_grad():
-            one = self.read(answer_of(model, batch.take([0])))
+            one = self.read(answer_aside(model, batch.take([0])))
         if one.ndim != 3 or one.shape[0] != 1:
             raise DataError(
                 f"The model answers with {tuple(one.shape)} for one example, so its first axis "
@@ -361,7 +361,7 @@ def _axis_left_alone(task: Task, model, batch, answer: torch.Tensor) -> int | No
     """The axis of a square answer that a shorter example leaves as it was: that of classes."""
     for fewer in shorter(batch.take([0, 0])) if isinstance(batch, Batch) else ():
         with suppress(Exception), torch.no_grad():  # a size that the model does not take
-            found = task.read(answer_of(model, fewer))
+            found = task.read(answer_aside(model, fewer))
             changed = [axis for axis in (1, 2) if found.shape[axis] != answer.shape[axis]]
             if found.ndim == 3 and len(changed) == 1:
                 return 3 - changed[0]

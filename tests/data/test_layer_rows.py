@@ -7,7 +7,7 @@ from torch import nn
 
 from dg_explorer.data.batch import Batch
 from dg_explorer.data.evaluation import LayerOutputs
-from dg_explorer.data.forward import evaluating
+from dg_explorer.data.forward import aside, evaluating
 from dg_explorer.errors import SettingError
 
 
@@ -69,3 +69,18 @@ def test_a_layer_that_sees_examples_in_another_order_is_refused_and_the_next_is_
     with pytest.raises(SettingError, match="in another order"):
         features(model, "layer", x)
     torch.testing.assert_close(features(model, "head", x), model(x).detach())
+
+
+def test_a_question_about_the_model_in_between_is_not_taken_for_its_answer():
+    model, x = Sorted(), inputs(1, -1, 1)
+
+    def predict(model, batch):
+        answer = batch.predict(model)
+        with aside():
+            batch.take([0]).predict(model)
+        return answer
+
+    batch = Batch((x,), {}, None, np.arange(3), x)
+    with evaluating(model), torch.no_grad():
+        answer, rows = LayerOutputs({"head": model.head})(model, batch, predict)
+    torch.testing.assert_close(rows["head"], answer)
