@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from types import CellType, FunctionType, MethodType
 
@@ -148,7 +148,7 @@ def copied(model: nn.Module) -> nn.Module:
     return made
 
 
-def _holding(function: FunctionType, of: Mapping[int, nn.Module]) -> FunctionType:
+def _holding(function: FunctionType, of: Mapping[int, nn.Module]) -> Callable:
     """A function whose closure holds the twins of modules, and of their methods, in their place."""
 
     def twin(value):

@@ -288,7 +288,7 @@ class GradientGraph:
 
 
 def _reverse_over_forward(model, loss, theta, direction, by=None):
-    (answers, moved), back = vjp(lambda v: jvp(model, (v,), (direction,)), theta)
+    (answers, moved), back = vjp(lambda v: jvp(model, (v,), (direction,)), theta)[:2]
     slope, change, slopes = loss.along(answers, moved, by)
     return back((change, slope))[0], slopes
 

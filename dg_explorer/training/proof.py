@@ -117,8 +117,8 @@ def _take_again(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> x
     The way that fits the first such segment to the bit, or nearest, is that of the training.
     """
     mixed = own.steps.precisions
-    known = mixed is None or not mixed.within(segment.first, segment.last)
-    if known or mixed.within(0, segment.first):
+    first = mixed is not None and not mixed.within(0, segment.first)
+    if not first or mixed is None or not mixed.within(segment.first, segment.last):
         return _take(run, own, segment, rule, made_from)
     tried: dict[str, xr.Dataset] = {}
     for way in LOSS_TAKEN:
@@ -126,7 +126,7 @@ def _take_again(run, own: OwnSteps, segment: Segment, rule, made_from: str) -> x
         tried[way] = _take(run, own, segment, rule, made_from)
         if bool(tried[way].bits):
             return tried[way]
-    last, own.loss_taken = way, min(tried, key=lambda way: tried[way].distance.item())
+    last, own.loss_taken = LOSS_TAKEN[-1], min(tried, key=lambda way: tried[way].distance.item())
     if own.loss_taken != last:  # and stand where it leads
         return _take(run, own, segment, rule, made_from)
     return tried[own.loss_taken]

@@ -67,7 +67,7 @@ class LossCurvature:
         slopes : Tensor, shape (example,)
             How each example's loss, over the number of examples, moves.
         """
-        slope, change = jvp(grad(lambda z: self.mean(z, self.weights)), (answers,), (moved,))
+        slope, change = jvp(grad(lambda z: self.mean(z, self.weights)), (answers,), (moved,))[:2]
         slopes = jvp(self.losses, (answers,), (moved,))[1]
         if by is not None:
             change = change + grad(lambda z: self.mean(z, by))(answers)
@@ -107,7 +107,8 @@ class _Slope(torch.autograd.Function):
         return rest * scale
 
     @staticmethod
-    def backward(ctx, moved):
+    def backward(ctx, *grad_outputs):
+        (moved,) = grad_outputs
         p, rest, scale = ctx.saved_tensors
         return _bent(p, moved, p * scale), None, (rest / len(rest) * moved).sum(1)
 

@@ -59,8 +59,8 @@ def smoothed_loss(task: Task, prediction, batch, share: float) -> torch.Tensor:
     task = task.settled if isinstance(task, InferredTask) else task
     if isinstance(task, TokensTask):
         logits, labels, counts = task.aligned(prediction, batch)
-    elif isinstance(task, ClassificationTask):
-        logits, labels = prediction[:, None], labels_of(batch).to(prediction.device)[:, None]
+    elif isinstance(task, ClassificationTask) and (given := labels_of(batch)) is not None:
+        logits, labels = prediction[:, None], given.to(prediction.device)[:, None]
         counts = torch.ones_like(labels, dtype=torch.bool)
     else:
         raise SettingError(f"The task {task.name!r} has no labels that could be smoothed.")
