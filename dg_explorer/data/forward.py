@@ -6,7 +6,7 @@ What a `forward=` returns is the prediction, or (prediction, labels).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import numpy as np
@@ -21,18 +21,30 @@ _ASIDE: ContextVar[bool] = ContextVar("aside", default=False)
 
 
 @contextmanager
+def in_own_precision() -> Iterator[None]:
+    """Without the caller's autocast: it rounds, and keeps weights over the steps it spans."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
 def evaluating(model):
     """Evaluation mode inside the block; each module gets its own mode back, frozen ones too.
 
-    Transformers take no fast path meanwhile: there, layers between give tensors without sizes,
-    and positions that are padded come out as zeros.
+    An autocast that the caller is in does not count, one that the model enters does. Transformers
+    take no fast path meanwhile: there, layers between give tensors without sizes, and positions
+    that are padded come out as zeros.
     """
     modes = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     model.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with in_own_precision():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, mode in modes:

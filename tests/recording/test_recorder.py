@@ -215,6 +215,15 @@ def test_an_example_not_seen_differs_from_one_with_nan_logits(task):
     assert unseen.prediction == -1
 
 
+def test_an_autocast_that_spans_the_training_does_not_reach_what_is_evaluated(task):
+    with torch.autocast("cpu", torch.bfloat16):
+        run, model = recorded(task, epochs=2, train=task.train)
+    x, y = next(iter(DataLoader(task.test, len(task.test))))[:2]
+    with torch.no_grad():
+        losses = F.cross_entropy(model(x), y, reduction="none")
+    np.testing.assert_allclose(run["dynamics/test"]["loss"][-1], losses, rtol=1e-5)
+
+
 def test_an_interrupted_recording_resumes_to_the_same_record(task, tmp_path):
     whole, model = recorded(task, epochs=5, replay=True, layers=["1"], train=task.train)
     path = tmp_path / "run"

@@ -10,7 +10,7 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
-from ...data.forward import as_written
+from ...data.forward import as_written, in_own_precision
 from ...errors import SettingError
 from ...tasks.model_kinds import check_shaped
 
@@ -48,11 +48,7 @@ def whatever_the_caller_does():
 
     In inference mode every gradient would be zero, and autocast would round the scores.
     """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
+    with torch.inference_mode(False), in_own_precision():
         yield
 
 
