@@ -2,8 +2,8 @@
 
 A step in mixed precision is a function of the weights in single precision that rounds on its way.
 Its replay rounds alike, to the bit. Its derivative is taken of the function without the rounding,
-in single precision at the weights that the training went through: the rounding itself is a
-staircase, whose slope is 0 or infinite (docs/decisions/unrolled.md, "Mixed precision").
+in single precision at the weights that the training went through: rounding alone makes a
+staircase, with a slope of 0 or infinity (docs/decisions/unrolled.md, "Mixed precision").
 """
 
 from __future__ import annotations
@@ -57,10 +57,12 @@ def under(device: str, said: str, *, alone: bool = False):
     dtype = getattr(torch, name) if name else None
     if alone:
         torch.clear_autocast_cache()
-    with torch.autocast(device, dtype=dtype, enabled=bool(name), cache_enabled=not uncached):
-        yield
-    if alone:
-        torch.clear_autocast_cache()
+    try:
+        with torch.autocast(device, dtype=dtype, enabled=bool(name), cache_enabled=not uncached):
+            yield
+    finally:
+        if alone:
+            torch.clear_autocast_cache()
 
 
 def half_weights(optimizer) -> list[str]:
@@ -246,7 +248,7 @@ class RandomWatch:
 
     def take(self, n: int) -> list[list[str]]:
         """For each of the last n steps, a state for each pass, or "" where it goes on."""
-        steps, self._steps, self._last = self._steps[-n:], [], None
+        steps, self._steps, self._last = self._steps[-n:] if n else [], [], None
         return steps
 
     def remove(self) -> None:

@@ -15,6 +15,7 @@ from dg_explorer import Recorder, Run, metasmoothness, training_of_run, with_ids
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
 from dg_explorer.training.flat_model import NotDeterministicError
 from dg_explorer.training.loss.trained_loss import nearest_rule
+from dg_explorer.training.precision import RandomWatch
 from dg_explorer.training.recorded_steps import ReplayMissingError, recorded_steps
 from dg_explorer.training.training import margin
 
@@ -226,3 +227,13 @@ def test_weights_seen_through_rounding_become_those_of_the_nearest_rule(rule):
     assert np.allclose(nearest_rule(seen, n, micro, accumulate, 0.03), exact, rtol=1e-12)
     other = exact * np.array([1, 1, 1, 1, 2.0])
     assert np.array_equal(nearest_rule(other, n, micro, accumulate, 0.03), other)
+
+
+def test_of_no_steps_no_random_state_is_taken():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = RandomWatch(model, optimizer, draws=True)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert watch.take(0) == []
+    watch.remove()
