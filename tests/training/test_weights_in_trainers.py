@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from token_trainings import Rows
 from torch import nn
-from torch.utils.data import Dataset
 
 import dg_explorer as dg
 from dg_explorer.attribution.unrolled.attributor import UnrolledAttributor
@@ -36,17 +36,6 @@ def token_rows(hide):
 def class_rows():
     rows = token_rows(lambda labels: labels)
     return [row | {"labels": torch.randint(0, 3, (), generator=G)} for row in rows]
-
-
-class Rows(Dataset):
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, i):
-        return self.rows[i]
 
 
 class Own(nn.Module):
