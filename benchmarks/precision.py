@@ -5,7 +5,7 @@
 Printed: the relative difference of all scores, each the last epoch, test x train, and their rank
 correlation, by products in single precision (what is shown) and through autocast's casts; of the
 MLP how far forwards is from backwards, and with ``--again 12`` how far both precisions are from
-training again with all weights changed by 5 %, in so many random ways.
+training again with all weights changed by 5 %, in as many random ways as that number.
 """
 
 from __future__ import annotations

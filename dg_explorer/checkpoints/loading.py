@@ -149,7 +149,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def _holding(function: FunctionType, of: Mapping[int, nn.Module]) -> Callable:
-    """A function whose closure holds the twins of modules, and of their methods, in their place."""
+    """The same function with twins, of modules and of their methods, in its closure."""
 
     def twin(value):
         if isinstance(value, MethodType) and id(value.__self__) in of:

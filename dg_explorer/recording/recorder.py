@@ -177,8 +177,8 @@ class Recorder(TrainedTogether, Brief):
         optimizer = to_watch(optimizer, model, replay=replay)
         if self._sharded and isinstance(optimizer, Rounds):
             raise SettingError(
-                f"Several optimizers ({name_of(optimizer)}) of a model whose weights are shared "
-                f"out among processes cannot be recorded. Give one, with a group for each rate."
+                f"Several optimizers ({name_of(optimizer)}) cannot be recorded where processes "
+                f"share out the model's weights. Give one, with a group for each rate."
             )
         self._listen = LayerOutputs(find_layers(model, layers))
         self.run = run

@@ -14,7 +14,7 @@ from ..record.policy import Rows
 from ..tasks import COLUMNS, InferredTask, Task
 from ..tasks.answers import logits_of
 
-# one reduction for so many steps: each begins with cold caches, so few large ones are cheapest
+# steps to one reduction: each begins with cold caches, so few large ones are cheapest
 STEPS = 256
 # or earlier, so that a large vocabulary does not fill the memory
 BYTES = 64 << 20

@@ -256,8 +256,8 @@ class OwnSteps(Brief):
     def follows_padding(self) -> bool:
         """Whether what the model answers depends on how wide a batch is padded, at the first step.
 
-        A training whose batches are as wide as their longest example is then not that of examples
-        of one width, of which derivatives are taken.
+        Then batches that are as wide as their longest example train otherwise than batches of one
+        width, and derivatives are taken of the latter.
         """
         batch, training = torch.as_tensor(self.steps.batches[0]), self.model.training
         self.model.eval()

@@ -154,7 +154,7 @@ def answers_in(returned) -> torch.Tensor | None:
 
 
 def log_probabilities_in(returned) -> torch.Tensor | None:
-    """Those of the labels, (example, token), of a model whose head takes the loss (TRL's)."""
+    """Of the labels, (example, token), where the model's head takes the loss itself (TRL's)."""
     there = isinstance(returned, Mapping) and {"log_probs", "label_mask"} <= set(returned)
     return returned["log_probs"] if there else None
 

@@ -462,7 +462,7 @@ def test_a_stream_of_examples_is_named_before_training(tmp_path):
         train_dataset=Stream(),
         callbacks=[dg.HuggingFaceRecorder(run, train=TRAIN, test=TEST, replay=True, **HOW)],
     )
-    with pytest.raises(SettingError, match="an iterable dataset, whose order nobody draws"):
+    with pytest.raises(SettingError, match="an iterable dataset, which has no order to record"):
         trainer.train()
     assert "metrics" not in run
 

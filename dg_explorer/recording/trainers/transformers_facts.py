@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from ...tasks.model_kinds import bare, kind_of
 from ..trainer_facts import TrainerFacts
 
-STREAM = "an iterable dataset, whose order nobody draws (give one with __len__ and __getitem__)"
+STREAM = "an iterable dataset, which has no order to record (give one with __len__ and __getitem__)"
 
 
 def in_the_way(args, model, loader, task) -> dict[str, bool]:
